@@ -22,12 +22,14 @@ type PaneKind uint8
 const (
 	// NoPane is the kind of a record that is no result of a window.
 	NoPane PaneKind = iota
-	// Early results are sent before the watermark has passed the window's end.
-	Early
-	// OnTime is the result sent when the watermark passes the window's end.
-	OnTime
-	// Late results are sent after the on-time one, until the window closes.
-	Late
+	// EarlyPane results are sent before the watermark has passed the window's
+	// end.
+	EarlyPane
+	// OnTimePane is the result sent when the watermark passes the window's
+	// end; under OnClose, the only one.
+	OnTimePane
+	// LatePane results are sent after that, until the window closes.
+	LatePane
 )
 
 // Pane tells one result of a key and window from the others.

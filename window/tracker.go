@@ -1,0 +1,83 @@
+package window
+
+// Input is something that a task reads and that has a watermark of its own: a
+// partition of a source (PartitionClock), or a partition of a repartition topic
+// (Upstreams).
+type Input interface {
+	// Watermark returns the input's watermark: no on-time event earlier than
+	// it is to come. It never falls.
+	Watermark() int64
+
+	// Idle reports whether the input is known to have nothing to say for the
+	// time being. It then does not hold the watermark of its task back.
+	Idle() bool
+}
+
+// Tracker is the watermark of a task: the least of the watermarks of those of
+// its inputs that are not idle. It never falls: when all inputs are idle, or one
+// wakes up behind it, it stands still. It is MaxTime only when every input is,
+// so an input that is idle but may go on does not end a bounded run.
+//
+// Make one with NewTracker. It is not safe for use by several goroutines.
+type Tracker struct {
+	inputs    []Input
+	watermark int64
+	holder    int   // the input that holds the watermark back, or -1
+	held      int64 // the holder's watermark when last looked at
+}
+
+// NewTracker returns the tracker of a task with these inputs, which do not
+// change during the task's life. Without inputs its watermark stays MinTime.
+func NewTracker(inputs ...Input) *Tracker {
+	t := &Tracker{inputs: inputs, watermark: MinTime, holder: -1}
+	t.Refresh()
+	return t
+}
+
+// Restore raises the watermark to at least w, which was kept before a restart.
+func (t *Tracker) Restore(w int64) { t.watermark = max(t.watermark, w) }
+
+// Moved takes note that the watermark or idleness of input i, in the order of
+// NewTracker, has changed, and reports whether the task's watermark rose. It is
+// cheap unless i is the input that holds the watermark back.
+func (t *Tracker) Moved(i int) bool {
+	if t.holder >= 0 && i != t.holder {
+		return false
+	}
+	return t.Refresh()
+}
+
+// Refresh looks at every input again and reports whether the watermark rose.
+func (t *Tracker) Refresh() bool {
+	t.holder, t.held = -1, MaxTime
+	endless := false
+	for i, in := range t.inputs {
+		w := in.Watermark()
+		endless = endless || w != MaxTime
+		if !in.Idle() && (t.holder < 0 || w < t.held) {
+			t.holder, t.held = i, w
+		}
+	}
+	if t.holder >= 0 && t.held == MaxTime && endless {
+		t.holder = -1
+	}
+	if t.holder < 0 || t.held <= t.watermark {
+		return false
+	}
+	t.watermark = t.held
+	return true
+}
+
+// Watermark returns the task's watermark.
+func (t *Tracker) Watermark() int64 { return t.watermark }
+
+// Idle reports whether every input is idle. It is what the task says about
+// itself in its markers.
+func (t *Tracker) Idle() bool {
+	for _, in := range t.inputs {
+		if !in.Idle() {
+			return false
+		}
+	}
+	return len(t.inputs) > 0
+}
