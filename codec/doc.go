@@ -12,7 +12,7 @@
 //   - String, Bytes, Int32, Int64, Float64 and UUIDText write what the
 //     serializers of Apache Kafka's Java client write; use them for keys.
 //   - Msgpack writes any struct, by reflection or, for types on a hot path,
-//     by the type's own methods (MsgpackAppender, MsgpackParser, package mpack).
+//     by the type's own methods (MsgpackAppender, MsgpackParser).
 //   - JSON is for topics that people or other languages read.
 //   - UUID and Time are compact forms of our own.
 //

@@ -5,7 +5,7 @@ import (
 	"fmt"
 	"sync"
 
-	"github.com/millrace/millrace/codec/mpack"
+	"github.com/millrace/millrace/internal/msgp"
 	"github.com/vmihailenco/msgpack/v5"
 )
 
@@ -33,9 +33,8 @@ type MsgpackParser interface {
 // whatever follows it.
 //
 // If T offers MsgpackAppender, its own method writes, and if it offers
-// MsgpackParser, its own method reads; package mpack has what such methods are
-// made of. If it offers neither, github.com/vmihailenco/msgpack/v5 does both by
-// reflection: a struct is a map with the names of its fields, from the tag
+// MsgpackParser, its own method reads. What it does not offer,
+// github.com/vmihailenco/msgpack/v5 does by reflection: a struct is a map with the names of its fields, from the tag
 // "msgpack" or else "json"; integers take as few bytes as they need; fields with
 // omitempty are left out when zero; keys of map[string]string, map[string]bool
 // and map[string]any are sorted, those of other maps are not.
@@ -128,7 +127,7 @@ func (c *msgpackCodec[T]) decode(s *msgpackScratch[T], b []byte) error {
 		return err
 	}
 	if len(b) >= deepBytes {
-		r := mpack.NewReader(b)
+		r := msgp.NewReader(b)
 		if r.Skip(); r.Err() != nil {
 			return r.Err()
 		}
