@@ -1,0 +1,14 @@
+//go:build unix && !linux
+
+package servers
+
+import (
+	"os/exec"
+	"syscall"
+)
+
+// setAttributes gives the child a session of its own, out of reach of a
+// terminal's Ctrl-C.
+func setAttributes(cmd *exec.Cmd, _ bool) {
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
+}
