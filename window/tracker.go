@@ -22,6 +22,7 @@ type Input interface {
 type Tracker struct {
 	inputs    []Input
 	watermark int64
+	durable   int64 // the highest watermark before MaxTime
 	holder    int   // the input that holds the watermark back, or -1
 	held      int64 // the holder's watermark when last looked at
 }
@@ -29,13 +30,16 @@ type Tracker struct {
 // NewTracker returns the tracker of a task with these inputs, which do not
 // change during the task's life. Without inputs its watermark stays MinTime.
 func NewTracker(inputs ...Input) *Tracker {
-	t := &Tracker{inputs: inputs, watermark: MinTime, holder: -1}
+	t := &Tracker{inputs: inputs, watermark: MinTime, durable: MinTime, holder: -1}
 	t.Refresh()
 	return t
 }
 
-// Restore raises the watermark to at least w, which was kept before a restart.
-func (t *Tracker) Restore(w int64) { t.watermark = max(t.watermark, w) }
+// Restore raises the watermark to at least w, which was kept before a restart
+// (see Durable).
+func (t *Tracker) Restore(w int64) {
+	t.watermark, t.durable = max(t.watermark, w), max(t.durable, w)
+}
 
 // Moved takes note that the watermark or idleness of input i, in the order of
 // NewTracker, has changed, and reports whether the task's watermark rose. It is
@@ -65,11 +69,19 @@ func (t *Tracker) Refresh() bool {
 		return false
 	}
 	t.watermark = t.held
+	if t.held != MaxTime {
+		t.durable = t.held
+	}
 	return true
 }
 
 // Watermark returns the task's watermark.
 func (t *Tracker) Watermark() int64 { return t.watermark }
+
+// Durable returns the watermark to keep with the input offsets: the task's, or
+// the last one before the end of a bounded run. Without it a restart would fall
+// back to the inputs that were idle.
+func (t *Tracker) Durable() int64 { return t.durable }
 
 // Idle reports whether every input is idle. It is what the task says about
 // itself in its markers.

@@ -78,7 +78,7 @@ func (u *Upstreams) ObserveTime(t int64) (moved bool) {
 	if !u.fallback || u.heard || t <= u.tracker.watermark || t == MaxTime {
 		return false
 	}
-	u.tracker.watermark = t
+	u.tracker.Restore(t)
 	return true
 }
 
@@ -154,16 +154,7 @@ const vectorVersion = 1
 // is not in it.
 func (u *Upstreams) Append(dst []byte) []byte {
 	dst = append(dst, vectorVersion)
-	w := u.tracker.watermark
-	if w == MaxTime {
-		w = MinTime
-		for i, t := range u.tasks {
-			if i == 0 || t.watermark < w {
-				w = t.watermark
-			}
-		}
-	}
-	dst = binary.BigEndian.AppendUint64(dst, uint64(w))
+	dst = binary.BigEndian.AppendUint64(dst, uint64(u.tracker.Durable()))
 	for _, t := range u.tasks {
 		if t.heard {
 			dst = Marker{
