@@ -62,7 +62,7 @@ type fetched struct {
 // reader fetches from one broker.
 type reader struct {
 	id   int32
-	conn *conn // its goroutine's own
+	conn *conn         // its goroutine's own
 	wake chan struct{} // capacity 1: there may be something to ask for
 }
 
@@ -404,18 +404,18 @@ func (f *Fetcher) leaderless() (lost []*fetched, again bool) {
 func (f *Fetcher) reroute(p *fetched, err error) {
 	id, exists := f.client.leader(p.tp)
 	switch {
-	case err != nil:
-	case !exists:
-		err = fmt.Errorf("%w: %v", ErrUnknownTopic, p.tp)
-	case id == noLeader:
-		err = answer(sarama.ErrLeaderNotAvailable, nil)
-	default:
+	case id != noLeader:
 		f.mu.Lock()
 		defer f.mu.Unlock()
 		if !p.removed {
 			f.assign(p, id)
 		}
 		return
+	case err != nil:
+	case !exists:
+		err = fmt.Errorf("%w: %v", ErrUnknownTopic, p.tp)
+	default:
+		err = answer(sarama.ErrLeaderNotAvailable, nil)
 	}
 	f.failed(p, err)
 }

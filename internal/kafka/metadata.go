@@ -55,7 +55,8 @@ func (c *Client) refresh(ctx context.Context, topics ...string) error {
 	})
 }
 
-// learn keeps a metadata answer. all says that it covers every topic.
+// learn keeps a metadata answer, and reports the topics that it had no leave or
+// means to describe. all says that it covers every topic.
 func (c *Client) learn(r *sarama.MetadataResponse, all bool) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -68,6 +69,7 @@ func (c *Client) learn(r *sarama.MetadataResponse, all bool) error {
 	if m.topics == nil || all {
 		m.topics = make(map[string]topicMetadata, len(r.Topics))
 	}
+	var failures []error
 	for _, t := range r.Topics {
 		switch t.Err {
 		case sarama.ErrNoError, sarama.ErrLeaderNotAvailable:
@@ -75,7 +77,9 @@ func (c *Client) learn(r *sarama.MetadataResponse, all bool) error {
 			delete(m.topics, t.Name)
 			continue
 		default:
-			return fmt.Errorf("topic %q: %w", t.Name, answer(t.Err, nil))
+			delete(m.topics, t.Name)
+			failures = append(failures, fmt.Errorf("topic %q: %w", t.Name, answer(t.Err, nil)))
+			continue
 		}
 		known := topicMetadata{leaders: make([]int32, len(t.Partitions)), internal: t.IsInternal}
 		for _, p := range t.Partitions {
@@ -92,7 +96,7 @@ func (c *Client) learn(r *sarama.MetadataResponse, all bool) error {
 			m.topics[t.Name] = known
 		}
 	}
-	return nil
+	return errors.Join(failures...)
 }
 
 // leader returns the broker that leads a partition, as last learnt: its id, or
@@ -169,9 +173,13 @@ func (c *Client) MatchTopics(ctx context.Context, pattern *regexp.Regexp) ([]str
 	if err != nil {
 		return nil, err
 	}
+	whole, err := regexp.Compile("^(?:" + pattern.String() + ")$")
+	if err != nil {
+		return nil, fmt.Errorf("%w: topic pattern %q: %w", ErrInvalidConfig, pattern, err)
+	}
 	var names []string
 	for name := range all {
-		if at := pattern.FindStringIndex(name); at != nil && at[0] == 0 && at[1] == len(name) {
+		if whole.MatchString(name) {
 			names = append(names, name)
 		}
 	}
