@@ -1,0 +1,99 @@
+package changelog
+
+import (
+	"context"
+	"errors"
+
+	"github.com/millrace/millrace/stores"
+)
+
+// This file is the contract between a task, a log and a restore.
+//
+// # Writing
+//
+// A task appends the records of a commit, which copies or queues them, and
+// flushes: when Flush returns nil, every record appended before is acknowledged
+// by all in-sync replicas, and Next says where each partition stands. Only then
+// does the task commit its stores. After an error nothing is known about what
+// was appended since the last Flush, and the task is thrown away.
+//
+// # Reading
+//
+// A reader moves from one fetch offset to the next. The end of a partition is
+// its high watermark, and a reader has reached it when its next fetch offset
+// has, not when it has seen a record there: control records and compaction
+// leave gaps, and a whole chunk may be empty. Offset 0 is an offset.
+
+// Appender writes changelog records. It belongs to one goroutine, unless an
+// implementation says otherwise.
+type Appender interface {
+	// Append queues r for a partition. It keeps no reference to r's bytes after
+	// the next Flush.
+	Append(topic string, partition int32, r stores.LogRecord) error
+
+	// Flush waits until everything appended is acknowledged, or ctx ends.
+	Flush(ctx context.Context) error
+
+	// Next returns the offset after the last record of a partition that this
+	// appender had acknowledged; ok is false if it had none.
+	Next(topic string, partition int32) (next int64, ok bool)
+}
+
+// Reader reads changelog records. It is safe for use by several goroutines at
+// once.
+type Reader interface {
+	// Bounds returns the offsets of the log's start and of its end, which is
+	// the high watermark. Errors wrap ErrNoTopic if there is no such partition.
+	Bounds(ctx context.Context, topic string, partition int32) (start, end int64, err error)
+
+	// Read returns records from an offset on, of about maxBytes, at least one
+	// batch. It returns at once when there is nothing: Chunk.Next is then from.
+	// Errors wrap ErrOutOfRange if from is not within the log's bounds.
+	Read(ctx context.Context, topic string, partition int32, from int64, maxBytes int) (Chunk, error)
+}
+
+// Log is what replication needs of a log.
+type Log interface {
+	Appender
+	Reader
+}
+
+// Record is a changelog record with its place.
+type Record struct {
+	Offset int64
+	stores.LogRecord
+}
+
+// Chunk is what one Read returns.
+type Chunk struct {
+	// Records are in ascending order of offsets, none below the one asked for.
+	Records []Record
+	// Next is the next fetch offset. It can be ahead of the last record, and
+	// move without any.
+	Next int64
+}
+
+// Errors of logs.
+var (
+	// ErrNoTopic: the topic or partition does not exist.
+	ErrNoTopic = errors.New("changelog: no such topic or partition")
+
+	// ErrOutOfRange: the offset is before the log's start or after its end.
+	ErrOutOfRange = errors.New("changelog: offset out of range")
+
+	// ErrStuck: the log says that it ends further on, but reading gets no
+	// further.
+	ErrStuck = errors.New("changelog: log cannot be read to its end")
+)
+
+// Errors of CheckTopic.
+var (
+	// ErrPartitions: a changelog topic has the wrong number of partitions.
+	ErrPartitions = errors.New("changelog: topic has the wrong number of partitions")
+
+	// ErrPolicy: a changelog topic is not compacted, or not only compacted.
+	ErrPolicy = errors.New("changelog: topic has the wrong cleanup policy")
+
+	// ErrTimestamps: brokers overwrite the times of records.
+	ErrTimestamps = errors.New("changelog: topic does not keep the records' times")
+)

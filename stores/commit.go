@@ -1,0 +1,389 @@
+package stores
+
+import (
+	"bytes"
+	"context"
+	"encoding/binary"
+	"fmt"
+	"iter"
+	"slices"
+)
+
+// Changes is what one commit writes: to the changelog, record by record, and
+// to the engine, in one batch. It belongs to the DB and is valid until Commit
+// or Close; so are the bytes of its records.
+type Changes struct {
+	arena  []byte
+	list   []change
+	stores []storeChanges
+	bytes  int64
+}
+
+// change is one entry. The bytes are in the arena.
+type change struct {
+	key    [2]int // the engine's key
+	logKey [2]int
+	value  [2]int // the engine's value; empty for a delete
+	log    [2]int // the changelog's value
+	header [2]int
+	time   int64
+	delete bool
+	// covered: the delete is part of a span that is cleared.
+	covered bool
+}
+
+type storeChanges struct {
+	name     string
+	from, to int
+	clear    []Span
+}
+
+// Len returns the number of records.
+func (c *Changes) Len() int { return len(c.list) }
+
+// Bytes returns the size of all keys, values and headers of the records.
+func (c *Changes) Bytes() int64 { return c.bytes }
+
+// All yields each record with the name of its store: store by store, each in
+// ascending order of the store's keys.
+func (c *Changes) All() iter.Seq2[string, LogRecord] {
+	return func(yield func(string, LogRecord) bool) {
+		for _, s := range c.stores {
+			for i := s.from; i < s.to; i++ {
+				if !yield(s.name, c.record(i)) {
+					return
+				}
+			}
+		}
+	}
+}
+
+// Records yields the records of one store in ascending order of its keys.
+func (c *Changes) Records(store string) iter.Seq[LogRecord] {
+	return func(yield func(LogRecord) bool) {
+		for _, s := range c.stores {
+			if s.name != store {
+				continue
+			}
+			for i := s.from; i < s.to; i++ {
+				if !yield(c.record(i)) {
+					return
+				}
+			}
+		}
+	}
+}
+
+func (c *Changes) record(i int) LogRecord {
+	e := &c.list[i]
+	r := LogRecord{Key: c.at(e.logKey), Time: e.time}
+	if !e.delete {
+		r.Value = c.at(e.log)
+		if e.header != [2]int{} {
+			r.Header = c.at(e.header)
+		}
+	}
+	return r
+}
+
+func (c *Changes) at(s [2]int) []byte { return c.arena[s[0]:s[1]:s[1]] }
+
+func (c *Changes) reset() {
+	c.arena, c.list, c.stores, c.bytes = c.arena[:0], c.list[:0], c.stores[:0], 0
+}
+
+// collector fills a Changes for one store.
+type collector struct {
+	*Changes
+	from  int
+	clear []Span
+}
+
+// begin starts an entry at the end of the arena.
+func (c *collector) begin() int { return len(c.arena) }
+
+// put adds an entry whose engine key and value were just appended to the arena.
+func (c *collector) put(e change) {
+	c.list = append(c.list, e)
+}
+
+// finish sorts the store's entries and drops all but one of each key. A put
+// wins over a delete.
+func (c *collector) finish(name string) {
+	l := c.list[c.from:]
+	byKey := func(a, b change) int {
+		if r := bytes.Compare(c.at(a.key), c.at(b.key)); r != 0 {
+			return r
+		}
+		switch {
+		case a.delete == b.delete:
+			return 0
+		case a.delete:
+			return 1
+		}
+		return -1
+	}
+	if !slices.IsSortedFunc(l, byKey) {
+		slices.SortFunc(l, byKey)
+	}
+	l = slices.CompactFunc(l, func(a, b change) bool { return bytes.Equal(c.at(a.key), c.at(b.key)) })
+	c.list = c.list[:c.from+len(l)]
+	for i := range l {
+		e := &l[i]
+		c.bytes += int64(e.logKey[1] - e.logKey[0] + e.log[1] - e.log[0] + e.header[1] - e.header[0])
+	}
+	if len(l) > 0 || len(c.clear) > 0 {
+		c.stores = append(c.stores, storeChanges{name: name, from: c.from, to: len(c.list), clear: c.clear})
+	}
+}
+
+// Collect encodes each changed object once and gathers the puts and the deletes
+// that are due. Until Commit nothing may be changed. After an error the DB is
+// of no use but to be closed.
+func (db *DB) Collect() (*Changes, error) {
+	if db.isClosed() {
+		return nil, ErrClosed
+	}
+	if db.collected {
+		return nil, fmt.Errorf("%w: Collect before the Commit of the last one", ErrProtocol)
+	}
+	db.collected = true
+	c := &db.changes
+	c.reset()
+	for _, s := range db.stores {
+		col := collector{Changes: c, from: len(c.list)}
+		if err := s.collect(&col); err != nil {
+			return nil, s.info().wrap(err)
+		}
+		col.finish(s.info().name)
+	}
+	return c, nil
+}
+
+// Commit writes c and the changelog offsets to the engine in one atomic batch;
+// after it the overlay is clean. next holds, by store name, the offset after
+// the last record that the log has acknowledged; a store without new records
+// may be left out. appliedAt is the wall-clock time in Unix milliseconds.
+//
+// The caller calls it once the log has acknowledged every record of c, and,
+// where input offsets are committed apart, these too. If anything before it
+// failed or is uncertain, it closes the DB instead.
+func (db *DB) Commit(c *Changes, next map[string]int64, appliedAt int64) error {
+	if db.isClosed() {
+		return ErrClosed
+	}
+	if !db.collected || c != &db.changes {
+		return fmt.Errorf("%w: Commit without Collect", ErrProtocol)
+	}
+	if n, _ := db.Dirty(); n > 0 {
+		return fmt.Errorf("%w: %d entries changed between Collect and Commit", ErrProtocol, n)
+	}
+	b, err := db.batch(c, next, appliedAt)
+	if err != nil {
+		return err
+	}
+	if len(b.Set) > 0 || len(b.Clear) > 0 {
+		if err := db.engine.Apply(b); err != nil {
+			return err
+		}
+	}
+	db.applied(next, appliedAt)
+	db.collected = false
+	db.commits++
+	for _, s := range db.stores {
+		s.committed()
+	}
+	for _, s := range db.stores {
+		s.shrink()
+	}
+	return nil
+}
+
+// batch returns the engine's batch of c: the DB's own keys come first, because
+// their prefix is the least.
+func (db *DB) batch(c *Changes, next map[string]int64, appliedAt int64) (*Batch, error) {
+	b := &Batch{}
+	for name := range next {
+		if db.byName[name] == nil {
+			return nil, fmt.Errorf("%w: %q has an offset", ErrUnknownStore, name)
+		}
+	}
+	if len(next) > 0 || len(c.stores) > 0 {
+		b.Set = append(b.Set, db.layoutPairs(db.stores, false)...)
+	}
+	for _, s := range db.stores {
+		if n, ok := next[s.info().name]; ok {
+			b.Set = append(b.Set, s.info().offsetPair(n, appliedAt))
+		}
+	}
+	for _, s := range c.stores {
+		b.Clear = append(b.Clear, s.clear...)
+		for i := s.from; i < s.to; i++ {
+			switch e := &c.list[i]; {
+			case !e.delete:
+				b.Set = append(b.Set, Pair{Key: c.at(e.key), Value: c.at(e.value)})
+			case !e.covered:
+				b.Set = append(b.Set, Pair{Key: c.at(e.key)})
+			}
+		}
+	}
+	return b, nil
+}
+
+// layoutPairs returns the entries of the layouts of some stores, and that of the
+// format: of those that the engine does not have yet or, again, of all.
+func (db *DB) layoutPairs(of []store, again bool) []Pair {
+	db.mu.Lock()
+	defer db.mu.Unlock()
+	var pairs []Pair
+	for _, s := range of {
+		l := db.layouts[s.info().prefix]
+		if l.stored && !again {
+			continue
+		}
+		if len(pairs) == 0 {
+			pairs = append(pairs, Pair{Key: []byte(formatKey), Value: binary.AppendUvarint(nil, formatVersion)})
+		}
+		value := append([]byte(l.kind), 0)
+		value = append(append(value, l.tag...), 0)
+		pairs = append(pairs, Pair{
+			Key:   append([]byte(layoutKey), s.info().prefix[:]...),
+			Value: append(value, l.name...),
+		})
+	}
+	return pairs
+}
+
+// layoutsStored notes that the engine has the layouts of some stores.
+func (db *DB) layoutsStored(of []store) {
+	for _, s := range of {
+		l := db.layouts[s.info().prefix]
+		l.stored = true
+		db.layouts[s.info().prefix] = l
+	}
+}
+
+func (i *storeInfo) offsetPair(next, appliedAt int64) Pair {
+	value := binary.BigEndian.AppendUint64(make([]byte, 0, 16), uint64(next))
+	return Pair{
+		Key:   append([]byte(offsetKey), i.prefix[:]...),
+		Value: binary.BigEndian.AppendUint64(value, uint64(appliedAt)),
+	}
+}
+
+// applied notes what a batch has written of the DB's own keys.
+func (db *DB) applied(next map[string]int64, appliedAt int64) {
+	db.mu.Lock()
+	defer db.mu.Unlock()
+	if len(next) > 0 || len(db.changes.stores) > 0 {
+		db.layoutsStored(db.stores)
+	}
+	for name, n := range next {
+		db.offsets[name] = offset{next: n, appliedAt: appliedAt}
+	}
+}
+
+// Ingest applies a chunk of the changelog of one store: the last record of each
+// key wins, and next becomes the store's offset, all in one atomic and durable
+// write. appliedAt is as for Commit. The store must have no uncommitted
+// changes. Chunks of different stores may be ingested at the same time.
+func (db *DB) Ingest(ctx context.Context, name string, records []LogRecord, next, appliedAt int64) error {
+	s, err := db.forRestore(name)
+	if err != nil {
+		return err
+	}
+	pairs, err := sortedPairs(s, records)
+	if err != nil {
+		return s.info().wrap(err)
+	}
+	// What was ingested can outlive a batch that was applied before it, so it
+	// carries the layout even if such a batch did.
+	own := append(db.layoutPairs([]store{s}, true), s.info().offsetPair(next, appliedAt))
+	if err := db.engine.Ingest(ctx, append(own, pairs...)); err != nil {
+		return s.info().wrap(err)
+	}
+	db.restored(s, &offset{next: next, appliedAt: appliedAt})
+	return nil
+}
+
+// Clear removes all entries of one store and its offset, for a restore from the
+// log's start. The store must have no uncommitted changes.
+func (db *DB) Clear(name string) error {
+	s, err := db.forRestore(name)
+	if err != nil {
+		return err
+	}
+	b := &Batch{
+		Clear: []Span{s.info().span()},
+		Set:   []Pair{{Key: s.info().offsetPair(0, 0).Key}},
+	}
+	if err := db.engine.Apply(b); err != nil {
+		return s.info().wrap(err)
+	}
+	db.restored(s, nil)
+	return nil
+}
+
+// forRestore returns the store if it can be written from its changelog.
+func (db *DB) forRestore(name string) (store, error) {
+	if db.isClosed() {
+		return nil, ErrClosed
+	}
+	s := db.byName[name]
+	if s == nil {
+		return nil, fmt.Errorf("%w: %q", ErrUnknownStore, name)
+	}
+	if n, _ := s.dirty(); n > 0 || db.collected {
+		return nil, fmt.Errorf("%w: store %q has uncommitted changes", ErrProtocol, name)
+	}
+	return s, nil
+}
+
+// restored notes that the engine's entries of s have changed. Without an offset
+// the store has none any more.
+func (db *DB) restored(s store, o *offset) {
+	s.forget()
+	db.mu.Lock()
+	defer db.mu.Unlock()
+	if o == nil {
+		delete(db.offsets, s.info().name)
+		return
+	}
+	db.layoutsStored([]store{s})
+	db.offsets[s.info().name] = *o
+}
+
+// sortedPairs turns records into engine entries in ascending order of keys; of
+// records with one key the last counts.
+func sortedPairs(s store, records []LogRecord) ([]Pair, error) {
+	size := 0
+	for _, r := range records {
+		size += len(r.Key) + len(r.Value) + 32
+	}
+	arena := make([]byte, 0, size)
+	pairs := make([]Pair, 0, len(records))
+	for _, r := range records {
+		// The arena may move while it grows; entries made before keep the old
+		// one alive.
+		from := len(arena)
+		out, split, err := s.fromLog(arena, r)
+		if err != nil {
+			return nil, err
+		}
+		arena = out
+		p := Pair{Key: arena[from:split:split]}
+		if r.Value != nil {
+			p.Value = arena[split:len(arena):len(arena)]
+		}
+		pairs = append(pairs, p)
+	}
+	slices.SortStableFunc(pairs, func(a, b Pair) int { return bytes.Compare(a.Key, b.Key) })
+	kept := pairs[:0]
+	for i, p := range pairs {
+		if i+1 < len(pairs) && bytes.Equal(p.Key, pairs[i+1].Key) {
+			continue
+		}
+		kept = append(kept, p)
+	}
+	return kept, nil
+}

@@ -1,0 +1,624 @@
+package stores
+
+import (
+	"encoding/binary"
+	"fmt"
+	"maps"
+	"math"
+	"slices"
+	"strings"
+
+	"github.com/millrace/millrace/codec"
+	"github.com/millrace/millrace/window"
+)
+
+// hot is the machinery of stores of live objects: an overlay of objects over
+// the engine, in buckets by the start of the window. A store without windows
+// has one bucket, of start 0, and no start in its engine keys.
+type hot[A any] struct {
+	storeInfo
+	codec    codec.Codec[A]
+	make     func() *A
+	windowed bool
+
+	buckets map[int64]*bucket[A]
+	starts  []int64 // of the buckets, ascending
+	last    *bucket[A]
+	// empty: the engine has no entry of this store.
+	empty bool
+	least int64 // no entry that reads see has an earlier start
+
+	changed      []*Live[A] // dirty since the last Collect
+	changedBytes int64
+	sent         []*Live[A] // what the last Collect encoded
+	tombs        []*Live[A] // deleted, and not yet deleted in the engine
+	drops        []drop     // bounds of DropBefore that the engine has not seen
+	dropCount    int
+	hidden       int64 // the engine's entries below this start are deleted
+	// revived holds engine keys below hidden that were made anew, with the
+	// number of the drops that do not concern them.
+	revived map[string]int
+
+	held int64 // bytes charged to the budget
+	buf  []byte
+	val  []byte
+}
+
+// drop is one DropBefore on its way to the engine.
+type drop struct {
+	bound  int64
+	number int    // counts the drops of the store
+	born   uint32 // the interval in which it was made
+	sent   bool   // the last Collect has it
+}
+
+// bucket holds the live objects of one window start.
+type bucket[A any] struct {
+	start int64
+	objs  map[string]*Live[A]
+	// order holds objects in ascending order of keys, and tail those added
+	// since it was made. Either may hold objects that are gone.
+	order, tail []*Live[A]
+	// complete: the engine has no entry of this start that objs lacks.
+	complete bool
+	visible  int // objects that are not deleted
+}
+
+func (h *hot[A]) init(db *DB, c codec.Codec[A], make func() *A, windowed bool) {
+	h.codec, h.make, h.windowed = c, make, windowed
+	h.buckets = map[int64]*bucket[A]{}
+	h.hidden, h.least = math.MinInt64, math.MinInt64
+	db.budget.join(1)
+}
+
+// probe finds out whether the engine has any entry of the store.
+func (h *hot[A]) probe() error {
+	it, err := h.db.engine.Iterate(h.span())
+	if err != nil {
+		return h.wrap(err)
+	}
+	defer it.Close()
+	h.empty = !it.Next()
+	return h.wrap(it.Err())
+}
+
+// appendKey appends the engine's key.
+func (h *hot[A]) appendKey(dst []byte, start int64, key string) []byte {
+	return append(h.appendStart(dst, start), key...)
+}
+
+// appendStart appends what the engine's keys of one start begin with. The sign
+// bit is flipped so that times before 1970 sort first.
+func (h *hot[A]) appendStart(dst []byte, start int64) []byte {
+	dst = append(dst, h.prefix[:]...)
+	if h.windowed {
+		dst = binary.BigEndian.AppendUint64(dst, uint64(start)^(1<<63))
+	}
+	return dst
+}
+
+// splitKey takes an engine's key of this store apart. The key aliases b.
+func (h *hot[A]) splitKey(b []byte) (start int64, key []byte, err error) {
+	b = b[prefixLen:]
+	if !h.windowed {
+		return 0, b, nil
+	}
+	if len(b) < 8 {
+		return 0, nil, h.wrap(fmt.Errorf("%w: key %x has no window", ErrCorrupt, b))
+	}
+	return int64(binary.BigEndian.Uint64(b) ^ (1 << 63)), b[8:], nil
+}
+
+// appendLogKey appends the changelog's key.
+func (h *hot[A]) appendLogKey(dst []byte, start int64, key string) []byte {
+	if h.windowed {
+		return codec.AppendWindowKey(dst, keyBytes(key), start, 0)
+	}
+	return append(dst, key...)
+}
+
+// bucketAt returns the bucket of start and makes it if need be.
+func (h *hot[A]) bucketAt(start int64) (*bucket[A], error) {
+	if b := h.last; b != nil && b.start == start {
+		return b, nil
+	}
+	b := h.buckets[start]
+	if b == nil {
+		complete, err := h.nothingAt(start)
+		if err != nil {
+			return nil, err
+		}
+		b = h.addBucket(start, complete)
+	}
+	h.last = b
+	return b, nil
+}
+
+func (h *hot[A]) addBucket(start int64, complete bool) *bucket[A] {
+	b := &bucket[A]{start: start, objs: map[string]*Live[A]{}, complete: complete}
+	h.buckets[start] = b
+	i, _ := slices.BinarySearch(h.starts, start)
+	h.starts = slices.Insert(h.starts, i, start)
+	return b
+}
+
+// nothingAt reports whether the engine has no visible entry of start.
+func (h *hot[A]) nothingAt(start int64) (bool, error) {
+	if h.empty || start < h.hidden {
+		return true, nil
+	}
+	if !h.windowed {
+		return false, nil
+	}
+	lower := h.appendStart(nil, start)
+	it, err := h.db.engine.Iterate(Span{Lower: lower, Upper: h.startUpper(start)})
+	if err != nil {
+		return false, h.wrap(err)
+	}
+	defer it.Close()
+	none := !it.Next()
+	return none, h.wrap(it.Err())
+}
+
+// startUpper returns the first engine key after those of start.
+func (h *hot[A]) startUpper(start int64) []byte {
+	if !h.windowed || start == math.MaxInt64 {
+		return h.upper[:]
+	}
+	return h.appendStart(nil, start+1)
+}
+
+// get returns the live object of key and start, or nil if there is none. A hit
+// in the overlay does not allocate.
+func (h *hot[A]) get(key []byte, start int64) (*Live[A], error) {
+	b := h.last
+	if b == nil || b.start != start {
+		var err error
+		if b, err = h.bucketAt(start); err != nil {
+			return nil, err
+		}
+	}
+	if l := b.objs[string(key)]; l != nil {
+		if l.deleted {
+			return nil, nil
+		}
+		l.used = h.db.commits
+		return l, nil
+	}
+	if b.complete {
+		return nil, nil
+	}
+	return h.load(b, key)
+}
+
+// load reads an object from the engine into b.
+func (h *hot[A]) load(b *bucket[A], key []byte) (*Live[A], error) {
+	h.buf = append(h.appendStart(h.buf[:0], b.start), key...)
+	value, ok, err := h.db.engine.Get(h.val[:0], h.buf)
+	if err != nil {
+		return nil, h.wrap(err)
+	}
+	h.val = value
+	if !ok {
+		return nil, nil
+	}
+	l, err := h.decode(b.start, keyString(key), value)
+	if err != nil {
+		return nil, err
+	}
+	l.used = h.db.commits
+	h.insert(b, l)
+	return l, nil
+}
+
+// decode makes a clean object of an engine's entry, which it copies.
+func (h *hot[A]) decode(start int64, key string, value []byte) (*Live[A], error) {
+	a, time, f, err := decodeLive(h.codec, value)
+	if err != nil {
+		return nil, h.wrap(fmt.Errorf("value of key %q, window %d: %w", key, start, err))
+	}
+	return &Live[A]{
+		Value: a, Time: time, Firing: f, key: key, start: start, stored: true,
+		size: sizeOfLive[A](key, len(value)),
+	}, nil
+}
+
+// insert adds l to b, in place of what b has of that key.
+func (h *hot[A]) insert(b *bucket[A], l *Live[A]) {
+	b.objs[l.key] = l
+	b.tail = append(b.tail, l)
+	b.visible++
+	h.charge(int64(l.size))
+}
+
+func (h *hot[A]) charge(n int64) {
+	h.held += n
+	h.db.budget.add(n)
+}
+
+// create makes a new object with a fresh value.
+func (h *hot[A]) create(key []byte, start int64) (*Live[A], error) {
+	b, err := h.bucketAt(start)
+	if err != nil {
+		return nil, err
+	}
+	l := &Live[A]{Value: h.make(), Time: h.db.time, start: start, used: h.db.commits}
+	if old := b.objs[string(key)]; old != nil {
+		l.key, l.stored = old.key, old.stored
+		h.remove(b, old)
+	} else {
+		l.key = keyString(key)
+		l.stored = !b.complete
+		if start < h.hidden {
+			l.stored = true
+			if h.revived == nil {
+				h.revived = map[string]int{}
+			}
+			h.revived[string(h.appendKey(nil, start, l.key))] = h.dropCount
+		}
+	}
+	l.size = sizeOfLive[A](l.key, 0)
+	h.least = min(h.least, start)
+	h.insert(b, l)
+	h.touch(l)
+	return l, nil
+}
+
+// remove takes l out of b; it is gone.
+func (h *hot[A]) remove(b *bucket[A], l *Live[A]) {
+	delete(b.objs, l.key)
+	h.release(b, l)
+}
+
+// release is remove for an object that the map of b has no more, or will lose.
+func (h *hot[A]) release(b *bucket[A], l *Live[A]) {
+	l.gone = true
+	if !l.deleted {
+		b.visible--
+	}
+	h.charge(-int64(l.size))
+}
+
+// touch marks l as changed.
+func (h *hot[A]) touch(l *Live[A]) {
+	if l.dirty || l.deleted || l.gone {
+		return
+	}
+	l.dirty = true
+	l.used = h.db.commits
+	h.changed = append(h.changed, l)
+	h.changedBytes += int64(l.size)
+}
+
+// delete removes l from what reads see.
+func (h *hot[A]) delete(l *Live[A]) {
+	b := h.buckets[l.start]
+	if b == nil || l.gone || l.deleted {
+		return
+	}
+	if !l.stored {
+		// Neither the engine nor the log has ever heard of it.
+		h.remove(b, l)
+		return
+	}
+	l.deleted = true
+	l.born = h.db.commits
+	b.visible--
+	h.tombs = append(h.tombs, l)
+}
+
+// dropBefore removes every object of a start before bound, and returns how many
+// there were.
+func (h *hot[A]) dropBefore(bound int64) (n int, err error) {
+	if bound <= h.least {
+		return 0, nil
+	}
+	err = h.merge(position{start: math.MinInt64}, bound, func(*Live[A], int64, []byte, []byte) (bool, error) {
+		n++
+		return true, nil
+	})
+	if err != nil {
+		return 0, err
+	}
+	if n > 0 {
+		h.drop(bound)
+	}
+	least, ok, err := h.nextStart(bound)
+	if err != nil {
+		return n, err
+	}
+	if h.least = least; !ok {
+		h.least = math.MaxInt64
+	}
+	return n, nil
+}
+
+func (h *hot[A]) drop(bound int64) {
+	end, _ := slices.BinarySearch(h.starts, bound)
+	for _, start := range h.starts[:end] {
+		b := h.buckets[start]
+		for _, l := range b.objs {
+			// What the next commit still has to write stays in changed.
+			h.release(b, l)
+			l.gone = !(l.stored && l.dirty && h.db.deletes == DeletesDeferred)
+		}
+		delete(h.buckets, start)
+	}
+	h.starts = slices.Delete(h.starts, 0, end)
+	h.last = nil
+	h.tombs = slices.DeleteFunc(h.tombs, func(l *Live[A]) bool { return l.start < bound })
+	if h.empty {
+		return
+	}
+	h.dropCount++
+	h.drops = append(h.drops, drop{bound: bound, number: h.dropCount, born: h.db.commits})
+	h.hidden = max(h.hidden, bound)
+	for key := range h.revived {
+		if start, _, err := h.splitKey([]byte(key)); err == nil && start >= bound {
+			h.revived[key] = h.dropCount
+		}
+	}
+}
+
+// due reports whether a delete made in an interval goes out now.
+func (h *hot[A]) due(born uint32) bool {
+	return h.db.deletes == DeletesWithCommit || born < h.db.commits
+}
+
+func (h *hot[A]) dirty() (int, int64) { return len(h.changed), h.changedBytes }
+
+func (h *hot[A]) pending() int { return len(h.tombs) + len(h.drops) }
+
+// collect encodes the changed objects and adds the deletes that are due.
+func (h *hot[A]) collect(c *collector) error {
+	for _, l := range h.changed {
+		if l.gone || l.deleted && h.db.deletes == DeletesWithCommit {
+			continue
+		}
+		if err := h.put(c, l); err != nil {
+			return err
+		}
+	}
+	h.sent, h.changed, h.changedBytes = h.changed, h.sent[:0], 0
+	for _, l := range h.tombs {
+		if !l.gone && h.due(l.born) {
+			h.tombstone(c, l.start, l.key, l.Time, false)
+		}
+	}
+	return h.collectDrops(c)
+}
+
+// put encodes l into c.
+func (h *hot[A]) put(c *collector, l *Live[A]) error {
+	e := change{time: l.Time}
+	from := c.begin()
+	c.arena = h.appendKey(c.arena, l.start, l.key)
+	e.key = [2]int{from, len(c.arena)}
+	e.logKey = [2]int{from + prefixLen, len(c.arena)}
+	if h.windowed {
+		from = len(c.arena)
+		c.arena = h.appendLogKey(c.arena, l.start, l.key)
+		e.logKey = [2]int{from, len(c.arena)}
+	}
+	from = len(c.arena)
+	c.arena = binary.BigEndian.AppendUint64(c.arena, uint64(l.Time))
+	c.arena = window.AppendFiring(c.arena, l.Firing)
+	e.header = [2]int{from + timeLen, len(c.arena)}
+	arena, err := h.codec.Append(c.arena, *l.Value)
+	if err != nil {
+		return fmt.Errorf("encoding key %q, window %d: %w", l.key, l.start, err)
+	}
+	c.arena = arena
+	e.value = [2]int{from, len(c.arena)}
+	e.log = [2]int{e.header[1], len(c.arena)}
+	c.put(e)
+	if !l.gone {
+		size := sizeOfLive[A](l.key, e.log[1]-e.log[0])
+		if b := h.buckets[l.start]; b != nil && b.objs[l.key] == l {
+			h.charge(int64(size - l.size))
+			l.size = size
+		}
+	}
+	return nil
+}
+
+// tombstone adds a delete to c.
+func (h *hot[A]) tombstone(c *collector, start int64, key string, time int64, covered bool) {
+	e := change{time: time, delete: true, covered: covered}
+	from := c.begin()
+	c.arena = h.appendKey(c.arena, start, key)
+	e.key = [2]int{from, len(c.arena)}
+	e.logKey = [2]int{from + prefixLen, len(c.arena)}
+	if h.windowed {
+		from = len(c.arena)
+		c.arena = h.appendLogKey(c.arena, start, key)
+		e.logKey = [2]int{from, len(c.arena)}
+	}
+	c.put(e)
+}
+
+// collectDrops adds what the drops that are due delete: one tombstone for each
+// key of the engine and, if nothing was made anew there, one span to clear.
+func (h *hot[A]) collectDrops(c *collector) error {
+	bound, number := int64(math.MinInt64), 0
+	for i := range h.drops {
+		if d := &h.drops[i]; h.due(d.born) {
+			d.sent = true
+			bound, number = max(bound, d.bound), d.number
+		}
+	}
+	if number == 0 {
+		return nil
+	}
+	span := Span{Lower: h.prefix[:], Upper: h.appendStart(nil, bound)}
+	it, err := h.db.engine.Iterate(span)
+	if err != nil {
+		return err
+	}
+	defer it.Close()
+	n := len(c.list)
+	spared := false
+	for it.Next() {
+		if of, ok := h.revived[string(it.Key())]; ok && of >= number {
+			spared = true
+			continue
+		}
+		start, key, err := h.splitKey(it.Key())
+		if err != nil {
+			return err
+		}
+		time, _, _, err := splitLive(it.Value())
+		if err != nil {
+			return err
+		}
+		h.tombstone(c, start, string(key), time, true)
+	}
+	if err := it.Err(); err != nil {
+		return err
+	}
+	if spared {
+		for i := n; i < len(c.list); i++ {
+			c.list[i].covered = false
+		}
+	} else if len(c.list) > n {
+		c.clear = append(c.clear, span)
+	}
+	return nil
+}
+
+// committed drops what the engine now has.
+func (h *hot[A]) committed() {
+	for _, l := range h.sent {
+		l.dirty, l.stored = false, true
+		h.empty = false
+	}
+	clear(h.sent)
+	h.sent = h.sent[:0]
+	h.commitTombs()
+	h.commitDrops()
+	for _, start := range h.starts {
+		if b := h.buckets[start]; len(b.objs) == 0 {
+			delete(h.buckets, start)
+		}
+	}
+	if len(h.starts) != len(h.buckets) {
+		h.starts = slices.Sorted(maps.Keys(h.buckets))
+		h.last = nil
+	}
+}
+
+func (h *hot[A]) commitTombs() {
+	kept := h.tombs[:0]
+	for _, l := range h.tombs {
+		switch {
+		case l.gone:
+		case !h.due(l.born):
+			kept = append(kept, l)
+		default:
+			if b := h.buckets[l.start]; b != nil && b.objs[l.key] == l {
+				h.remove(b, l)
+			}
+		}
+	}
+	clear(h.tombs[len(kept):])
+	h.tombs = kept
+}
+
+func (h *hot[A]) commitDrops() {
+	number := 0
+	for _, d := range h.drops {
+		if d.sent {
+			number = d.number
+		}
+	}
+	h.drops = slices.DeleteFunc(h.drops, func(d drop) bool { return d.sent })
+	if len(h.drops) == 0 {
+		h.hidden = math.MinInt64
+		h.revived = nil
+		return
+	}
+	maps.DeleteFunc(h.revived, func(_ string, of int) bool { return of < number })
+}
+
+// forget drops every object: the engine's entries have changed beneath them.
+func (h *hot[A]) forget() {
+	h.charge(-h.held)
+	clear(h.buckets)
+	h.starts, h.last = nil, nil
+	h.tombs, h.drops, h.revived, h.hidden = nil, nil, nil, math.MinInt64
+	h.empty, h.least = false, math.MinInt64
+}
+
+func (h *hot[A]) close() {
+	h.charge(-h.held)
+	h.db.budget.join(-1)
+}
+
+// shrink evicts clean objects while the budget is exceeded: the oldest windows
+// first and, without windows, what was not used for longest.
+func (h *hot[A]) shrink() {
+	excess := h.db.budget.excess(h.held)
+	if excess <= 0 {
+		return
+	}
+	target := h.held - excess
+	if h.windowed {
+		for _, start := range h.starts {
+			if h.held <= target {
+				return
+			}
+			h.evict(h.buckets[start], target, math.MaxUint32)
+		}
+		return
+	}
+	for _, age := range []uint32{64, 16, 4, 1, 0} {
+		if b := h.buckets[0]; b != nil && h.held > target && h.db.commits > age {
+			h.evict(b, target, h.db.commits-age)
+		}
+	}
+}
+
+// evict removes clean objects of b, last used in interval until or before,
+// until target bytes are held.
+func (h *hot[A]) evict(b *bucket[A], target int64, until uint32) {
+	if b.start < h.hidden {
+		// The engine's entries of b cannot be read until the drop is done.
+		return
+	}
+	for _, l := range b.objs {
+		if h.held <= target {
+			break
+		}
+		if !l.dirty && !l.deleted && !l.Held && l.used <= until {
+			h.remove(b, l)
+			b.complete = false
+		}
+	}
+	gone := func(l *Live[A]) bool { return l.gone }
+	b.order = slices.DeleteFunc(slices.Clone(b.order), gone)
+	b.tail = slices.DeleteFunc(b.tail, gone)
+}
+
+// sorted returns the objects of b in ascending order of keys, deleted ones
+// included. The slice is not changed later.
+func (b *bucket[A]) sorted() []*Live[A] {
+	if len(b.tail) == 0 {
+		return b.order
+	}
+	all := make([]*Live[A], 0, len(b.objs))
+	slices.SortFunc(b.tail, func(x, y *Live[A]) int { return strings.Compare(x.key, y.key) })
+	i, j := 0, 0
+	for i < len(b.order) || j < len(b.tail) {
+		var l *Live[A]
+		if j == len(b.tail) || i < len(b.order) && b.order[i].key <= b.tail[j].key {
+			l, i = b.order[i], i+1
+		} else {
+			l, j = b.tail[j], j+1
+		}
+		if b.objs[l.key] == l {
+			all = append(all, l)
+		}
+	}
+	b.order, b.tail = all, nil
+	return all
+}

@@ -1,0 +1,335 @@
+package stores
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"log/slog"
+	"runtime"
+	"sync"
+	"sync/atomic"
+	"syscall"
+
+	"github.com/cockroachdb/pebble/v2"
+	"github.com/cockroachdb/pebble/v2/bloom"
+	"github.com/cockroachdb/pebble/v2/vfs"
+)
+
+// PebbleConfig describes one Pebble database.
+type PebbleConfig struct {
+	// Dir is the database's folder; it is made if need be.
+	Dir string
+	// FS is the file system. Default: the operating system's.
+	FS vfs.FS
+	// Resources are shared by all databases of a process. Required.
+	Resources *PebbleResources
+	// Logger gets Pebble's messages. Default: none.
+	Logger *slog.Logger
+	// OnFailure is called once if the database cannot go on: a disk that is
+	// full, a file that cannot be written. It runs on any goroutine, with
+	// locks of Pebble's held: it must not block nor call the engine.
+	OnFailure func(error)
+}
+
+// PebbleResources are what the databases of one process share.
+type PebbleResources struct {
+	cache    *pebble.Cache
+	files    *pebble.FileCache
+	memtable uint64
+}
+
+// Sizes of a database. Memtables come out of the shared cache: large ones would
+// leave nothing for blocks.
+const (
+	maxMemtable  = 8 << 20
+	minMemtable  = 256 << 10
+	memtables    = 2 // of one database that is busy
+	blockBytes   = 16 << 10
+	bloomBits    = 10
+	ingestFolder = "ingest"
+)
+
+// NewPebbleResources returns the resources for about tasks databases that
+// together use cacheBytes for blocks and memtables, and keep openFiles files
+// open. Close releases them.
+func NewPebbleResources(cacheBytes int64, openFiles, tasks int) *PebbleResources {
+	share := uint64(max(0, cacheBytes)) / 2 / memtables / uint64(max(1, tasks))
+	return &PebbleResources{
+		cache:    pebble.NewCache(max(cacheBytes, 1<<20)),
+		files:    pebble.NewFileCache(1, max(openFiles, 16)),
+		memtable: min(maxMemtable, max(minMemtable, share)),
+	}
+}
+
+// Close releases the resources. The databases are closed before.
+func (r *PebbleResources) Close() {
+	r.files.Unref()
+	r.cache.Unref()
+}
+
+// pebbleEngine is an Engine over a Pebble database without a write-ahead log:
+// the changelog is the log.
+type pebbleEngine struct {
+	cfg     PebbleConfig
+	db      *pebble.DB
+	lock    *pebble.Lock
+	options *pebble.Options
+	files   atomic.Int64 // numbers the files to ingest
+
+	once  sync.Once
+	dead  chan struct{} // closed after err is set
+	err   error
+	stuck bool // Pebble's state is undefined: not even Close may be called
+}
+
+// OpenPebble opens or makes a database. Errors say the folder and wrap ErrInUse,
+// ErrReadOnly or ErrCorrupt where they fit. State that is corrupt is removed
+// with RemovePebble, and restored from the changelog.
+func OpenPebble(cfg PebbleConfig) (Engine, error) {
+	cfg = cfg.withDefaults()
+	e := &pebbleEngine{cfg: cfg, dead: make(chan struct{})}
+	if err := cfg.lockFolder(&e.lock); err != nil {
+		return nil, err
+	}
+	e.options = e.newOptions()
+	err := e.guard(func() (err error) {
+		if err = e.emptyIngestFolder(); err != nil {
+			return err
+		}
+		e.db, err = pebble.Open(cfg.Dir, e.options)
+		return err
+	})
+	if err != nil {
+		if !e.stuck {
+			err = errors.Join(err, e.lock.Close())
+		}
+		return nil, cfg.explain(err)
+	}
+	return e, nil
+}
+
+// RemovePebble removes a database that is not open, with its folder.
+func RemovePebble(cfg PebbleConfig) error {
+	cfg = cfg.withDefaults()
+	var lock *pebble.Lock
+	if err := cfg.lockFolder(&lock); err != nil {
+		return err
+	}
+	// On some systems a folder with an open file cannot be removed.
+	if err := lock.Close(); err != nil {
+		return cfg.explain(err)
+	}
+	if err := cfg.FS.RemoveAll(cfg.Dir); err != nil {
+		return cfg.explain(err)
+	}
+	return nil
+}
+
+func (c PebbleConfig) withDefaults() PebbleConfig {
+	if c.FS == nil {
+		c.FS = vfs.Default
+	}
+	if c.Logger == nil {
+		c.Logger = slog.New(slog.DiscardHandler)
+	}
+	if c.OnFailure == nil {
+		c.OnFailure = func(error) {}
+	}
+	return c
+}
+
+// lockFolder makes the folder and locks it.
+func (c PebbleConfig) lockFolder(lock **pebble.Lock) error {
+	if err := c.FS.MkdirAll(c.Dir, 0o755); err != nil {
+		return c.explain(err)
+	}
+	l, err := pebble.LockDirectory(c.Dir, c.FS)
+	if err != nil {
+		if err := c.explain(err); errors.Is(err, ErrReadOnly) {
+			return err
+		}
+		return fmt.Errorf("%w: %s: another process or task holds it: stop that, or choose another folder: %w",
+			ErrInUse, c.Dir, err)
+	}
+	*lock = l
+	return nil
+}
+
+// explain says which folder err is about, and wraps the sentinel that fits.
+func (c PebbleConfig) explain(err error) error {
+	switch {
+	case errors.Is(err, fs.ErrPermission), errors.Is(err, syscall.EROFS):
+		return fmt.Errorf("%w: %s: give this process write access, or choose another folder: %w",
+			ErrReadOnly, c.Dir, err)
+	case pebble.IsCorruptionError(err):
+		return fmt.Errorf("%w: %s: %w", ErrCorrupt, c.Dir, err)
+	}
+	return fmt.Errorf("stores: state folder %s: %w", c.Dir, err)
+}
+
+func (e *pebbleEngine) newOptions() *pebble.Options {
+	o := &pebble.Options{
+		FS:                          e.cfg.FS,
+		Lock:                        e.lock,
+		Cache:                       e.cfg.Resources.cache,
+		FileCache:                   e.cfg.Resources.files,
+		FormatMajorVersion:          pebble.FormatNewest,
+		DisableWAL:                  true,
+		MemTableSize:                e.cfg.Resources.memtable,
+		MemTableStopWritesThreshold: 4,
+		L0CompactionThreshold:       4,
+		L0StopWritesThreshold:       24,
+		Logger:                      (*pebbleLogger)(e),
+		EventListener:               &pebble.EventListener{BackgroundError: e.backgroundError},
+	}
+	for i := range o.Levels {
+		o.Levels[i].BlockSize = blockBytes
+		o.Levels[i].FilterPolicy = bloom.FilterPolicy(bloomBits)
+	}
+	o.EnsureDefaults()
+	return o
+}
+
+// fail marks the database dead. The first cause counts.
+func (e *pebbleEngine) fail(err error, stuck bool) {
+	e.once.Do(func() {
+		e.err = fmt.Errorf("%w: %s: %w", ErrDead, e.cfg.Dir, err)
+		e.stuck = stuck
+		close(e.dead)
+		e.cfg.Logger.Error("state database failed", "dir", e.cfg.Dir, "error", err)
+		e.cfg.OnFailure(e.err)
+	})
+}
+
+// failure returns why the database is dead, or nil.
+func (e *pebbleEngine) failure() error {
+	select {
+	case <-e.dead:
+		return e.err
+	default:
+		return nil
+	}
+}
+
+// backgroundError hears of flushes and compactions that failed. Pebble would
+// try them again for ever.
+func (e *pebbleEngine) backgroundError(err error) {
+	if errors.Is(err, pebble.ErrCancelledCompaction) {
+		return
+	}
+	e.fail(err, false)
+}
+
+// guard runs f, which calls into Pebble, on a goroutine of its own: if Pebble
+// hits a fatal error there, only that goroutine ends.
+func (e *pebbleEngine) guard(f func() error) error {
+	if err := e.failure(); err != nil {
+		return err
+	}
+	done := make(chan error, 1)
+	go func() { done <- f() }()
+	select {
+	case err := <-done:
+		return err
+	case <-e.dead:
+		return e.err
+	}
+}
+
+func (e *pebbleEngine) Get(dst, key []byte) ([]byte, bool, error) {
+	return pebbleGet(e.db, dst, key)
+}
+
+func (e *pebbleEngine) Iterate(s Span) (Iterator, error) { return pebbleIterate(e.db, s) }
+
+func (e *pebbleEngine) Snapshot() (Snapshot, error) {
+	var s *pebble.Snapshot
+	err := e.guard(func() error {
+		s = e.db.NewSnapshot()
+		return nil
+	})
+	if err != nil {
+		return nil, err
+	}
+	return pebbleSnapshot{s}, nil
+}
+
+func (e *pebbleEngine) Apply(b *Batch) error {
+	return e.guard(func() error {
+		batch := e.db.NewBatch()
+		defer batch.Close()
+		for _, s := range b.Clear {
+			if err := batch.DeleteRange(s.Lower, s.Upper, nil); err != nil {
+				return err
+			}
+		}
+		for _, p := range b.Set {
+			var err error
+			if p.Value == nil {
+				err = batch.Delete(p.Key, nil)
+			} else {
+				err = batch.Set(p.Key, p.Value, nil)
+			}
+			if err != nil {
+				return err
+			}
+		}
+		return batch.Commit(pebble.NoSync)
+	})
+}
+
+func (e *pebbleEngine) Ingest(ctx context.Context, entries []Pair) error {
+	return e.guard(func() error { return e.ingest(ctx, entries) })
+}
+
+func (e *pebbleEngine) Flush() error { return e.guard(e.db.Flush) }
+
+func (e *pebbleEngine) Metrics() EngineMetrics {
+	var m EngineMetrics
+	// A database that failed has no figures to give.
+	_ = e.guard(func() error {
+		p := e.db.Metrics()
+		m = EngineMetrics{
+			DiskBytes:   int64(p.DiskSpaceUsage()),
+			MemoryBytes: int64(p.MemTable.Size),
+			Flushes:     p.Flush.Count,
+			Compactions: p.Compact.Count,
+		}
+		return nil
+	})
+	return m
+}
+
+// Close flushes, because without a write-ahead log what is in the memtable
+// would be lost, and closes the database. After a fatal error Pebble cannot be
+// closed: its memory stays and its folder stays locked until the process ends.
+func (e *pebbleEngine) Close() error {
+	failed := e.failure()
+	if failed == nil {
+		failed = e.guard(e.db.Flush)
+	}
+	if e.failure() != nil && e.stuck {
+		return failed
+	}
+	return errors.Join(failed, e.db.Close(), e.lock.Close())
+}
+
+// pebbleLogger hands Pebble's messages on.
+type pebbleLogger pebbleEngine
+
+func (l *pebbleLogger) Infof(format string, args ...any) {
+	l.cfg.Logger.Debug(fmt.Sprintf(format, args...), "dir", l.cfg.Dir)
+}
+
+func (l *pebbleLogger) Errorf(format string, args ...any) {
+	l.cfg.Logger.Error(fmt.Sprintf(format, args...), "dir", l.cfg.Dir)
+}
+
+// Fatalf never returns to Pebble, whose state is undefined from here on: it
+// marks the database dead and ends the goroutine. Pebble's deferred calls give
+// its locks back, so that readers in flight come to an end.
+func (l *pebbleLogger) Fatalf(format string, args ...any) {
+	(*pebbleEngine)(l).fail(fmt.Errorf(format, args...), true)
+	runtime.Goexit()
+}

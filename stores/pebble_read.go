@@ -1,0 +1,131 @@
+package stores
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/cockroachdb/pebble/v2"
+	"github.com/cockroachdb/pebble/v2/objstorage/objstorageprovider"
+	"github.com/cockroachdb/pebble/v2/sstable"
+	"github.com/cockroachdb/pebble/v2/vfs"
+)
+
+func pebbleGet(r pebble.Reader, dst, key []byte) ([]byte, bool, error) {
+	value, closer, err := r.Get(key)
+	switch {
+	case errors.Is(err, pebble.ErrNotFound):
+		return dst, false, nil
+	case err != nil:
+		return dst, false, err
+	}
+	dst = append(dst, value...)
+	return dst, true, closer.Close()
+}
+
+func pebbleIterate(r pebble.Reader, s Span) (Iterator, error) {
+	it, err := r.NewIter(&pebble.IterOptions{LowerBound: s.Lower, UpperBound: s.Upper})
+	if err != nil {
+		return nil, err
+	}
+	return &pebbleIterator{it: it}, nil
+}
+
+type pebbleSnapshot struct{ s *pebble.Snapshot }
+
+func (s pebbleSnapshot) Get(dst, key []byte) ([]byte, bool, error) { return pebbleGet(s.s, dst, key) }
+func (s pebbleSnapshot) Iterate(span Span) (Iterator, error)       { return pebbleIterate(s.s, span) }
+func (s pebbleSnapshot) Close() error                              { return s.s.Close() }
+
+type pebbleIterator struct {
+	it      *pebble.Iterator
+	started bool
+	value   []byte
+	err     error
+}
+
+func (i *pebbleIterator) Next() bool {
+	if !i.started {
+		i.started = true
+		return i.at(i.it.First())
+	}
+	return i.at(i.it.Next())
+}
+
+func (i *pebbleIterator) Seek(key []byte) bool {
+	i.started = true
+	return i.at(i.it.SeekGE(key))
+}
+
+func (i *pebbleIterator) at(valid bool) bool {
+	if !valid || i.err != nil {
+		return false
+	}
+	i.value, i.err = i.it.ValueAndErr()
+	return i.err == nil
+}
+
+func (i *pebbleIterator) Key() []byte   { return i.it.Key() }
+func (i *pebbleIterator) Value() []byte { return i.value }
+func (i *pebbleIterator) Err() error    { return errors.Join(i.err, i.it.Error()) }
+func (i *pebbleIterator) Close() error  { return i.it.Close() }
+
+// ingest writes entries as sorted tables and hands these to Pebble in one step.
+// Each prefix gets a table of its own: one over two stores would overlap with
+// all of both.
+func (e *pebbleEngine) ingest(ctx context.Context, entries []Pair) (err error) {
+	var paths []string
+	defer func() {
+		if err == nil {
+			return
+		}
+		for _, p := range paths {
+			// What is left is removed at the next start.
+			_ = e.cfg.FS.Remove(p)
+		}
+	}()
+	for len(entries) > 0 {
+		if err := ctx.Err(); err != nil {
+			return err
+		}
+		n := 1
+		for n < len(entries) && string(entries[n].Key[:prefixLen]) == string(entries[0].Key[:prefixLen]) {
+			n++
+		}
+		path := e.cfg.FS.PathJoin(e.cfg.Dir, ingestFolder, fmt.Sprintf("%d.sst", e.files.Add(1)))
+		paths = append(paths, path)
+		if err := e.writeTable(path, entries[:n]); err != nil {
+			return err
+		}
+		entries = entries[n:]
+	}
+	return e.db.Ingest(ctx, paths)
+}
+
+func (e *pebbleEngine) writeTable(path string, entries []Pair) error {
+	f, err := e.cfg.FS.Create(path, vfs.WriteCategoryUnspecified)
+	if err != nil {
+		return err
+	}
+	w := sstable.NewWriter(objstorageprovider.NewFileWritable(f), e.options.MakeWriterOptions(0, e.db.TableFormat()))
+	for _, p := range entries {
+		if p.Value == nil {
+			err = w.Delete(p.Key)
+		} else {
+			err = w.Set(p.Key, p.Value)
+		}
+		if err != nil {
+			return errors.Join(err, w.Close())
+		}
+	}
+	return w.Close()
+}
+
+// emptyIngestFolder removes what an interrupted ingest has left.
+func (e *pebbleEngine) emptyIngestFolder() error {
+	dir := e.cfg.FS.PathJoin(e.cfg.Dir, ingestFolder)
+	if err := e.cfg.FS.RemoveAll(dir); err != nil {
+		return err
+	}
+	return e.cfg.FS.MkdirAll(dir, 0o755)
+}

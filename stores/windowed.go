@@ -1,0 +1,120 @@
+package stores
+
+import (
+	"bytes"
+	"fmt"
+	"iter"
+
+	"github.com/millrace/millrace/codec"
+	"github.com/millrace/millrace/window"
+)
+
+// WindowedConfig describes a Windowed store.
+type WindowedConfig[K, A any] struct {
+	Name string
+	// Key reads and writes keys; only queries use it.
+	Key codec.Codec[K]
+	// Value reads and writes aggregates.
+	Value codec.Codec[A]
+	// New makes the aggregate of a key and window that has none.
+	New func() *A
+	// Window returns the window that begins at a start. Queries use it.
+	Window func(start int64) window.Window
+	// Layout tells apart what must not be read as each other: another window
+	// size, another codec. A DB that has the store with another Layout refuses
+	// to open it.
+	Layout string
+}
+
+// Windowed holds the aggregates of windows as live objects. Keys are handed in
+// encoded. Locally entries are in the order of window start and key, so that
+// closing windows is a scan and expiry one deletion of a span; the changelog
+// has Kafka Streams' key-first bytes.
+type Windowed[K, A any] struct {
+	hot hot[A]
+}
+
+// OpenWindowed opens or makes a store.
+func OpenWindowed[K, A any](db *DB, cfg WindowedConfig[K, A]) (*Windowed[K, A], error) {
+	w := new(Windowed[K, A])
+	s := &windowedStore[A]{hot: &w.hot}
+	q := &windowedQuery[K, A]{
+		keyQuery: keyQuery[K]{info: &w.hot.storeInfo, key: cfg.Key, value: aggregateValue(cfg.Value)},
+		window:   cfg.Window,
+	}
+	if err := db.register(s, cfg.Name, WindowedKind, cfg.Layout, q); err != nil {
+		return nil, err
+	}
+	w.hot.init(db, cfg.Value, cfg.New, true)
+	return w, w.hot.probe()
+}
+
+// Get returns the live aggregate of a key and window start, or nil if there is
+// none. It does not keep key. If the object is live already, Get does not
+// allocate.
+func (w *Windowed[K, A]) Get(key []byte, start int64) (*Live[A], error) {
+	return w.hot.get(key, start)
+}
+
+// Create makes a new aggregate for a key and window start for which Get
+// returned nil, and marks it changed. Its Time is that of the DB. An aggregate
+// that is there is replaced.
+func (w *Windowed[K, A]) Create(key []byte, start int64) (*Live[A], error) {
+	return w.hot.create(key, start)
+}
+
+// Touch marks l as changed.
+func (w *Windowed[K, A]) Touch(l *Live[A]) { w.hot.touch(l) }
+
+// Delete removes one aggregate.
+func (w *Windowed[K, A]) Delete(l *Live[A]) { w.hot.delete(l) }
+
+// Scan yields the aggregates of windows that start in [fromStart, toStart), in
+// ascending order of start and key, beginning after a cursor. To go on later,
+// also after a commit, hand in the Cursor of the last object that was yielded.
+//
+// The loop's body may change, create and delete aggregates; whether it is
+// yielded what it creates in the same window is not defined, but nothing comes
+// twice. It must not call Collect or Commit.
+func (w *Windowed[K, A]) Scan(fromStart, toStart int64, after Cursor) iter.Seq2[*Live[A], error] {
+	at := position{start: fromStart}
+	if after.Key != nil && after.Start >= fromStart {
+		at = position{start: after.Start, key: bytes.Clone(after.Key), after: true}
+	}
+	return w.hot.walk(at, toStart)
+}
+
+// NextStart returns the least window start at or after from that has an
+// aggregate; ok is false if there is none.
+func (w *Windowed[K, A]) NextStart(from int64) (start int64, ok bool, err error) {
+	return w.hot.nextStart(from)
+}
+
+// DropBefore deletes all windows that start before start, and returns how many
+// aggregates they had. It is one deletion of a span in the engine, and one
+// tombstone for each key and window in the changelog.
+func (w *Windowed[K, A]) DropBefore(start int64) (n int, err error) {
+	return w.hot.dropBefore(start)
+}
+
+// windowedStore is the DB's side of a Windowed.
+type windowedStore[A any] struct{ *hot[A] }
+
+func (s *windowedStore[A]) fromLog(dst []byte, r LogRecord) ([]byte, int, error) {
+	key, start, _, err := codec.SplitWindowKey(r.Key)
+	if err != nil {
+		return nil, 0, fmt.Errorf("%w: changelog key: %w", ErrCorrupt, err)
+	}
+	dst = append(s.appendStart(dst, start), key...)
+	return liveFromLog(dst, r)
+}
+
+// liveFromLog appends the engine's value of r, if it has one.
+func liveFromLog(dst []byte, r LogRecord) ([]byte, int, error) {
+	split := len(dst)
+	if r.Value == nil {
+		return dst, split, nil
+	}
+	out, err := appendLive(dst, r)
+	return out, split, err
+}
