@@ -98,6 +98,16 @@ func (w Windows) RetentionMillis() int64 {
 	return max(w.retention.Milliseconds(), w.SizeMillis()+w.LatenessMillis())
 }
 
+// At returns the window that begins at start.
+func (w Windows) At(start int64) Window { return Window{start, addSaturated(start, w.SizeMillis())} }
+
+// Layout names what state of these windows looks like: state written under one
+// layout must not be read under another. Lateness and retention are not in it;
+// they may change.
+func (w Windows) Layout() string {
+	return fmt.Sprintf("tumbling size=%d offset=%d", w.SizeMillis(), w.OffsetMillis())
+}
+
 // NeedsMerge reports whether windows of this kind can grow together, so that
 // an aggregate over them must be able to merge. Tumbling windows never do.
 func (w Windows) NeedsMerge() bool { return false }

@@ -1,0 +1,88 @@
+package task
+
+import (
+	"fmt"
+
+	"github.com/millrace/millrace/stores"
+)
+
+// Commit is what a commit of a task writes. It is valid until Committed, or
+// until the task is closed.
+type Commit struct {
+	// Offsets are the input offsets to commit to the group, with metadata.
+	Offsets []Offset
+	// Changes are the changelog records, by store, and what the database is
+	// to hold.
+	Changes *stores.Changes
+}
+
+// Offset is a partition's next offset and the metadata that goes with it.
+type Offset struct {
+	Topic     string
+	Partition int32
+	Next      int64
+	Metadata  string
+}
+
+// Dirty reports whether there is something to commit.
+func (t *Task) Dirty() bool {
+	for _, in := range t.inputs {
+		if in.next != in.committed {
+			return true
+		}
+	}
+	entries, _ := t.db.Dirty()
+	return entries > 0
+}
+
+// DirtyBytes is roughly how much a commit would write to changelogs.
+func (t *Task) DirtyBytes() int64 {
+	_, bytes := t.db.Dirty()
+	return bytes
+}
+
+// Prepare sends what is due once a commit and collects what the commit is to
+// write. No record may be processed until Committed.
+func (t *Task) Prepare() (*Commit, error) {
+	for _, n := range t.instance.Stateful {
+		if err := t.firing(n.BeforeCommit); err != nil {
+			return nil, err
+		}
+	}
+	if err := t.fire(); err != nil {
+		return nil, err
+	}
+	if err := t.markers.send(t.now, true); err != nil {
+		return nil, err
+	}
+	if err := t.progress.save(t.inputs); err != nil {
+		return nil, fmt.Errorf("task %v: progress: %w", t.cfg.ID, err)
+	}
+	changes, err := t.db.Collect()
+	if err != nil {
+		return nil, fmt.Errorf("task %v: collect: %w", t.cfg.ID, err)
+	}
+	c := &Commit{Changes: changes}
+	for _, in := range t.inputs {
+		if in.next != in.committed {
+			c.Offsets = append(c.Offsets, Offset{in.config.Topic, in.config.Partition, in.next, in.metadata()})
+		}
+	}
+	return c, nil
+}
+
+// Committed writes the state of a commit whose changelog records and offsets
+// are safe. next gives, for each store with changes, the changelog offset
+// behind its last record.
+func (t *Task) Committed(c *Commit, next map[string]int64) error {
+	if err := t.db.Commit(c.Changes, next, t.now.UnixMilli()); err != nil {
+		return fmt.Errorf("task %v: write state: %w", t.cfg.ID, err)
+	}
+	for _, in := range t.inputs {
+		in.committed = in.next
+		if t.cfg.Skips != nil {
+			t.cfg.Skips.Passed(in.config.Topic, in.config.Partition, in.next)
+		}
+	}
+	return nil
+}

@@ -1,0 +1,35 @@
+// Package task runs one sub-topology on one partition. It knows no Kafka: what
+// it reads is handed to it, what it sends goes to an Outlet, and committing is
+// done by its owner in steps. Package streams and package streamtest drive the
+// very same code, the one with brokers and clocks, the other with neither.
+//
+// The types to know:
+//
+//   - [Task] is composed with [New] from a topology, an open database and its
+//     inputs; one goroutine owns it.
+//   - [Input] is one partition that the task reads; [Input.Process] takes its
+//     records in offset order.
+//   - [Commit] is what a commit must write, in which order: see below.
+//   - [ReplayError] asks the owner to throw its tasks away and replay without
+//     one record; [Skips] remembers which.
+//
+// # A task's life
+//
+//	New ─► { Process | Answered | Tick }* ─► Prepare ─► (owner writes) ─► Committed ─► …
+//
+// Prepare sends what is due once a commit and collects the state that changed.
+// The owner then, at least once: waits until everything the task has sent is
+// acknowledged; appends Commit.Changes to the changelogs and waits; commits
+// Commit.Offsets; and calls Committed, which writes the state to the task's
+// database. No record is processed between Prepare and Committed. If any step
+// fails, or its outcome is not known, the task is closed and made anew: nothing
+// in it can be trusted, because live objects are changed in place.
+//
+// # Time
+//
+// The task's watermark is the least of its inputs' that are not idle. It moves
+// with the records; when it does, the stateful nodes fire in topological order,
+// each with the watermark that its own inputs have reached, a slice at a time
+// ([Task.Tick] goes on where a slice ended). Markers carry the watermark to the
+// sub-topologies behind a repartition, after the data that it covers.
+package task

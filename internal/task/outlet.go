@@ -1,0 +1,98 @@
+package task
+
+import (
+	"fmt"
+	"time"
+
+	"github.com/millrace/millrace/processors"
+	"github.com/millrace/millrace/window"
+)
+
+// maxFuture is how far ahead of the clock a record's time may be on Kafka.
+// Brokers refuse records that are more than an hour ahead by default.
+const maxFuture = 50 * time.Minute
+
+// clamped is the task's outlet: it keeps record times within what brokers and
+// the protocol take.
+type clamped struct {
+	processors.Outlet
+	task *Task
+}
+
+func (c *clamped) Send(topic string, partition int32, key, value []byte, t int64, headers []processors.Header) error {
+	return c.Outlet.Send(topic, partition, key, value, Clamp(t, c.task.now), headers)
+}
+
+// Clamp returns t, or the nearest time that a record on Kafka may have at now:
+// from 0 to 50 minutes ahead.
+func Clamp(t int64, now time.Time) int64 {
+	return min(max(t, 0), now.Add(maxFuture).UnixMilli())
+}
+
+// Intervals of watermark markers: not more often than the first while the
+// watermark moves, and not more seldom than the second, so that new readers
+// and purged topics do no harm.
+const (
+	markerLinger = 20 * time.Millisecond
+	markerRepeat = 10 * time.Second
+)
+
+// markers tells the sub-topologies behind repartitions how far the task's
+// watermark has come.
+type markers struct {
+	task *Task
+	// sent is the watermark last sent to each repartition, idle what was said
+	// of idleness, last when.
+	sent []int64
+	idle bool
+	last time.Time
+
+	header [1]processors.Header
+	buf    []byte
+}
+
+// send writes a marker to every partition of every repartition topic, if one
+// is due, or if the watermark has moved and force is set.
+func (m *markers) send(now time.Time, force bool) error {
+	t := m.task
+	if len(m.sent) == 0 {
+		return nil
+	}
+	idle := t.tracker.Idle()
+	since := now.Sub(m.last)
+	repeat := m.last.IsZero() || since >= markerRepeat || idle != m.idle
+	if !repeat && !force && since < markerLinger {
+		return nil
+	}
+	for i, r := range t.instance.Repartitions {
+		w := t.reached(r.Upstream)
+		if !repeat && w == m.sent[i] {
+			continue
+		}
+		if err := m.write(r.Name, w, idle); err != nil {
+			return fmt.Errorf("task %v: watermark marker to repartition %q: %w", t.cfg.ID, r.Name, err)
+		}
+		m.sent[i], m.last, m.idle = w, now, idle
+	}
+	return nil
+}
+
+func (m *markers) write(repartition string, w int64, idle bool) error {
+	t := m.task
+	topic := t.rt.Topic(repartition)
+	partitions, err := t.cfg.Outlet.Partitions(topic)
+	if err != nil {
+		return err
+	}
+	m.buf = window.Marker{
+		SubTopology: int32(t.cfg.ID.Sub), Task: t.cfg.ID.Partition, Tasks: t.cfg.Tasks,
+		Generation: t.cfg.Generation, Watermark: w, Idle: idle,
+	}.Append(m.buf[:0])
+	m.header[0] = processors.Header{Key: window.MarkerHeader, Value: m.buf}
+	for p := range partitions {
+		if err := t.rt.Outlet.Send(topic, p, nil, nil, w, m.header[:]); err != nil {
+			return err
+		}
+	}
+	return nil
+}

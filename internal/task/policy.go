@@ -1,0 +1,164 @@
+package task
+
+import (
+	"errors"
+	"fmt"
+	"runtime/debug"
+	"strconv"
+
+	"github.com/millrace/millrace/codec"
+	"github.com/millrace/millrace/processors"
+	"github.com/millrace/millrace/stores"
+)
+
+// ReplayError asks the owner of a task to throw away every task of its
+// commit, add the record to its Skips, and begin again from the committed
+// offsets: user code failed after the record had changed live objects, which
+// cannot be taken back in place.
+type ReplayError struct {
+	Position processors.Position
+	// Policy is Skip or DeadLetter.
+	Policy processors.ErrorPolicy
+	Err    error
+}
+
+// Error names the record and the cause.
+func (e *ReplayError) Error() string {
+	return fmt.Sprintf("replay without %v: %v", e.Position, e.Err)
+}
+
+// Unwrap returns the cause.
+func (e *ReplayError) Unwrap() error { return e.Err }
+
+// Skips are the records that a replay leaves out. They are kept until a commit
+// has passed them, over any number of replays. One goroutine uses it.
+type Skips struct {
+	records map[processors.Position]*ReplayError
+}
+
+// Add notes the record that e is about.
+func (s *Skips) Add(e *ReplayError) {
+	if s.records == nil {
+		s.records = map[processors.Position]*ReplayError{}
+	}
+	s.records[e.Position] = e
+}
+
+func (s *Skips) find(p processors.Position) (*ReplayError, bool) {
+	e, ok := s.records[p]
+	return e, ok
+}
+
+// Passed forgets the records of a partition before the committed offset.
+func (s *Skips) Passed(topic string, partition int32, offset int64) {
+	for p := range s.records {
+		if p.Topic == topic && p.Partition == partition && p.Offset < offset {
+			delete(s.records, p)
+		}
+	}
+}
+
+// Len returns how many records are left out.
+func (s *Skips) Len() int { return len(s.records) }
+
+// PanicError is a panic of user code.
+type PanicError struct {
+	Value any
+	Stack []byte
+}
+
+// Error returns the panic's value.
+func (e *PanicError) Error() string { return fmt.Sprintf("panic: %v", e.Value) }
+
+// recovered, deferred, turns a panic into an error of the node that was
+// running.
+func (t *Task) recovered(err *error) {
+	if p := recover(); p != nil {
+		*err = &processors.NodeError{Node: t.rt.Node, Err: &PanicError{Value: p, Stack: debug.Stack()}}
+	}
+}
+
+// policy returns what to do about err. Errors that no record is to blame for
+// are Fail whatever the policy.
+func (t *Task) policy(err error) (processors.ErrorPolicy, error) {
+	ne, ok := errors.AsType[*processors.NodeError](err)
+	if !ok {
+		return processors.Fail, err
+	}
+	for _, broken := range []error{stores.ErrDead, stores.ErrClosed, stores.ErrCorrupt, stores.ErrProtocol, processors.ErrOutlet} {
+		if errors.Is(err, broken) {
+			return processors.Fail, err
+		}
+	}
+	p := ne.Node.Policy
+	if p == processors.DefaultPolicy {
+		p = t.cfg.Policy
+	}
+	if p == processors.DefaultPolicy {
+		p = processors.Fail
+	}
+	return p, err
+}
+
+// judge decides on a record that could not be handled.
+func (t *Task) judge(r *Fetched, err error) error {
+	policy, err := t.policy(err)
+	switch {
+	case policy == processors.Fail:
+		return fmt.Errorf("task %v at %v: %w", t.cfg.ID, t.rt.Position, err)
+	case t.rt.Touched:
+		return &ReplayError{Position: t.rt.Position, Policy: policy, Err: err}
+	}
+	return t.discard(r, policy, err)
+}
+
+// discard counts the record and, if the policy says so, sends it to the
+// dead-letter topic.
+func (t *Task) discard(r *Fetched, policy processors.ErrorPolicy, cause error) error {
+	reason := processors.DroppedError
+	if policy == processors.DeadLetter {
+		reason = processors.DroppedDeadLetter
+		if err := t.deadLetter(r, cause); err != nil {
+			return fmt.Errorf("task %v at %v: dead letter: %w (for: %w)", t.cfg.ID, t.rt.Position, err, cause)
+		}
+	}
+	t.cfg.Observer.Dropped(nodeName(cause), reason)
+	t.cfg.Logger.Warn("record dropped", "task", t.cfg.ID, "at", t.rt.Position, "policy", policy, "error", cause)
+	return nil
+}
+
+// DeadLetterTopic returns the name of an application's dead-letter topic.
+func DeadLetterTopic(application string) string { return application + "-dlq" }
+
+// deadLetter sends the record as it was read, with the error in the header
+// names of Kafka Streams (KIP-1034).
+func (t *Task) deadLetter(r *Fetched, cause error) error {
+	topic := DeadLetterTopic(t.cfg.Application)
+	partitions, err := t.cfg.Outlet.Partitions(topic)
+	if err != nil {
+		return err
+	}
+	var partition int32
+	if r.Key != nil {
+		partition = codec.Partition(r.Key, partitions)
+	}
+	root := cause
+	for next := errors.Unwrap(root); next != nil; next = errors.Unwrap(root) {
+		root = next
+	}
+	var stack []byte
+	if p, ok := errors.AsType[*PanicError](cause); ok {
+		stack = p.Stack
+	}
+	at := t.rt.Position
+	headers := append([]processors.Header(nil), r.Headers...)
+	headers = append(headers,
+		processors.Header{Key: "__streams.errors.exception", Value: fmt.Appendf(nil, "%T", root)},
+		processors.Header{Key: "__streams.errors.message", Value: []byte(cause.Error())},
+		processors.Header{Key: "__streams.errors.stacktrace", Value: stack},
+		processors.Header{Key: "__streams.errors.topic", Value: []byte(at.Topic)},
+		processors.Header{Key: "__streams.errors.partition", Value: strconv.AppendInt(nil, int64(at.Partition), 10)},
+		processors.Header{Key: "__streams.errors.offset", Value: strconv.AppendInt(nil, at.Offset, 10)},
+	)
+	return t.rt.Outlet.Send(topic, partition, r.Key, r.Value, r.Time, headers)
+}

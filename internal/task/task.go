@@ -1,0 +1,291 @@
+package task
+
+import (
+	"errors"
+	"fmt"
+	"log/slog"
+	"time"
+
+	"github.com/millrace/millrace/codec"
+	"github.com/millrace/millrace/processors"
+	"github.com/millrace/millrace/stores"
+	"github.com/millrace/millrace/topology"
+	"github.com/millrace/millrace/window"
+)
+
+// Config is what a task is made of. Everything in it belongs to the task's
+// goroutine from New on.
+type Config struct {
+	Topology    *topology.Topology
+	Application string
+	ID          processors.TaskID
+	// Tasks is how many tasks the sub-topology has.
+	Tasks int32
+	// Generation is the group's when the task was taken. Markers carry it.
+	Generation int32
+	// State is open and restored. The task does not close its database.
+	State  *State
+	Inputs []InputConfig
+	Outlet processors.Outlet
+	// Policy is the application's for records that cannot be handled.
+	Policy processors.ErrorPolicy
+	// Skips are the records that a replay leaves out; nil for none.
+	Skips    *Skips
+	Now      func() time.Time
+	Logger   *slog.Logger
+	Observer processors.Observer
+}
+
+// InputConfig is one partition that a task reads.
+type InputConfig struct {
+	// Node is the source's id in the topology.
+	Node      int
+	Topic     string
+	Partition int32
+	// Offset is the next one to read, and Metadata what was committed with it.
+	Offset   int64
+	Metadata string
+	// Upstream are the tasks that write to a repartition topic. For any other
+	// topic it is nil, and Strategy says how the watermark follows.
+	Upstream []window.Upstream
+	Strategy window.Strategy
+}
+
+// Task is one sub-topology on one partition. One goroutine owns it.
+type Task struct {
+	cfg      Config
+	db       *stores.DB
+	rt       *processors.Runtime
+	instance *topology.Instance
+	inputs   []*Input
+	tracker  *window.Tracker
+	progress *progress
+	markers  markers
+	now      time.Time
+
+	// at is the input watermark that each stateful node has been advanced to
+	// in full; due is set while some node has more to do.
+	at  []int64
+	due bool
+	// durable is the watermark to keep: never that of a bounded run's end.
+	durable int64
+}
+
+// State is a task's open database with its stores, before the task is made:
+// open it, restore each store of Changelogs, then hand it to New.
+type State struct {
+	DB       *stores.DB
+	opened   topology.Stores
+	progress *progress
+}
+
+// OpenState opens the stores of sub-topology sub in db.
+func OpenState(t *topology.Topology, sub int, db *stores.DB) (*State, error) {
+	opened, err := t.OpenStores(sub, db)
+	if err != nil {
+		return nil, err
+	}
+	p, err := openProgress(db, t.SubTopologies()[sub])
+	if err != nil {
+		return nil, err
+	}
+	return &State{DB: db, opened: opened, progress: p}, nil
+}
+
+// watermarkName is the name under which the task's watermark rides in the
+// metadata of committed offsets.
+const watermarkName = "millrace.watermark"
+
+// New composes the task and brings back where its committed offsets left it.
+func New(cfg Config) (*Task, error) {
+	cfg.Observer.EnsureDefaults()
+	t := &Task{cfg: cfg, db: cfg.State.DB, progress: cfg.State.progress, now: cfg.Now(), durable: window.MinTime}
+	t.rt = &processors.Runtime{
+		Task: cfg.ID, Now: cfg.Now, Logger: cfg.Logger, Observer: cfg.Observer,
+		Outlet: &clamped{Outlet: cfg.Outlet, task: t},
+		Topic:  func(name string) string { return topology.RepartitionTopic(cfg.Application, name) },
+		Node:   &processors.Node{Name: "task", Where: cfg.ID.String()},
+	}
+	var err error
+	if t.instance, err = t.compose(); err != nil {
+		return nil, fmt.Errorf("task %v: %w", cfg.ID, err)
+	}
+	if err := t.restore(); err != nil {
+		return nil, fmt.Errorf("task %v: %w", cfg.ID, err)
+	}
+	t.markers = markers{task: t, sent: make([]int64, len(t.instance.Repartitions))}
+	return t, nil
+}
+
+// compose makes the nodes; user code runs in it.
+func (t *Task) compose() (in *topology.Instance, err error) {
+	defer t.recovered(&err)
+	return t.cfg.Topology.Instantiate(t.cfg.ID.Sub, t.rt, t.cfg.State.opened)
+}
+
+// restore sets watermarks to those of the committed offsets.
+func (t *Task) restore() error {
+	vectors, err := t.progress.load(t.cfg.Inputs)
+	if err != nil {
+		return err
+	}
+	w := window.MinTime
+	clocks := make([]window.Input, 0, len(t.cfg.Inputs))
+	for i, c := range t.cfg.Inputs {
+		in := newInput(t, i, c)
+		meta, err := codec.DecodeOffsetMetadata(c.Metadata)
+		if err != nil {
+			t.cfg.Logger.Warn("committed offset has metadata of another program; its time is taken as unknown",
+				"task", t.cfg.ID, "topic", c.Topic, "partition", c.Partition, "error", err)
+		}
+		if kept, ok := meta.Processors[watermarkName]; ok {
+			w = max(w, kept)
+		}
+		if err := in.restore(meta, vectors[i]); err != nil {
+			return err
+		}
+		t.inputs = append(t.inputs, in)
+		clocks = append(clocks, in.clock())
+	}
+	t.tracker = window.NewTracker(clocks...)
+	t.tracker.Restore(w)
+	w = t.tracker.Watermark()
+	t.setWatermark(w)
+	t.at = make([]int64, len(t.instance.Stateful))
+	for i, n := range t.instance.Stateful {
+		t.at[i] = window.MinTime
+		if err := n.Restore(w); err != nil {
+			return fmt.Errorf("node %q: %w", n.Name, err)
+		}
+	}
+	t.due = true
+	return nil
+}
+
+// ID returns the task's id.
+func (t *Task) ID() processors.TaskID { return t.cfg.ID }
+
+// Inputs returns the partitions that the task reads, in the order of Config.
+func (t *Task) Inputs() []*Input { return t.inputs }
+
+// SetGeneration tells the task the group's new generation, when the task
+// stayed through a rebalance.
+func (t *Task) SetGeneration(g int32) { t.cfg.Generation = g }
+
+// Watermark returns the task's watermark.
+func (t *Task) Watermark() int64 { return t.tracker.Watermark() }
+
+func (t *Task) setWatermark(w int64) {
+	t.rt.Watermark = w
+	if w != window.MaxTime {
+		t.durable = max(t.durable, w)
+	}
+}
+
+// moved notes that input i's watermark or idleness changed.
+func (t *Task) moved(i int) {
+	if t.tracker.Moved(i) {
+		t.setWatermark(t.tracker.Watermark())
+		t.due = true
+	}
+}
+
+// Tick does what is due by the watermark or by the clock: a slice of firing,
+// early results, markers. Call it between batches, and every few milliseconds
+// while there are none. It reports whether it has more to do at once.
+func (t *Task) Tick(now time.Time) (more bool, err error) {
+	t.now = now
+	for _, in := range t.inputs {
+		in.tick(now)
+	}
+	if err := t.fire(); err != nil {
+		return false, err
+	}
+	for _, n := range t.instance.Stateful {
+		if err := t.firing(func() error { return n.Tick(now) }); err != nil {
+			return false, err
+		}
+	}
+	return t.due, t.markers.send(now, false)
+}
+
+// fire advances the stateful nodes by at most a slice each.
+func (t *Task) fire() error {
+	if !t.due {
+		return nil
+	}
+	for i, n := range t.instance.Stateful {
+		w := t.reached(n.Upstream)
+		if w <= t.at[i] {
+			continue
+		}
+		var done bool
+		err := t.firing(func() (err error) {
+			done, err = n.Advance(w)
+			return err
+		})
+		if err != nil {
+			return err
+		}
+		if !done {
+			return nil
+		}
+		t.at[i] = w
+	}
+	t.due = false
+	return nil
+}
+
+// reached is the watermark of what comes from up.
+func (t *Task) reached(up topology.Upstream) int64 {
+	w := window.MaxTime
+	if up.FromSource {
+		w = t.tracker.Watermark()
+	}
+	for _, i := range up.Nodes {
+		w = min(w, t.instance.Stateful[i].Output())
+	}
+	return w
+}
+
+// firing runs f, which sends results that time has made due. A result that the
+// policy skips is counted, and f called again: it goes on behind that result.
+func (t *Task) firing(f func() error) error {
+	for {
+		err := t.guarded(f)
+		if err == nil {
+			return nil
+		}
+		policy, err := t.policy(err)
+		if policy == processors.Fail {
+			return fmt.Errorf("task %v, result at watermark %s: %w", t.cfg.ID, window.FormatTime(t.rt.Watermark), err)
+		}
+		t.cfg.Observer.Dropped(nodeName(err), processors.DroppedError)
+		t.cfg.Logger.Warn("result dropped", "task", t.cfg.ID, "error", err)
+	}
+}
+
+// Ended reports whether a bounded run is over for the task: the inputs have
+// ended and everything has fired.
+func (t *Task) Ended() bool {
+	return t.tracker.Watermark() == window.MaxTime && !t.due
+}
+
+// Close closes the nodes. The database is the owner's.
+func (t *Task) Close() error {
+	return t.guarded(t.instance.Close)
+}
+
+// guarded runs f and turns a panic of user code into an error.
+func (t *Task) guarded(f func() error) (err error) {
+	defer t.recovered(&err)
+	return f()
+}
+
+// nodeName returns the name of the node that err is blamed on.
+func nodeName(err error) string {
+	if ne, ok := errors.AsType[*processors.NodeError](err); ok {
+		return ne.Node.Name
+	}
+	return ""
+}

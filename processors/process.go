@@ -1,0 +1,169 @@
+package processors
+
+import (
+	"fmt"
+	"iter"
+	"log/slog"
+	"time"
+
+	"github.com/millrace/millrace/stores"
+	"github.com/millrace/millrace/window"
+)
+
+// Processor is a user's own node. Each task has its own, made anew when the
+// task moves or is thrown away; what must live longer is kept in stores. All
+// methods are called on the task's goroutine.
+type Processor[K, V, K2, V2 any] interface {
+	// Init is called once, before the first record. The context is valid
+	// until Close.
+	Init(ctx *Context[K2, V2]) error
+	// Process handles one record and sends any number of records on with the
+	// context's Forward. The record's key and value may alias fetched bytes.
+	Process(r Record[K, V]) error
+	// Close is called once, also after an error.
+	Close() error
+}
+
+// Context is what a processor sees of its task.
+type Context[K, V any] struct {
+	rt     *Runtime
+	node   *Node
+	stores map[string]any
+	next   Forward[K, V]
+	out    Record[K, V]
+}
+
+// Forward sends a record to the next nodes before it returns.
+func (c *Context[K, V]) Forward(r Record[K, V]) error {
+	c.out = r
+	err := c.next(&c.out)
+	c.rt.Node = c.node
+	return err
+}
+
+// Task returns the task's id.
+func (c *Context[K, V]) Task() TaskID { return c.rt.Task }
+
+// Position says where the record in process was read.
+func (c *Context[K, V]) Position() Position { return c.rt.Position }
+
+// Watermark returns the task's watermark in Unix milliseconds: no on-time
+// event earlier than it is to come. It is window.MinTime while nothing is
+// known.
+func (c *Context[K, V]) Watermark() int64 { return c.rt.Watermark }
+
+// Now returns the time by the task's clock.
+func (c *Context[K, V]) Now() time.Time { return c.rt.Now() }
+
+// Logger returns the task's logger.
+func (c *Context[K, V]) Logger() *slog.Logger { return c.rt.Logger }
+
+// StoreContext is a Context of any types, for asking it for a store.
+type StoreContext interface {
+	storeNamed(name string) (any, *Runtime, error)
+}
+
+func (c *Context[K, V]) storeNamed(name string) (any, *Runtime, error) {
+	s, ok := c.stores[name]
+	if !ok {
+		return nil, nil, fmt.Errorf("node %q (%s) was not given store %q: add topology.Uses", c.node.Name, c.node.Where, name)
+	}
+	return s, c.rt, nil
+}
+
+// Store is a processor's access to a key-value store of its task. Changes are
+// seen at once by the task, and by everybody else when they are committed.
+type Store[K, V any] struct {
+	rt *Runtime
+	kv *stores.KeyValue[K, V]
+}
+
+// StoreIn returns the named store of ctx's task. Users call In of the handle
+// that topology.KeyValueStore returned.
+func StoreIn[K, V any](ctx StoreContext, name string) (*Store[K, V], error) {
+	s, rt, err := ctx.storeNamed(name)
+	if err != nil {
+		return nil, err
+	}
+	kv, ok := s.(*stores.KeyValue[K, V])
+	if !ok {
+		return nil, fmt.Errorf("store %q is a %T, asked for as a %T", name, s, kv)
+	}
+	return &Store[K, V]{rt: rt, kv: kv}, nil
+}
+
+// Get returns the value of key, and whether there is one.
+func (s *Store[K, V]) Get(key K) (V, bool, error) { return s.kv.Get(key) }
+
+// Put sets the value of key. Both are encoded before Put returns.
+func (s *Store[K, V]) Put(key K, value V) error {
+	s.rt.Touched = true
+	return s.kv.Put(key, value)
+}
+
+// Delete removes key, if it is there.
+func (s *Store[K, V]) Delete(key K) error {
+	s.rt.Touched = true
+	return s.kv.Delete(key)
+}
+
+// Range yields the entries from key from up to but not including key to, in
+// the order of their encoded keys; a nil bound is open. It shows the store as
+// it was when the loop began.
+func (s *Store[K, V]) Range(from, to *K) iter.Seq2[stores.Entry[K, V], error] {
+	return s.kv.Range(from, to)
+}
+
+// Process is the node around a user's processor.
+type Process[K, V, K2, V2 any] struct {
+	rt        *Runtime
+	node      *Node
+	processor Processor[K, V, K2, V2]
+	w         int64
+}
+
+// NewProcess initialises a processor with the opened stores it may use.
+func NewProcess[K, V, K2, V2 any](rt *Runtime, n *Node, p Processor[K, V, K2, V2], opened map[string]any, next Forward[K2, V2]) (*Process[K, V, K2, V2], error) {
+	rt.Node = n
+	if err := p.Init(&Context[K2, V2]{rt: rt, node: n, stores: opened, next: next}); err != nil {
+		return nil, fmt.Errorf("init: %w", err)
+	}
+	return &Process[K, V, K2, V2]{rt: rt, node: n, processor: p, w: window.MinTime}, nil
+}
+
+// Process hands a record to the user's processor.
+func (p *Process[K, V, K2, V2]) Process(r *Record[K, V]) error {
+	// The processor may change fields of its own, which nobody can take back.
+	p.rt.Node, p.rt.Touched = p.node, true
+	if err := p.processor.Process(*r); err != nil {
+		return p.node.fail(err)
+	}
+	return nil
+}
+
+// Restore notes the watermark.
+func (p *Process[K, V, K2, V2]) Restore(w int64) error {
+	p.w = w
+	return nil
+}
+
+// Advance passes the watermark on.
+func (p *Process[K, V, K2, V2]) Advance(w int64) (bool, error) {
+	p.w = max(p.w, w)
+	return true, nil
+}
+
+// Output returns the input watermark.
+func (p *Process[K, V, K2, V2]) Output() int64 { return p.w }
+
+// Tick does nothing.
+func (p *Process[K, V, K2, V2]) Tick(time.Time) error { return nil }
+
+// BeforeCommit does nothing.
+func (p *Process[K, V, K2, V2]) BeforeCommit() error { return nil }
+
+// Close closes the user's processor.
+func (p *Process[K, V, K2, V2]) Close() error {
+	p.rt.Node = p.node
+	return p.processor.Close()
+}

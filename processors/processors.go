@@ -1,0 +1,249 @@
+package processors
+
+import (
+	"errors"
+	"fmt"
+	"log/slog"
+	"time"
+
+	"github.com/millrace/millrace/window"
+)
+
+// Header is one header of a record. Headers pass through every node unchanged,
+// tracing headers such as W3C traceparent among them.
+type Header struct {
+	Key   string
+	Value []byte
+}
+
+// Record is one record on its way through a topology. Functions that users
+// write get it by value.
+type Record[K, V any] struct {
+	Key   K
+	Value V
+	// Time is the event time in Unix milliseconds. A result of an aggregate
+	// has the greatest event time that went into it.
+	Time    int64
+	Headers []Header
+	// Window and Pane are set on the results of a windowed aggregate and ride
+	// along until a node makes a new kind of record.
+	Window window.Window
+	Pane   window.Pane
+
+	// nullKey marks a record that was read with a null key: Key is the zero
+	// value, and aggregates by key do not take it.
+	nullKey bool
+}
+
+// Forward is a typed edge: it hands a record to the next node. The record is
+// the sender's and valid during the call only. An error stops the record here
+// and is judged by the error policy.
+type Forward[K, V any] func(r *Record[K, V]) error
+
+// TaskID names a task: one sub-topology on one partition.
+type TaskID struct {
+	Sub       int
+	Partition int32
+}
+
+// String returns the form used in logs and folders, such as "0_3".
+func (id TaskID) String() string { return fmt.Sprintf("%d_%d", id.Sub, id.Partition) }
+
+// Position says where a record was read.
+type Position struct {
+	Topic     string
+	Partition int32
+	Offset    int64
+}
+
+// String returns "topic/partition@offset".
+func (p Position) String() string { return fmt.Sprintf("%s/%d@%d", p.Topic, p.Partition, p.Offset) }
+
+// Outlet takes what a task sends. It copies what it is given before it
+// returns, and keeps the order of the records of each partition.
+type Outlet interface {
+	// Send queues one record. A nil key or value is sent as null.
+	Send(topic string, partition int32, key, value []byte, time int64, headers []Header) error
+	// Partitions returns the number of partitions of topic.
+	Partitions(topic string) (int32, error)
+}
+
+// Observer is told what a task's nodes saw that is worth counting. Its methods
+// are called on the task's goroutine and do not block.
+type Observer struct {
+	// Dropped reports records that a node did not take, and why.
+	Dropped func(node string, reason DropReason)
+	// Late reports by how much, in milliseconds, an event was behind the
+	// watermark though its window still took it.
+	Late func(node string, behind int64)
+	// Emitted reports the results that a window aggregate sent.
+	Emitted func(node string, pane window.Pane)
+}
+
+// EnsureDefaults sets the functions that are nil to ones that do nothing.
+func (o *Observer) EnsureDefaults() {
+	if o.Dropped == nil {
+		o.Dropped = func(string, DropReason) {}
+	}
+	if o.Late == nil {
+		o.Late = func(string, int64) {}
+	}
+	if o.Emitted == nil {
+		o.Emitted = func(string, window.Pane) {}
+	}
+}
+
+// DropReason says why a record went no further.
+type DropReason string
+
+// The reasons, as they stand in the label of millrace_dropped_records_total.
+const (
+	// DroppedLate: no window takes the event any more.
+	DroppedLate DropReason = "late"
+	// DroppedPartlyLate: some, but not all, of the event's windows are closed.
+	DroppedPartlyLate DropReason = "partly_late"
+	// DroppedNullKey: an aggregate groups by key, and the record has none.
+	DroppedNullKey DropReason = "null_key"
+	// DroppedError: user code or a codec failed, and the policy is to skip.
+	DroppedError DropReason = "error"
+	// DroppedDeadLetter: as DroppedError, but the record went to the
+	// dead-letter topic.
+	DroppedDeadLetter DropReason = "dead_letter"
+)
+
+// Runtime is what a task lends to its nodes. One goroutine uses it.
+type Runtime struct {
+	Task   TaskID
+	Outlet Outlet
+	// Now is the task's clock.
+	Now      func() time.Time
+	Logger   *slog.Logger
+	Observer Observer
+	// Topic turns a logical repartition name into the name on the broker.
+	Topic func(repartition string) string
+
+	// Position is that of the record in process. It is the last one's while
+	// the watermark fires windows.
+	Position Position
+	// Node is the node whose user code runs now: what a panic is blamed on.
+	Node *Node
+	// Touched is set by a node that changes state for the record in process,
+	// and cleared by the task before each record. If user code fails while it
+	// is set, the task is replayed without the record.
+	Touched bool
+	// Watermark is the task's: no on-time event earlier than it is to come.
+	Watermark int64
+}
+
+// Node is what a node knows of itself at run time.
+type Node struct {
+	Name string
+	// Policy says what to do when the node's user code fails.
+	Policy ErrorPolicy
+	// Where is the file and line of the call that made the node.
+	Where string
+}
+
+// ErrorPolicy says what to do with a record that user code or a codec cannot
+// handle.
+type ErrorPolicy uint8
+
+const (
+	// DefaultPolicy leaves it to the application, whose own default is Fail.
+	DefaultPolicy ErrorPolicy = iota
+	// Fail stops the instance with the error.
+	Fail
+	// Skip drops the record and counts it.
+	Skip
+	// DeadLetter sends the record as it was read to the dead-letter topic,
+	// with the error in Kafka Streams' header names, and goes on.
+	DeadLetter
+)
+
+// String returns the name used in configuration files.
+func (p ErrorPolicy) String() string {
+	switch p {
+	case Fail:
+		return "fail"
+	case Skip:
+		return "skip"
+	case DeadLetter:
+		return "dead-letter"
+	}
+	return "default"
+}
+
+// NodeError is an error of user code or of a codec, with the node in which it
+// happened.
+type NodeError struct {
+	Node *Node
+	Err  error
+}
+
+// Error names the node, where it was made, and the cause.
+func (e *NodeError) Error() string {
+	return fmt.Sprintf("node %q (%s): %v", e.Node.Name, e.Node.Where, e.Err)
+}
+
+// Unwrap returns the cause.
+func (e *NodeError) Unwrap() error { return e.Err }
+
+// fail wraps err as n's, unless it is a later node's already.
+func (n *Node) fail(err error) error {
+	if later, ok := errors.AsType[*NodeError](err); ok {
+		return later
+	}
+	return &NodeError{Node: n, Err: err}
+}
+
+// Source is an input of a sub-topology, with its types erased: bytes go in.
+type Source interface {
+	// Decode decodes a record and finds its event time; it sends nothing yet.
+	// The bytes stay valid for as long as the record is in process.
+	Decode(key, value []byte, time int64, headers []Header) (eventTime int64, err error)
+	// Forward sends the record decoded last to the next nodes.
+	Forward() error
+}
+
+// Stateful is a node that time moves.
+//
+// The task calls Restore once, before anything else; then Advance for each
+// stateful node, in topological order, whenever the node's input watermark has
+// moved; Tick often, with the wall clock; and BeforeCommit before the stores
+// are collected. All but Restore may send records.
+//
+// If a node that a result was sent to fails, the call returns the error; called
+// again, it goes on behind that result.
+type Stateful interface {
+	// Restore tells the node the input watermark that it continues from:
+	// window.MinTime if there is none.
+	Restore(w int64) error
+	// Advance fires, closes and deletes windows up to the input watermark w.
+	// It works in slices: done is false if there is more to do at w, and it is
+	// to be called again, after other work if there is some.
+	Advance(w int64) (done bool, err error)
+	// Output is the watermark of the node's results: none earlier than it, by
+	// event time, is to come on time.
+	Output() int64
+	// Tick sends what is due by the wall clock.
+	Tick(now time.Time) error
+	// BeforeCommit sends what is due once a commit.
+	BeforeCommit() error
+	// Close lets the node give back what it holds. The stores are not its own.
+	Close() error
+}
+
+// Aggregator says how values of type V are gathered in an aggregate of type A.
+// Its functions run on the task's goroutine, and serve every task.
+type Aggregator[V, A any] struct {
+	// New returns an empty aggregate.
+	New func() *A
+	// Add changes the aggregate in place to hold one more value.
+	Add func(*A, V) error
+	// Merge changes into to hold what from holds too. Build says which windows
+	// need it.
+	Merge func(into, from *A) error
+	// Remove takes a value back that Add was given. Streams that retract need
+	// it.
+	Remove func(*A, V) error
+}

@@ -1,0 +1,107 @@
+package processors
+
+import (
+	"errors"
+	"fmt"
+
+	"github.com/millrace/millrace/codec"
+)
+
+// Partitioner chooses the partition, from 0 to partitions-1, of a record with
+// these key bytes. It is called on the task's goroutine.
+type Partitioner func(key []byte, partitions int32) int32
+
+// SinkConfig says where and how a sink writes records.
+type SinkConfig[K, V any] struct {
+	// Topic is where the records go, unless Route is set.
+	Topic string
+	// Route computes the topic of each record.
+	Route func(Record[K, V]) string
+	// Repartition marks a sink that feeds another sub-topology: a record
+	// without a key has no place there and is dropped.
+	Repartition bool
+	// Windowed writes Kafka Streams' windowed key, the inner key followed by
+	// the window's start; the partition is still the inner key's.
+	Windowed bool
+
+	Key   codec.Codec[K]
+	Value codec.Codec[V]
+	// Partitioner is murmur2 of the key bytes if nil, as in Kafka's own
+	// clients; records with a null key take the partitions in turn.
+	Partitioner Partitioner
+	// Headers are added to those of each record.
+	Headers []Header
+}
+
+type sink[K, V any] struct {
+	rt      *Runtime
+	node    *Node
+	config  SinkConfig[K, V]
+	key     []byte
+	value   []byte
+	headers []Header
+	turn    int32
+}
+
+// Sink returns the edge that writes records to a topic.
+func Sink[K, V any](rt *Runtime, n *Node, c SinkConfig[K, V]) Forward[K, V] {
+	if c.Partitioner == nil {
+		c.Partitioner = codec.Partition
+	}
+	s := &sink[K, V]{rt: rt, node: n, config: c}
+	return s.write
+}
+
+func (s *sink[K, V]) write(r *Record[K, V]) error {
+	s.rt.Node = s.node
+	c := &s.config
+	topic := c.Topic
+	if c.Route != nil {
+		if topic = c.Route(*r); topic == "" {
+			return s.node.fail(errNoTopic)
+		}
+	}
+	if r.nullKey && c.Repartition {
+		s.rt.Observer.Dropped(s.node.Name, DroppedNullKey)
+		return nil
+	}
+	partitions, err := s.rt.Outlet.Partitions(topic)
+	if err != nil {
+		return fmt.Errorf("%w: partitions of %q: %w", ErrOutlet, topic, err)
+	}
+	if s.value, err = c.Value.Append(s.value[:0], r.Value); err != nil {
+		return s.node.fail(fmt.Errorf("value for %q: %w", topic, err))
+	}
+	var key []byte
+	var partition int32
+	if r.nullKey {
+		partition = s.turn % partitions
+		s.turn = (s.turn + 1) & 0x7fffffff
+	} else {
+		if s.key, err = c.Key.Append(s.key[:0], r.Key); err != nil {
+			return s.node.fail(fmt.Errorf("key for %q: %w", topic, err))
+		}
+		if partition = c.Partitioner(s.key, partitions); partition < 0 || partition >= partitions {
+			return s.node.fail(fmt.Errorf("partitioner chose partition %d of %q, which has %d", partition, topic, partitions))
+		}
+		if c.Windowed {
+			s.key = codec.AppendTimeWindowedKey(s.key[:0], s.key, r.Window.Start)
+		}
+		if key = s.key; key == nil {
+			key = []byte{}
+		}
+	}
+	headers := r.Headers
+	if len(c.Headers) > 0 {
+		s.headers = append(append(s.headers[:0], r.Headers...), c.Headers...)
+		headers = s.headers
+	}
+	err = s.rt.Outlet.Send(topic, partition, key, s.value, r.Time, headers)
+	switch {
+	case errors.Is(err, ErrTooLarge):
+		return s.node.fail(err)
+	case err != nil:
+		return fmt.Errorf("%w: send to %q: %w", ErrOutlet, topic, err)
+	}
+	return nil
+}

@@ -1,0 +1,51 @@
+package processors
+
+import (
+	"fmt"
+
+	"github.com/millrace/millrace/codec"
+)
+
+// SourceConfig says how a source reads records.
+type SourceConfig[K, V any] struct {
+	Key   codec.Codec[K]
+	Value codec.Codec[V]
+	// EventTime returns a value's event time in Unix milliseconds. Nil stands
+	// for the record's own timestamp.
+	EventTime func(V) int64
+}
+
+// source decodes records into one Record that it uses again and again.
+type source[K, V any] struct {
+	rt     *Runtime
+	node   *Node
+	config SourceConfig[K, V]
+	record Record[K, V]
+	next   Forward[K, V]
+}
+
+// NewSource returns the node that reads records and hands them to next.
+func NewSource[K, V any](rt *Runtime, n *Node, c SourceConfig[K, V], next Forward[K, V]) Source {
+	return &source[K, V]{rt: rt, node: n, config: c, next: next}
+}
+
+func (s *source[K, V]) Decode(key, value []byte, time int64, headers []Header) (int64, error) {
+	s.rt.Node = s.node
+	r := &s.record
+	*r = Record[K, V]{Time: time, Headers: headers, nullKey: key == nil}
+	var err error
+	if key != nil {
+		if r.Key, err = s.config.Key.Decode(key); err != nil {
+			return 0, s.node.fail(fmt.Errorf("key: %w", err))
+		}
+	}
+	if r.Value, err = s.config.Value.Decode(value); err != nil {
+		return 0, s.node.fail(fmt.Errorf("value: %w", err))
+	}
+	if s.config.EventTime != nil {
+		r.Time = s.config.EventTime(r.Value)
+	}
+	return r.Time, nil
+}
+
+func (s *source[K, V]) Forward() error { return s.next(&s.record) }

@@ -1,0 +1,241 @@
+package topology
+
+import (
+	"github.com/millrace/millrace/codec"
+	"github.com/millrace/millrace/processors"
+	"github.com/millrace/millrace/stores"
+	"github.com/millrace/millrace/window"
+)
+
+// Windowed is a grouped stream divided into windows of event time.
+type Windowed[K, V any] struct {
+	g       Grouped[K, V]
+	windows window.Windows
+	late    *lateOutput[K, V]
+}
+
+// lateOutput is the side output for events that no window takes. The copies of
+// a handle share it.
+type lateOutput[K, V any] struct {
+	aggregate *node
+	// pending is the node of a Late that was asked for before its aggregate.
+	pending *node
+	stream  *stream[K, V]
+}
+
+// WindowedBy divides the groups into windows.
+func (g Grouped[K, V]) WindowedBy(w window.Windows) Windowed[K, V] {
+	return Windowed[K, V]{g: g, windows: w, late: &lateOutput[K, V]{}}
+}
+
+// Late returns the events that came too late for every window. Without it they
+// are only counted. It needs exactly one aggregate of the same windows.
+func (w Windowed[K, V]) Late() Stream[K, V] {
+	if w.late.stream == nil {
+		b := w.g.s.b
+		parent := w.g.s.node
+		n := b.add(kindLate, options{}, parent.id)
+		w.late.stream = &stream[K, V]{b: b, node: n}
+		w.late.pending = n
+		b.checks = append(b.checks, func() {
+			if w.late.aggregate == nil {
+				b.mistake(n, "Late is the side output of an aggregate, and these windows have none")
+			}
+		})
+	}
+	return Stream[K, V]{w.late.stream}
+}
+
+// WindowedTable is the state of a windowed aggregate: one A for each key and
+// window.
+type WindowedTable[K, A any] struct{ s *stream[K, A] }
+
+// Stream returns the results: key, aggregate, and the window and pane of each.
+// The aggregate in a record is the live one: it is valid during the call only.
+func (t WindowedTable[K, A]) Stream() Stream[K, A] { return Stream[K, A]{t.s} }
+
+// Table is the state of an aggregate without windows: one A for each key.
+type Table[K, A any] struct{ s *stream[K, A] }
+
+// Stream returns the updates: at each commit, the value of each key that
+// changed since the last one.
+func (t Table[K, A]) Stream() Stream[K, A] { return Stream[K, A]{t.s} }
+
+// Aggregate gathers the values of each key and window into an A. The store
+// must be named with [Store]; [Emit] says when results are sent.
+func Aggregate[K, V, A any](w Windowed[K, V], value codec.Codec[A], agg Aggregator[V, A], opts ...WindowOption) WindowedTable[K, A] {
+	o := options{}
+	for _, opt := range opts {
+		opt.windowed(&o)
+	}
+	b := w.g.s.b
+	n := b.add(kindAggregate, o, w.g.s.node.id)
+	st := b.addStore(o.store, "window store", n)
+	st.open = func(db *stores.DB) (any, error) {
+		return stores.OpenWindowed(db, stores.WindowedConfig[K, A]{
+			Name: st.name, Key: w.g.key, Value: value, New: agg.New, Window: w.windows.At, Layout: w.windows.Layout(),
+		})
+	}
+	n.windows = &w.windows
+	if err := w.windows.Validate(); err != nil {
+		b.mistake(n, "windows: %v", err)
+	}
+	if err := o.emit.Validate(); err != nil {
+		b.mistake(n, "emit: %v", err)
+	}
+	checkAggregator(b, n, value, agg)
+	if w.windows.NeedsMerge() && agg.Merge == nil {
+		b.mistake(n, "%v windows merge, and the aggregator has no Merge", w.windows)
+	}
+	if w.late.aggregate != nil {
+		b.checks = append(b.checks, func() {
+			if w.late.stream != nil {
+				b.mistake(n, "Late belongs to one aggregate: call WindowedBy once for each")
+			}
+		})
+	}
+	w.late.aggregate = n
+	out := &stream[K, A]{b: b, node: n}
+	w.g.s.children = append(w.g.s.children, func(in *instance) (processors.Forward[K, V], error) {
+		next, err := out.edge(in)
+		if err != nil {
+			return nil, err
+		}
+		c := processors.WindowAggregateConfig[K, V, A]{
+			Windows: w.windows, Emit: o.emit, Key: w.g.key, Add: agg.Add, Next: next,
+		}
+		if w.late.stream != nil {
+			if c.Late, err = w.late.stream.edge(in); err != nil {
+				return nil, err
+			}
+		}
+		c.Store = in.opened[st.name].(*stores.Windowed[K, A])
+		node := processors.NewWindowAggregate(in.rt, in.node(n), c)
+		in.addStateful(n, node)
+		return node.Process, nil
+	})
+	return WindowedTable[K, A]{out}
+}
+
+// AggregateTable gathers the values of each key into an A, without windows.
+// The store must be named with [Store].
+func AggregateTable[K, V, A any](g Grouped[K, V], value codec.Codec[A], agg Aggregator[V, A], opts ...TableOption) Table[K, A] {
+	o := options{}
+	for _, opt := range opts {
+		opt.table(&o)
+	}
+	b := g.s.b
+	n := b.add(kindAggregate, o, g.s.node.id)
+	st := b.addStore(o.store, "key-value store", n)
+	st.open = func(db *stores.DB) (any, error) {
+		return stores.OpenAggregates(db, stores.AggregatesConfig[K, A]{Name: st.name, Key: g.key, Value: value, New: agg.New})
+	}
+	checkAggregator(b, n, value, agg)
+	out := &stream[K, A]{b: b, node: n}
+	g.s.children = append(g.s.children, func(in *instance) (processors.Forward[K, V], error) {
+		next, err := out.edge(in)
+		if err != nil {
+			return nil, err
+		}
+		store := in.opened[st.name].(*stores.Aggregates[K, A])
+		c := processors.TableAggregateConfig[K, V, A]{Key: g.key, Store: store, Add: agg.Add, Next: next}
+		node := processors.NewTableAggregate(in.rt, in.node(n), c)
+		in.addStateful(n, node)
+		return node.Process, nil
+	})
+	return Table[K, A]{out}
+}
+
+func checkAggregator[V, A any](b *Builder, n *node, value codec.Codec[A], agg Aggregator[V, A]) {
+	if value == nil {
+		b.mistake(n, "an aggregate needs a codec for its values")
+	}
+	if agg.New == nil || agg.Add == nil {
+		b.mistake(n, "an Aggregator needs New and Add")
+	}
+}
+
+// counter counts values of any type.
+func counter[V any]() Aggregator[V, int64] {
+	return Aggregator[V, int64]{
+		New:   func() *int64 { return new(int64) },
+		Add:   func(n *int64, _ V) error { *n++; return nil },
+		Merge: func(into, from *int64) error { *into += *from; return nil },
+	}
+}
+
+// Count counts the records of each key and window.
+func (w Windowed[K, V]) Count(opts ...WindowOption) WindowedTable[K, int64] {
+	return Aggregate(w, codec.Int64, counter[V](), opts...)
+}
+
+// Count counts the records of each key.
+func (g Grouped[K, V]) Count(opts ...TableOption) Table[K, int64] {
+	return AggregateTable(g, codec.Int64, counter[V](), opts...)
+}
+
+// Reduce folds the values of each key and window into one: the first value
+// stands for itself, and f adds each further one to it. f must be associative.
+func (w Windowed[K, V]) Reduce(f func(into *V, v V) error, opts ...WindowOption) WindowedTable[K, V] {
+	t := Aggregate(w, reductionCodec[V]{w.g.value}, reducer(f), opts...)
+	return WindowedTable[K, V]{unwrap(t.s)}
+}
+
+// Reduce folds the values of each key into one, as [Windowed.Reduce] does.
+func (g Grouped[K, V]) Reduce(f func(into *V, v V) error, opts ...TableOption) Table[K, V] {
+	t := AggregateTable(g, reductionCodec[V]{g.value}, reducer(f), opts...)
+	return Table[K, V]{unwrap(t.s)}
+}
+
+// reduction is the aggregate of Reduce: a value, once there is one.
+type reduction[V any] struct {
+	any   bool
+	value V
+}
+
+func reducer[V any](f func(*V, V) error) Aggregator[V, reduction[V]] {
+	add := func(r *reduction[V], v V) error {
+		if !r.any {
+			r.any, r.value = true, v
+			return nil
+		}
+		return f(&r.value, v)
+	}
+	return Aggregator[V, reduction[V]]{
+		New: func() *reduction[V] { return new(reduction[V]) },
+		Add: add,
+		Merge: func(into, from *reduction[V]) error {
+			if !from.any {
+				return nil
+			}
+			return add(into, from.value)
+		},
+	}
+}
+
+// reductionCodec writes a reduction as its value alone. One without a value is
+// never stored.
+type reductionCodec[V any] struct{ value codec.Codec[V] }
+
+func (c reductionCodec[V]) Append(dst []byte, r reduction[V]) ([]byte, error) {
+	return c.value.Append(dst, r.value)
+}
+
+func (c reductionCodec[V]) Decode(b []byte) (reduction[V], error) {
+	v, err := c.value.Decode(b)
+	return reduction[V]{true, v}, err
+}
+
+// unwrap turns the results of a Reduce into values, within the same node.
+func unwrap[K, V any](s *stream[K, reduction[V]]) *stream[K, V] {
+	out := &stream[K, V]{b: s.b, node: s.node}
+	s.children = append(s.children, func(in *instance) (processors.Forward[K, reduction[V]], error) {
+		next, err := out.edge(in)
+		if err != nil {
+			return nil, err
+		}
+		value := func(r Record[K, reduction[V]]) (V, error) { return r.Value.value, nil }
+		return processors.MapValues(in.rt, in.node(s.node), value, next), nil
+	})
+	return out
+}
