@@ -1,0 +1,114 @@
+#!/usr/bin/env bash
+# Runs the stages of the tests that its arguments name, all by default, each
+# even if one before it failed; then prints the seconds of each and one line
+# that counts them, and exits 1 if any failed.
+#
+#   integration/stages.sh [lint] [unit] [race] [nocgo] [integration] [simulate]
+#
+# MILLRACE_SIM_SEEDS (200) and MILLRACE_SIM_FROM (1) say which seeds simulate
+# runs. MILLRACE_TEST_KAFKA names a running Kafka; without it the integration
+# stage starts one and stops it.
+set -uo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")/.."
+
+readonly all=(lint unit race nocgo integration)
+readonly staticcheck=honnef.co/go/tools/cmd/staticcheck@v0.8.2
+
+# Each check runs, so that one run shows all that is wrong.
+stage_lint() {
+	local status=0
+	go vet ./... || status=1
+	go vet -tags integration ./... || status=1
+	go run "$staticcheck" -tags integration,invariants ./... || status=1
+	go test -timeout 5m ./internal/lint || status=1
+	return $status
+}
+
+stage_unit() {
+	go test -timeout 5m ./...
+}
+
+# The lint tests do not change under the race detector.
+stage_race() {
+	local packages
+	packages=$(go list ./... | grep -v '/internal/lint$') || return 1
+	# shellcheck disable=SC2086 # one argument a package
+	go test -race -tags invariants -timeout 10m $packages
+}
+
+# Pebble keeps its memory outside of Go's heap with cgo and inside without.
+stage_nocgo() {
+	CGO_ENABLED=0 go build ./... &&
+		CGO_ENABLED=0 go test -timeout 5m ./stores/... ./changelog/...
+}
+
+kafka_dir=
+
+stop_kafka() {
+	if [[ -n $kafka_dir ]]; then
+		go run ./integration/servers/cmd/kafka stop -dir "$kafka_dir"
+		rm -rf "$kafka_dir"
+		kafka_dir=
+	fi
+}
+trap stop_kafka EXIT
+trap 'exit 130' INT
+trap 'exit 143' TERM
+
+stage_integration() {
+	local status=0
+	if [[ -n ${MILLRACE_TEST_KAFKA:-} ]]; then
+		go test -tags integration -p 1 -count 1 -timeout 15m ./integration/...
+		return
+	fi
+	kafka_dir=$(mktemp -d) || return 1
+	local named
+	named=$(go run ./integration/servers/cmd/kafka start -dir "$kafka_dir") || return 1
+	env "$named" go test -tags integration -p 1 -count 1 -timeout 15m ./integration/... || status=1
+	stop_kafka || status=1
+	return $status
+}
+
+stage_simulate() {
+	MILLRACE_SIM_SEEDS=${MILLRACE_SIM_SEEDS:-200} MILLRACE_SIM_FROM=${MILLRACE_SIM_FROM:-1} \
+		go test -count 1 -timeout 30m ./internal/simulation/...
+}
+
+stages=("$@")
+((${#stages[@]})) || stages=("${all[@]}")
+for stage in "${stages[@]}"; do
+	if ! declare -F "stage_$stage" >/dev/null; then
+		echo "stages: there is no stage $stage; there are ${all[*]} simulate" >&2
+		exit 2
+	fi
+done
+
+logs=$(mktemp -d)
+trap 'stop_kafka; rm -rf "$logs"' EXIT
+passed=() failed=() table=()
+for stage in "${stages[@]}"; do
+	echo "== $stage"
+	began=$SECONDS
+	# Not in a pipe: the stage must run in this shell for the trap to see what
+	# it has started.
+	"stage_$stage" > >(tee "$logs/$stage") 2>&1
+	status=$?
+	wait $!
+	if ((status == 0)); then
+		passed+=("$stage")
+		word=passed
+	else
+		failed+=("$stage")
+		word=FAILED
+	fi
+	table+=("$(printf '%-12s %4d s  %s' "$stage" $((SECONDS - began)) $word)")
+done
+
+echo
+for stage in ${failed[@]+"${failed[@]}"}; do
+	echo "== what failed in $stage"
+	grep -E '^ *--- FAIL|^FAIL|^panic:|^vet: |^ *[^ ]+\.go:[0-9]+|DATA RACE' "$logs/$stage" | head -n 40
+done
+printf '%s\n' "${table[@]}"
+echo "stages: ${#passed[@]} passed, ${#failed[@]} failed"
+((${#failed[@]} == 0))
