@@ -1,0 +1,147 @@
+package assign
+
+import (
+	"cmp"
+	"slices"
+)
+
+// Plan shares the tasks out among the members. It is a pure function: the order
+// of members and tasks does not matter, repeats of a task count once, and of two
+// members with the same id, which Kafka does not produce, one counts. Claims to
+// tasks that are not in tasks are ignored, so their owners revoke them.
+//
+// Two members may claim the same task: the claim of the newer generation counts,
+// and within a generation that of the smaller id. An older claim that nobody
+// contradicts is believed: its maker is in the group, so it was never expelled,
+// and every leader since then has left the task to it or waited for it. To give
+// it away at once would let two members run it.
+func Plan(members []Member, tasks []Task) Assignments {
+	p := newPlanner(members, tasks)
+	if len(p.members) > 0 {
+		p.keep()
+		p.placeByState()
+		p.shed()
+		p.placeBySpread()
+	}
+	return p.result()
+}
+
+// nobody is the index of no member.
+const nobody int32 = -1
+
+// planner holds one plan while it is made. Members, tasks and sub-topologies are
+// named by their index in sorted order. Plan calls its steps in their order.
+type planner struct {
+	members []Member
+	load    []load // beside members
+	workers int64  // of all members
+	extras  int    // how many limits may still be raised from low to high
+
+	tasks []Task
+	index map[Task]int32
+	sub   []int32 // beside tasks: the sub-topology
+	size  []int64 // beside sub-topologies: how many tasks
+	owner []int32 // beside tasks: who runs it now, or nobody
+	plan  []int32 // beside tasks: who is to run it, or nobody yet
+}
+
+// load is what one member is planned to run.
+type load struct {
+	workers   int64
+	low, high int // its fair share, rounded down and up: equal if that is whole
+	limit     int // low, or high if it has one of the extras
+	count     int // tasks planned
+	bySub     []int64
+}
+
+// newPlanner sorts the input and sets the limits. The lows add up to less than
+// the tasks, by the extras; a share that is not whole has a high one above its
+// low, and there are more of those than extras.
+func newPlanner(members []Member, tasks []Task) *planner {
+	p := &planner{members: slices.Clone(members), tasks: slices.Clone(tasks)}
+	slices.SortFunc(p.members, func(a, b Member) int {
+		return cmp.Or(cmp.Compare(a.ID, b.ID), -cmp.Compare(a.Generation, b.Generation))
+	})
+	p.members = slices.CompactFunc(p.members, func(a, b Member) bool { return a.ID == b.ID })
+	slices.SortFunc(p.tasks, Task.Compare)
+	p.tasks = slices.Compact(p.tasks)
+
+	p.index = make(map[Task]int32, len(p.tasks))
+	p.sub = make([]int32, len(p.tasks))
+	for t, task := range p.tasks {
+		if t == 0 || task.Sub != p.tasks[t-1].Sub {
+			p.size = append(p.size, 0)
+		}
+		p.index[task], p.sub[t] = int32(t), int32(len(p.size)-1)
+		p.size[p.sub[t]]++
+	}
+	p.owner = slices.Repeat([]int32{nobody}, len(p.tasks))
+	p.plan = slices.Clone(p.owner)
+
+	p.load = make([]load, len(p.members))
+	for m, member := range p.members {
+		p.load[m] = load{workers: int64(max(member.Workers, 1)), bySub: make([]int64, len(p.size))}
+		p.workers += p.load[m].workers
+	}
+	p.extras = len(p.tasks)
+	for m := range p.load {
+		l := &p.load[m]
+		share := int64(len(p.tasks)) * l.workers
+		l.low = int(share / p.workers)
+		l.high = int((share + p.workers - 1) / p.workers)
+		l.limit = l.low
+		p.extras -= l.low
+	}
+	return p
+}
+
+// keep settles who owns what and plans it there for the present. Those that
+// already exceed their low get the extras, in the order of ids, until there are
+// no more.
+func (p *planner) keep() {
+	for m, member := range p.members {
+		for _, task := range member.Owned {
+			t, ok := p.index[task]
+			if !ok {
+				continue
+			}
+			if o := p.owner[t]; o == nobody || member.Generation > p.members[o].Generation {
+				p.owner[t] = int32(m)
+			}
+		}
+	}
+	for t, m := range p.owner {
+		if m != nobody {
+			p.set(int32(t), m)
+		}
+	}
+	for m := range p.load {
+		if l := &p.load[m]; l.count > l.low && p.mayRaise(l) {
+			p.raise(l)
+		}
+	}
+}
+
+// result divides the plan into what takes effect now and what waits for an
+// owner to let go.
+func (p *planner) result() Assignments {
+	a := Assignments{Active: make(map[string][]Task, len(p.members)), common: Version, members: int32(len(p.members))}
+	for m, member := range p.members {
+		a.Active[member.ID] = make([]Task, 0, p.load[m].count)
+		if member.Newest > 0 {
+			a.common = min(a.common, member.Newest)
+		}
+	}
+	for t, task := range p.tasks {
+		from, to := p.owner[t], p.plan[t]
+		switch {
+		case to == nobody: // there are no members
+		case from == nobody || from == to:
+			id := p.members[to].ID
+			a.Active[id] = append(a.Active[id], task)
+		default:
+			a.Withheld = append(a.Withheld, Move{Task: task, From: p.members[from].ID, To: p.members[to].ID})
+		}
+	}
+	return a
+}

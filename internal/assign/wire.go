@@ -1,0 +1,168 @@
+package assign
+
+import (
+	"cmp"
+	"encoding/binary"
+	"slices"
+
+	"github.com/millrace/millrace/internal/invariants"
+)
+
+// Version is the version of the wire form that this program writes, and the
+// newest that it reads. A change that old readers may skip needs no new version:
+// it goes into a tagged field.
+const Version uint8 = 1
+
+// Append appends the wire form. The lists need not be sorted; equal
+// subscriptions have equal bytes.
+//
+//	version     1 byte; it and the next byte mean the same in every version
+//	newest      1 byte
+//	process     16 bytes
+//	endpoint, rack, topology, application    each a length and its bytes
+//	workers     number
+//	generation  number, plus 1
+//	owned       tasks
+//	state       tasks, then for each a number: its lag plus 1, 0 if unknown
+//	tagged      how many; for each a tag, a length and its bytes; none so far
+//
+// Numbers and lengths are unsigned varints (encoding/binary). Tasks are grouped:
+// how many sub-topologies; for each the gap to the one before, how many
+// partitions, and for each partition the gap to the one before. A gap is the
+// difference less 1, and what comes before the first is -1: each list has one
+// form, sorted and without repeats, and a task costs one byte or two.
+func (s Subscription) Append(dst []byte) []byte {
+	dst = append(dst, Version, cmp.Or(s.Newest, Version))
+	dst = append(dst, s.Process[:]...)
+	for _, text := range []string{s.Endpoint, s.Rack, s.Topology, s.Application} {
+		dst = appendText(dst, text)
+	}
+	dst = binary.AppendUvarint(dst, uint64(max(s.Workers, 1)))
+	dst = binary.AppendUvarint(dst, uint64(int64(max(s.Generation, NoGeneration))+1))
+	dst = appendTasks(dst, slices.Clone(s.Owned))
+	dst = appendState(dst, s.State)
+	return binary.AppendUvarint(dst, 0)
+}
+
+// DecodeSubscription reads what Append wrote. The result does not alias b. The
+// error is a VersionError or wraps ErrMalformed.
+func DecodeSubscription(b []byte) (Subscription, error) {
+	r := reader{what: "subscription", b: b}
+	var s Subscription
+	s.Newest = r.head()
+	copy(s.Process[:], r.take(len(s.Process), "process id"))
+	s.Endpoint = r.text("endpoint")
+	s.Rack = r.text("rack")
+	s.Topology = r.text("topology hash")
+	s.Application = r.text("application version")
+	s.Workers = r.int32("workers")
+	s.Generation = int32(r.number("generation", maxInt32+1)) - 1
+	s.Owned = r.tasks("owned tasks")
+	s.State = r.state("task state")
+	r.tagged()
+	if err := r.close(); err != nil {
+		return Subscription{}, err
+	}
+	return s, nil
+}
+
+// Append appends the wire form, in the terms of Subscription.Append:
+//
+//	version     1 byte; it and the next byte mean the same in every version
+//	common      1 byte
+//	members     number
+//	leader      a length and its bytes
+//	active, standby, warm-up    tasks, each
+//	tagged      as there; none so far
+func (a Assignment) Append(dst []byte) []byte {
+	dst = append(dst, Version, cmp.Or(a.Common, Version))
+	dst = binary.AppendUvarint(dst, uint64(max(a.Members, 0)))
+	dst = appendText(dst, a.Leader)
+	for _, tasks := range [][]Task{a.Active, a.Standby, a.Warmup} {
+		dst = appendTasks(dst, slices.Clone(tasks))
+	}
+	return binary.AppendUvarint(dst, 0)
+}
+
+// DecodeAssignment reads what Append wrote. The result does not alias b. The
+// error is a VersionError or wraps ErrMalformed. Empty bytes, which Kafka hands
+// to a member that the leader did not name, are malformed too.
+func DecodeAssignment(b []byte) (Assignment, error) {
+	r := reader{what: "assignment", b: b}
+	var a Assignment
+	a.Common = r.head()
+	a.Members = r.int32("members")
+	a.Leader = r.text("leader")
+	a.Active = r.tasks("active tasks")
+	a.Standby = r.tasks("standby tasks")
+	a.Warmup = r.tasks("warm-up tasks")
+	r.tagged()
+	if err := r.close(); err != nil {
+		return Assignment{}, err
+	}
+	return a, nil
+}
+
+func appendText(dst []byte, s string) []byte {
+	return append(binary.AppendUvarint(dst, uint64(len(s))), s...)
+}
+
+// appendTasks appends a list of tasks, which it sorts in place.
+func appendTasks(dst []byte, tasks []Task) []byte {
+	slices.SortFunc(tasks, Task.Compare)
+	tasks = slices.Compact(tasks)
+	if len(tasks) > 0 {
+		invariants.Check(tasks[0].Sub >= 0, "task %v has a negative number", tasks[0])
+	}
+	subs := 0
+	for i, t := range tasks {
+		if i == 0 || t.Sub != tasks[i-1].Sub {
+			invariants.Check(t.Partition >= 0, "task %v has a negative number", t)
+			subs++
+		}
+	}
+	dst = binary.AppendUvarint(dst, uint64(subs))
+	for before := int32(-1); len(tasks) > 0; {
+		sub := tasks[0].Sub
+		n := slices.IndexFunc(tasks, func(t Task) bool { return t.Sub != sub })
+		if n < 0 {
+			n = len(tasks)
+		}
+		dst = binary.AppendUvarint(dst, gap(before, sub))
+		dst = binary.AppendUvarint(dst, uint64(n))
+		last := int32(-1)
+		for _, t := range tasks[:n] {
+			dst = binary.AppendUvarint(dst, gap(last, t.Partition))
+			last = t.Partition
+		}
+		before, tasks = sub, tasks[n:]
+	}
+	return dst
+}
+
+// gap returns how many numbers lie between a and the larger b.
+func gap(a, b int32) uint64 { return uint64(int64(b) - int64(a) - 1) }
+
+// appendState appends a list of tasks with state. Of several entries for a task
+// the least lag counts.
+func appendState(dst []byte, state []TaskState) []byte {
+	state = slices.Clone(state)
+	slices.SortFunc(state, func(a, b TaskState) int {
+		return cmp.Or(a.Task.Compare(b.Task), compareLag(a.Lag, b.Lag))
+	})
+	state = slices.CompactFunc(state, func(a, b TaskState) bool { return a.Task == b.Task })
+	tasks := make([]Task, len(state))
+	for i, s := range state {
+		tasks[i] = s.Task
+	}
+	dst = appendTasks(dst, tasks)
+	for _, s := range state {
+		dst = binary.AppendUvarint(dst, uint64(max(s.Lag, LagUnknown))+1)
+	}
+	return dst
+}
+
+// compareLag orders lags: least first, an unknown one last.
+func compareLag(a, b int64) int {
+	return cmp.Compare(uint64(max(a, LagUnknown)), uint64(max(b, LagUnknown)))
+}
