@@ -64,6 +64,21 @@ func (t Table[K, A]) Stream() Stream[K, A] { return Stream[K, A]{t.s} }
 // Aggregate gathers the values of each key and window into an A. The store
 // must be named with [Store]; [Emit] says when results are sent.
 func Aggregate[K, V, A any](w Windowed[K, V], value codec.Codec[A], agg Aggregator[V, A], opts ...WindowOption) WindowedTable[K, A] {
+	return WindowedTable[K, A]{aggregate(w, value, agg, opts, identity[K, A])}
+}
+
+// results makes the edge that takes a node's aggregates from the edge of the
+// stream that follows it.
+type results[K, A, R any] func(*processors.Runtime, *processors.Node, processors.Forward[K, R]) processors.Forward[K, A]
+
+func identity[K, A any](_ *processors.Runtime, _ *processors.Node, next processors.Forward[K, A]) processors.Forward[K, A] {
+	return next
+}
+
+// aggregate adds the node of a windowed aggregate whose results are of type R.
+// The handles never see A: a handle of a type made from V would make handles
+// of types made from that, without end.
+func aggregate[K, V, A, R any](w Windowed[K, V], value codec.Codec[A], agg Aggregator[V, A], opts []WindowOption, results results[K, A, R]) *stream[K, R] {
 	o := options{}
 	for _, opt := range opts {
 		opt.windowed(&o)
@@ -95,14 +110,14 @@ func Aggregate[K, V, A any](w Windowed[K, V], value codec.Codec[A], agg Aggregat
 		})
 	}
 	w.late.aggregate = n
-	out := &stream[K, A]{b: b, node: n}
+	out := &stream[K, R]{b: b, node: n}
 	w.g.s.children = append(w.g.s.children, func(in *instance) (processors.Forward[K, V], error) {
 		next, err := out.edge(in)
 		if err != nil {
 			return nil, err
 		}
 		c := processors.WindowAggregateConfig[K, V, A]{
-			Windows: w.windows, Emit: o.emit, Key: w.g.key, Add: agg.Add, Next: next,
+			Windows: w.windows, Emit: o.emit, Key: w.g.key, Add: agg.Add, Next: results(in.rt, in.node(n), next),
 		}
 		if w.late.stream != nil {
 			if c.Late, err = w.late.stream.edge(in); err != nil {
@@ -114,12 +129,18 @@ func Aggregate[K, V, A any](w Windowed[K, V], value codec.Codec[A], agg Aggregat
 		in.addStateful(n, node)
 		return node.Process, nil
 	})
-	return WindowedTable[K, A]{out}
+	return out
 }
 
 // AggregateTable gathers the values of each key into an A, without windows.
 // The store must be named with [Store].
 func AggregateTable[K, V, A any](g Grouped[K, V], value codec.Codec[A], agg Aggregator[V, A], opts ...TableOption) Table[K, A] {
+	return Table[K, A]{aggregateTable(g, value, agg, opts, identity[K, A])}
+}
+
+// aggregateTable adds the node of an aggregate without windows whose results
+// are of type R.
+func aggregateTable[K, V, A, R any](g Grouped[K, V], value codec.Codec[A], agg Aggregator[V, A], opts []TableOption, results results[K, A, R]) *stream[K, R] {
 	o := options{}
 	for _, opt := range opts {
 		opt.table(&o)
@@ -131,19 +152,19 @@ func AggregateTable[K, V, A any](g Grouped[K, V], value codec.Codec[A], agg Aggr
 		return stores.OpenAggregates(db, stores.AggregatesConfig[K, A]{Name: st.name, Key: g.key, Value: value, New: agg.New})
 	}
 	checkAggregator(b, n, value, agg)
-	out := &stream[K, A]{b: b, node: n}
+	out := &stream[K, R]{b: b, node: n}
 	g.s.children = append(g.s.children, func(in *instance) (processors.Forward[K, V], error) {
 		next, err := out.edge(in)
 		if err != nil {
 			return nil, err
 		}
 		store := in.opened[st.name].(*stores.Aggregates[K, A])
-		c := processors.TableAggregateConfig[K, V, A]{Key: g.key, Store: store, Add: agg.Add, Next: next}
+		c := processors.TableAggregateConfig[K, V, A]{Key: g.key, Store: store, Add: agg.Add, Next: results(in.rt, in.node(n), next)}
 		node := processors.NewTableAggregate(in.rt, in.node(n), c)
 		in.addStateful(n, node)
 		return node.Process, nil
 	})
-	return Table[K, A]{out}
+	return out
 }
 
 func checkAggregator[V, A any](b *Builder, n *node, value codec.Codec[A], agg Aggregator[V, A]) {
@@ -177,14 +198,12 @@ func (g Grouped[K, V]) Count(opts ...TableOption) Table[K, int64] {
 // Reduce folds the values of each key and window into one: the first value
 // stands for itself, and f adds each further one to it. f must be associative.
 func (w Windowed[K, V]) Reduce(f func(into *V, v V) error, opts ...WindowOption) WindowedTable[K, V] {
-	t := Aggregate(w, reductionCodec[V]{w.g.value}, reducer(f), opts...)
-	return WindowedTable[K, V]{unwrap(t.s)}
+	return WindowedTable[K, V]{aggregate(w, reductionCodec[V]{w.g.value}, reducer(f), opts, reduced[K, V])}
 }
 
 // Reduce folds the values of each key into one, as [Windowed.Reduce] does.
 func (g Grouped[K, V]) Reduce(f func(into *V, v V) error, opts ...TableOption) Table[K, V] {
-	t := AggregateTable(g, reductionCodec[V]{g.value}, reducer(f), opts...)
-	return Table[K, V]{unwrap(t.s)}
+	return Table[K, V]{aggregateTable(g, reductionCodec[V]{g.value}, reducer(f), opts, reduced[K, V])}
 }
 
 // reduction is the aggregate of Reduce: a value, once there is one.
@@ -226,16 +245,8 @@ func (c reductionCodec[V]) Decode(b []byte) (reduction[V], error) {
 	return reduction[V]{true, v}, err
 }
 
-// unwrap turns the results of a Reduce into values, within the same node.
-func unwrap[K, V any](s *stream[K, reduction[V]]) *stream[K, V] {
-	out := &stream[K, V]{b: s.b, node: s.node}
-	s.children = append(s.children, func(in *instance) (processors.Forward[K, reduction[V]], error) {
-		next, err := out.edge(in)
-		if err != nil {
-			return nil, err
-		}
-		value := func(r Record[K, reduction[V]]) (V, error) { return r.Value.value, nil }
-		return processors.MapValues(in.rt, in.node(s.node), value, next), nil
-	})
-	return out
+// reduced takes the value out of a reduction.
+func reduced[K, V any](rt *processors.Runtime, n *processors.Node, next processors.Forward[K, V]) processors.Forward[K, reduction[V]] {
+	value := func(r Record[K, reduction[V]]) (V, error) { return r.Value.value, nil }
+	return processors.MapValues(rt, n, value, next)
 }

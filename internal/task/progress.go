@@ -93,7 +93,7 @@ func (p *progress) save(inputs []*Input) error {
 	if slices.Equal(b, p.last) {
 		return nil
 	}
-	if err := p.store.Put(slots[p.slot], b, 0); err != nil {
+	if err := p.store.PutAt(slots[p.slot], b, 0); err != nil {
 		return err
 	}
 	p.slot = 1 - p.slot
