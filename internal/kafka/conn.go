@@ -9,7 +9,6 @@ import (
 	"time"
 
 	"github.com/IBM/sarama"
-	"github.com/rcrowley/go-metrics"
 	"github.com/xdg-go/scram"
 )
 
@@ -228,28 +227,3 @@ func (s *scramClient) Begin(user, password, authzID string) error {
 
 func (s *scramClient) Step(challenge string) (string, error) { return s.conversation.Step(challenge) }
 func (s *scramClient) Done() bool                            { return s.conversation.Done() }
-
-// noMetrics is a registry that keeps nothing. sarama accepts no nil registry,
-// and its default one starts go-metrics' ticker, a goroutine that nobody owns;
-// the constructors handed to GetOrRegister are never called.
-type noMetrics struct{}
-
-func (noMetrics) GetOrRegister(_ string, metric any) any {
-	switch metric.(type) {
-	case func() metrics.Meter:
-		return metrics.NilMeter{}
-	case func() metrics.Histogram:
-		return metrics.NilHistogram{}
-	case func() metrics.Counter:
-		return metrics.NilCounter{}
-	}
-	return metric
-}
-
-func (noMetrics) Register(string, any) error         { return nil }
-func (noMetrics) Get(string) any                     { return nil }
-func (noMetrics) GetAll() map[string]map[string]any  { return nil }
-func (noMetrics) Each(func(name string, metric any)) {}
-func (noMetrics) RunHealthchecks()                   {}
-func (noMetrics) Unregister(string)                  {}
-func (noMetrics) UnregisterAll()                     {}

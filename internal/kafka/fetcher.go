@@ -88,6 +88,7 @@ func (c *Client) NewFetcher(cfg FetchConfig) (*Fetcher, error) {
 // replaces it, as Remove and Add would.
 func (f *Fetcher) Add(tp TopicPartition, offset int64, sink Sink) {
 	f.Remove(tp)
+	silenceTopic(tp.Topic)
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	p := &fetched{tp: tp, sink: sink, next: offset, bytes: f.cfg.PartitionBytes, leader: noLeader, answered: time.Now()}
