@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"sync"
 
-	"github.com/millrace/millrace/internal/msgp"
 	"github.com/vmihailenco/msgpack/v5"
 )
 
@@ -34,10 +33,12 @@ type MsgpackParser interface {
 //
 // If T offers MsgpackAppender, its own method writes, and if it offers
 // MsgpackParser, its own method reads. What it does not offer,
-// github.com/vmihailenco/msgpack/v5 does by reflection: a struct is a map with the names of its fields, from the tag
-// "msgpack" or else "json"; integers take as few bytes as they need; fields with
-// omitempty are left out when zero; keys of map[string]string, map[string]bool
-// and map[string]any are sorted, those of other maps are not.
+// github.com/vmihailenco/msgpack/v5 does by reflection: a struct is a map with
+// the names of its fields, from the tag "msgpack" or else "json"; integers take
+// as few bytes as they need; fields with omitempty are left out when zero; keys
+// of map[string]string, map[string]bool and map[string]any are sorted, those of
+// other maps are not. By reflection, values may nest 256 deep, and of extension
+// types only timestamps (time.Time) are read, in values of up to 256 KiB.
 //
 // The codec is made once and shared; it keeps a pool of scratch values.
 func Msgpack[T any](opts ...Option) Codec[T] {
@@ -114,10 +115,6 @@ func (c *msgpackCodec[T]) Decode(b []byte) (T, error) {
 	return v, nil
 }
 
-// deepBytes is the length from which the input of the reflecting decoder, which
-// recurses, is first checked for nesting that would overflow the stack.
-const deepBytes = 256 << 10
-
 func (c *msgpackCodec[T]) decode(s *msgpackScratch[T], b []byte) error {
 	if c.parses {
 		rest, err := s.parser.ParseMsgpack(b, c.strict)
@@ -126,21 +123,25 @@ func (c *msgpackCodec[T]) decode(s *msgpackScratch[T], b []byte) error {
 		}
 		return err
 	}
-	if len(b) >= deepBytes {
-		r := msgp.NewReader(b)
-		if r.Skip(); r.Err() != nil {
-			return r.Err()
-		}
+	if err := checkMsgpack(b); err != nil {
+		return err
 	}
 	s.in.Reset(b)
 	s.dec.Reset(&s.in)
 	s.dec.SetCustomStructTag("json")
 	s.dec.DisallowUnknownFields(c.strict)
-	err := s.dec.Decode(&s.value)
-	if err == nil && s.in.Len() > 0 {
-		err = errTrailing
-	}
-	return err
+	return decodeReflecting(s.dec, &s.value)
+}
+
+// decodeReflecting makes errors of the panics that reflection can end in, such
+// as a map whose keys turn out not to be comparable.
+func decodeReflecting(dec *msgpack.Decoder, v any) (err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			err = fmt.Errorf("%v", p)
+		}
+	}()
+	return dec.Decode(v)
 }
 
 // release forgets the value, so that the pool pins nothing.
