@@ -1,0 +1,166 @@
+package config
+
+import (
+	"fmt"
+	"strings"
+	"time"
+)
+
+// Config is what a file says. A Setting that is not in the file is not set.
+type Config struct {
+	// Application is the prefix of the topics and the name of the group.
+	Application Setting[string]
+	// Brokers are host:port pairs, to find the cluster by.
+	Brokers Setting[[]string]
+	TLS     TLS
+	SASL    SASL
+	HTTP    HTTP
+	State   State
+	// Guarantee is AtLeastOnce.
+	Guarantee Setting[string]
+	// Workers is the number of goroutines that run tasks, 1 to 1,024.
+	Workers Setting[int]
+	// CommitInterval is the longest between commits, 1 ms to 10 min.
+	CommitInterval Setting[time.Duration]
+	// Memory is the budget of the process in bytes; at least 64 MiB.
+	Memory    Setting[int64]
+	Topics    Topics
+	Windowing Windowing
+	// Sources holds what is set for single sources, by name. Each name of
+	// Options.Sources is there.
+	Sources map[string]*Source
+}
+
+// AtLeastOnce is the processing guarantee of this version.
+const AtLeastOnce = "at-least-once"
+
+// TLS names the files, in PEM form, for connections to the brokers. Setting any
+// of them turns TLS on.
+type TLS struct {
+	// CAFile holds the authorities to trust instead of the system's.
+	CAFile Setting[string]
+	// CertFile and KeyFile identify this client; both or neither.
+	CertFile, KeyFile Setting[string]
+}
+
+// SASL says how to log in to the brokers.
+type SASL struct {
+	// Mechanism is PLAIN, SCRAM-SHA-256 or SCRAM-SHA-512.
+	Mechanism Setting[string]
+	User      Setting[string]
+	// PasswordFile holds the password; see ReadSecret.
+	PasswordFile Setting[string]
+}
+
+// HTTP says where queries are answered.
+type HTTP struct {
+	// Listen is host:port.
+	Listen Setting[string]
+	// Advertise is the URL by which other instances reach this one.
+	Advertise Setting[string]
+}
+
+// State says where state lives. Sizes are in bytes, ceilings within
+// Config.Memory.
+type State struct {
+	// Dir is the folder for Pebble.
+	Dir Setting[string]
+	// HotOnly keeps state in memory alone (and in the changelog), up to MaxSize.
+	HotOnly Setting[bool]
+	MaxSize Setting[int64]
+	// HotMaxSize bounds the live objects above Pebble.
+	HotMaxSize Setting[int64]
+	// WarmBackend is "pebble"; WarmCacheSize bounds its block cache.
+	WarmBackend   Setting[string]
+	WarmCacheSize Setting[int64]
+}
+
+// Topics says how the application's own topics are made.
+type Topics struct {
+	// ReplicationFactor is -1 for the broker's default, or 1 to 32,767.
+	ReplicationFactor Setting[int]
+	// MinInsyncReplicas is 1 to ReplicationFactor.
+	MinInsyncReplicas Setting[int]
+}
+
+// Windowing is what holds for every source that says nothing else. All are
+// whole milliseconds.
+type Windowing struct {
+	// Size is the length of the windows.
+	Size Setting[time.Duration]
+	// AllowedLateness is how long after its end a window takes late events.
+	AllowedLateness Setting[time.Duration]
+	// WatermarkDelay is by how much events are out of order at most.
+	WatermarkDelay Setting[time.Duration]
+	// IdleTimeout is after how long without events a partition no longer holds
+	// the watermark back.
+	IdleTimeout Setting[time.Duration]
+}
+
+// Source overrides Windowing and the topic for one source.
+type Source struct {
+	Topic                 Setting[string]
+	MaxDelay, IdleTimeout Setting[time.Duration]
+}
+
+// Setting is a value that knows whether it was set.
+type Setting[T any] struct {
+	Value T
+	// IsSet says that the file, or an Override, has set the value.
+	IsSet bool
+	// Line is where in the file; 0 if elsewhere.
+	Line int
+}
+
+// Override sets the value if given is true: of a flag, say, that was given.
+func (s *Setting[T]) Override(value T, given bool) {
+	if given {
+		*s = Setting[T]{Value: value, IsSet: true}
+	}
+}
+
+// Default sets the value that holds if nothing else has set one.
+func (s *Setting[T]) Default(value T) {
+	if !s.IsSet {
+		s.Value = value
+	}
+}
+
+// String returns the value as fmt prints it, or "unset".
+func (s Setting[T]) String() string {
+	if !s.IsSet {
+		return "unset"
+	}
+	return fmt.Sprint(s.Value)
+}
+
+// Errors is everything that is wrong with a file, in the order of its lines.
+type Errors []Error
+
+// Error is one thing that is wrong with a file.
+type Error struct {
+	File string
+	Line int
+	// Key is the key with its parents, such as "state.hot.max_size_mb"; empty if
+	// the file as a whole is wrong.
+	Key string
+	// Problem says what is wrong and what would be right.
+	Problem string
+}
+
+// Error returns "file:line: key: problem".
+func (e Error) Error() string {
+	if e.Key == "" {
+		return fmt.Sprintf("%s:%d: %s", e.File, e.Line, e.Problem)
+	}
+	return fmt.Sprintf("%s:%d: %s: %s", e.File, e.Line, e.Key, e.Problem)
+}
+
+// Error returns one line for each.
+func (e Errors) Error() string {
+	lines := make([]string, len(e))
+	for i := range e {
+		lines[i] = e[i].Error()
+	}
+	return strings.Join(lines, "\n")
+}

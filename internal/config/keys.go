@@ -1,0 +1,98 @@
+package config
+
+import "go.yaml.in/yaml/v4"
+
+// key is what may stand under a name: either a group of further keys, or a
+// value, or something that this version refuses.
+type key struct {
+	group   []named
+	read    func(r *reader, path string, n *yaml.Node)
+	refused string // why
+}
+
+type named struct {
+	name string
+	key
+}
+
+func group(name string, keys ...named) named { return named{name, key{group: keys}} }
+
+func refused(name, why string) named { return named{name, key{refused: why}} }
+
+// value is a key whose text parse turns into a T, for to.
+func value[T any](name string, to *Setting[T], parse func(n *yaml.Node) (T, string)) named {
+	return named{name, key{read: func(r *reader, path string, n *yaml.Node) {
+		v, problem := parse(n)
+		if problem != "" {
+			r.fail(n.Line, path, "%s", problem)
+			return
+		}
+		*to = Setting[T]{Value: v, IsSet: true, Line: n.Line}
+	}}}
+}
+
+// The reasons for which keys are refused.
+const (
+	noColdTier      = "the cold tier is not supported by this version; leave the key out"
+	noCheckpointing = "checkpoints are not supported by this version: state is restored from its changelog; leave the key out"
+	noPassword      = "a password does not belong into this file: name a file with sasl.password_file, or set " + PasswordVariable
+)
+
+// keys returns all keys, reading into c.
+func keys(c *Config, sources []string) []named {
+	return []named{
+		value("application", &c.Application, topicName),
+		value("brokers", &c.Brokers, brokers),
+		group("tls",
+			value("ca_file", &c.TLS.CAFile, text),
+			value("cert_file", &c.TLS.CertFile, text),
+			value("key_file", &c.TLS.KeyFile, text)),
+		group("sasl",
+			value("mechanism", &c.SASL.Mechanism, oneOf("PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512")),
+			value("user", &c.SASL.User, text),
+			value("password_file", &c.SASL.PasswordFile, text),
+			refused("password", noPassword)),
+		group("http",
+			value("listen", &c.HTTP.Listen, hostPort),
+			value("advertise", &c.HTTP.Advertise, httpURL)),
+		group("state",
+			value("dir", &c.State.Dir, text),
+			value("hot_only", &c.State.HotOnly, boolean),
+			value("max_size_mb", &c.State.MaxSize, megabytes),
+			group("hot", value("max_size_mb", &c.State.HotMaxSize, megabytes)),
+			group("warm",
+				value("backend", &c.State.WarmBackend, warmBackend),
+				value("cache_size_mb", &c.State.WarmCacheSize, megabytes)),
+			group("cold", refused("backend", noColdTier), refused("retention_days", noColdTier))),
+		value("guarantee", &c.Guarantee, guarantee),
+		value("workers", &c.Workers, integer(1, 1024)),
+		value("commit_interval", &c.CommitInterval, commitInterval),
+		value("memory", &c.Memory, memory),
+		group("topics",
+			value("replication_factor", &c.Topics.ReplicationFactor, replication),
+			value("min_insync_replicas", &c.Topics.MinInsyncReplicas, integer(1, 32767))),
+		group("windowing",
+			value("size", &c.Windowing.Size, positiveMillis),
+			value("allowed_lateness", &c.Windowing.AllowedLateness, millis),
+			value("watermark_delay", &c.Windowing.WatermarkDelay, millis),
+			value("idle_timeout", &c.Windowing.IdleTimeout, positiveMillis)),
+		group("checkpointing",
+			refused("interval_seconds", noCheckpointing),
+			refused("format", noCheckpointing),
+			refused("storage", noCheckpointing)),
+		group("sources", sourceKeys(c, sources)...),
+	}
+}
+
+func sourceKeys(c *Config, sources []string) []named {
+	all := make([]named, len(sources))
+	for i, name := range sources {
+		s := &Source{}
+		c.Sources[name] = s
+		all[i] = group(name,
+			value("topic", &s.Topic, topicName),
+			value("max_delay", &s.MaxDelay, millis),
+			value("idle_timeout", &s.IdleTimeout, positiveMillis))
+	}
+	return all
+}
