@@ -19,8 +19,10 @@ import (
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
-// patience bounds every wait of a test.
-const patience = 30 * time.Second
+const (
+	patience     = 30 * time.Second // bounds every wait of a test
+	retryTimeout = 15 * time.Second // of the clients
+)
 
 // bubble runs a test with virtual time against a cluster on a virtual network.
 // When it returns, every goroutine of the test has ended.
@@ -45,7 +47,7 @@ type env struct {
 func (e *env) context() context.Context { return e.t.Context() }
 
 func (e *env) config() kafka.Config {
-	return kafka.Config{Brokers: e.cluster.Addrs(), Dial: e.cluster.Dial, RetryTimeout: patience}
+	return kafka.Config{Brokers: e.cluster.Addrs(), Dial: e.cluster.Dial, RetryTimeout: retryTimeout}
 }
 
 // client opens a client that is closed with the test, after what is made from it.

@@ -5,6 +5,7 @@ import (
 	"crypto/tls"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"time"
 
@@ -152,6 +153,10 @@ func (c *Config) dial(ctx context.Context, addr string, timeout time.Duration) (
 		l.close()
 		if code, ok := errors.AsType[sarama.KError](err); ok && sentinel(code) == ErrAuthentication {
 			return nil, fmt.Errorf("%w: SASL %v: %w", ErrAuthentication, c.SASL, err)
+		}
+		if errors.Is(err, io.EOF) {
+			// It may also be stopping, so this is tried again where other failures are.
+			return nil, fmt.Errorf("SASL %v: the broker closed the connection, wrong user or password? %w", c.SASL, err)
 		}
 		return nil, fmt.Errorf("SASL %v: %w", c.SASL, orCause(ctx, err))
 	}
