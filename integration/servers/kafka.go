@@ -312,5 +312,5 @@ func (n *node) lastLines() string {
 	// What cannot be read is left out: this is the text of another error.
 	log, _ := os.ReadFile(n.log())
 	out, _ := os.ReadFile(n.file("output"))
-	return tail(append(log, out...), 40)
+	return tail(append(log, out...), 20)
 }

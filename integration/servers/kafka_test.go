@@ -21,6 +21,8 @@ func client() *sarama.Config {
 	cfg.Version = sarama.V3_9_0_0
 	cfg.Producer.RequiredAcks = sarama.WaitForAll
 	cfg.Producer.Return.Successes = true
+	cfg.Producer.Idempotent = true // a repeat after a lost answer is no second record
+	cfg.Net.MaxOpenRequests = 1
 	cfg.Metadata.Retry.Max = 60
 	cfg.Metadata.Retry.Backoff = 250 * time.Millisecond
 	cfg.Producer.Retry.Max = 60

@@ -120,8 +120,17 @@ func commandLine(pid int) string {
 	return string(out)
 }
 
-// tail returns the last n lines of b.
+// maxLine is the length to which tail cuts lines, in bytes.
+const maxLine = 300
+
+// tail returns the last n lines of b, long ones cut.
 func tail(b []byte, n int) string {
 	lines := strings.Split(strings.TrimRight(string(b), "\n"), "\n")
-	return strings.Join(lines[max(0, len(lines)-n):], "\n")
+	lines = lines[max(0, len(lines)-n):]
+	for i, line := range lines {
+		if len(line) > maxLine {
+			lines[i] = line[:maxLine] + "…"
+		}
+	}
+	return strings.Join(lines, "\n")
 }

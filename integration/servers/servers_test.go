@@ -104,6 +104,13 @@ func TestBrokerIDs(t *testing.T) {
 	}
 }
 
+func TestTailCutsLinesInNumberAndLength(t *testing.T) {
+	long := strings.Repeat("x", maxLine+1)
+	if got, want := tail([]byte("one\ntwo\n"+long+"\n"), 2), "two\n"+long[:maxLine]+"…"; got != want {
+		t.Errorf("tail = %q, want %q", got, want)
+	}
+}
+
 func TestConnectNamesTheVariable(t *testing.T) {
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {

@@ -69,7 +69,7 @@ func run(ctx context.Context, args []string) error {
 		if err != nil {
 			return err
 		}
-		fmt.Fprintf(os.Stderr, "stopped %d nodes\n", n)
+		fmt.Fprintf(os.Stderr, "stopped %d node(s)\n", n)
 		return nil
 	case "jars":
 		jars, err := servers.KafkaJars(ctx)
