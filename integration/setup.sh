@@ -53,7 +53,7 @@ fi
 
 apt=(apt-get)
 if [[ $(id -u) != 0 ]]; then
-	apt=(sudo -n apt-get)
+	apt=(sudo apt-get)
 	command -v sudo >/dev/null || apt=()
 fi
 if ! command -v apt-get >/dev/null || ((${#apt[@]} == 0)); then
@@ -64,7 +64,8 @@ if ! command -v apt-get >/dev/null || ((${#apt[@]} == 0)); then
 	exit 1
 fi
 
-echo "setup: installing $(IFS=,; echo "${missing[*]}")"
+echo "setup: installing what is missing:"
+printf '  - %s\n' "${missing[@]}"
 log=$(mktemp)
 trap 'rm -f "$log"' EXIT
 export DEBIAN_FRONTEND=noninteractive
