@@ -1,0 +1,226 @@
+package task
+
+import (
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+
+	"github.com/millrace/millrace/changelog"
+	"github.com/millrace/millrace/processors"
+	"github.com/millrace/millrace/topology"
+	"github.com/millrace/millrace/window"
+)
+
+// ErrMissingTopic is wrapped by the errors about topics that a topology reads
+// or writes and that do not exist.
+var ErrMissingTopic = errors.New("missing topic")
+
+// Plan is what a topology comes to on given topics: how many tasks each
+// sub-topology has, and which partitions each of them reads. It is a pure
+// function of its arguments, so that every member of a group computes the same
+// one. It is not changed after NewPlan.
+type Plan struct {
+	Application string
+	Topology    *topology.Topology
+	// Subs are the sub-topologies in the order of their ids.
+	Subs []PlannedSub
+	// Partitions are the numbers of partitions of all topics that are read or
+	// written, those that are yet to be created included.
+	Partitions map[string]int32
+	// Internal are the topics that belong to the application: repartitions,
+	// then changelogs.
+	Internal []InternalTopic
+}
+
+// PlannedSub is a sub-topology and how many tasks it has.
+type PlannedSub struct {
+	topology.SubTopology
+	Tasks  int32
+	Inputs []PlannedInput
+}
+
+// PlannedInput is one topic that a sub-topology reads.
+type PlannedInput struct {
+	topology.SourceSpec
+	Topic string
+	// Upstream are the tasks that write a repartition topic, or nil.
+	Upstream []window.Upstream
+}
+
+// InternalTopic is a topic that the application makes.
+type InternalTopic struct {
+	Name       string
+	Partitions int32
+	// Store is the store whose changelog the topic is, or "" for a
+	// repartition.
+	Store string
+}
+
+// NewPlan computes the plan of a topology that runs under the name of
+// application. topics are all topics that exist, with their numbers of
+// partitions. The error joins one for each missing topic.
+//
+// A sub-topology has as many tasks as the widest of its topics has partitions,
+// and a repartition topic as many partitions as the user fixed, or else as its
+// writer has tasks.
+func NewPlan(t *topology.Topology, application string, topics map[string]int32) (*Plan, error) {
+	p := &Plan{Application: application, Topology: t, Partitions: map[string]int32{}}
+	var errs []error
+	for _, sub := range t.SubTopologies() {
+		s := PlannedSub{SubTopology: sub}
+		for _, src := range sub.Sources {
+			inputs, err := p.resolve(src, topics)
+			errs = append(errs, err)
+			s.Inputs = append(s.Inputs, inputs...)
+		}
+		p.Subs = append(p.Subs, s)
+	}
+	for _, topic := range t.SinkTopics() {
+		if n, ok := topics[topic]; ok {
+			p.Partitions[topic] = n
+		} else {
+			errs = append(errs, fmt.Errorf("%w: the topology writes %q: create it, or run 'millrace topics --create' for the application's own", ErrMissingTopic, topic))
+		}
+	}
+	if err := errors.Join(errs...); err != nil {
+		return nil, err
+	}
+	p.count()
+	p.connect()
+	p.name()
+	return p, nil
+}
+
+// resolve finds the topics of a source.
+func (p *Plan) resolve(src topology.SourceSpec, topics map[string]int32) ([]PlannedInput, error) {
+	if src.Repartition != "" {
+		return []PlannedInput{{SourceSpec: src, Topic: topology.RepartitionTopic(p.Application, src.Repartition)}}, nil
+	}
+	names := src.Topics
+	if src.Pattern != nil {
+		names = slices.Sorted(maps.Keys(topics))
+		names = slices.DeleteFunc(names, func(topic string) bool { return !src.Pattern.MatchString(topic) })
+		if len(names) == 0 {
+			return nil, fmt.Errorf("%w: source %q: no topic matches the pattern %q", ErrMissingTopic, src.Name, src.Pattern)
+		}
+	}
+	var inputs []PlannedInput
+	var errs []error
+	for _, name := range names {
+		n, ok := topics[name]
+		if !ok {
+			errs = append(errs, fmt.Errorf("%w: source %q reads %q: create the topic, with the number of partitions that the application is to have tasks", ErrMissingTopic, src.Name, name))
+			continue
+		}
+		p.Partitions[name] = n
+		inputs = append(inputs, PlannedInput{SourceSpec: src, Topic: name})
+	}
+	return inputs, errors.Join(errs...)
+}
+
+// count finds how many partitions the repartition topics have and with them
+// how many tasks there are.
+func (p *Plan) count() {
+	repartitions := p.Topology.Repartitions()
+	for range len(p.Subs) + 1 { // once for each step of the longest way
+		for i := range p.Subs {
+			s := &p.Subs[i]
+			for _, in := range s.Inputs {
+				s.Tasks = max(s.Tasks, p.Partitions[in.Topic])
+			}
+		}
+		for _, r := range repartitions {
+			n := r.Partitions
+			if n == 0 {
+				n = p.Subs[r.Writer].Tasks
+			}
+			p.Partitions[topology.RepartitionTopic(p.Application, r.Name)] = n
+		}
+	}
+}
+
+// connect tells each reader of a repartition topic who writes it.
+func (p *Plan) connect() {
+	for _, r := range p.Topology.Repartitions() {
+		var upstream []window.Upstream
+		for t := range p.Subs[r.Writer].Tasks {
+			upstream = append(upstream, window.Upstream{SubTopology: int32(r.Writer), Task: t})
+		}
+		for i := range p.Subs[r.Reader].Inputs {
+			if in := &p.Subs[r.Reader].Inputs[i]; in.Repartition == r.Name {
+				in.Upstream = upstream
+			}
+		}
+	}
+}
+
+// name lists the topics that belong to the application.
+func (p *Plan) name() {
+	for _, r := range p.Topology.Repartitions() {
+		topic := topology.RepartitionTopic(p.Application, r.Name)
+		p.Internal = append(p.Internal, InternalTopic{Name: topic, Partitions: p.Partitions[topic]})
+	}
+	for _, s := range p.Subs {
+		for _, store := range s.Changelogs() {
+			topic := changelog.TopicName(p.Application, store)
+			p.Partitions[topic] = s.Tasks
+			p.Internal = append(p.Internal, InternalTopic{Name: topic, Partitions: s.Tasks, Store: store})
+		}
+	}
+}
+
+// Tasks returns the ids of all tasks, in order.
+func (p *Plan) Tasks() []processors.TaskID {
+	var ids []processors.TaskID
+	for _, s := range p.Subs {
+		for n := range s.Tasks {
+			ids = append(ids, processors.TaskID{Sub: s.ID, Partition: n})
+		}
+	}
+	return ids
+}
+
+// Has reports whether the plan has the task.
+func (p *Plan) Has(id processors.TaskID) bool {
+	return id.Sub >= 0 && id.Sub < len(p.Subs) && id.Partition >= 0 && id.Partition < p.Subs[id.Sub].Tasks
+}
+
+// Inputs returns the partitions that a task reads, without offsets.
+func (p *Plan) Inputs(id processors.TaskID) []InputConfig {
+	var inputs []InputConfig
+	for _, in := range p.Subs[id.Sub].Inputs {
+		if id.Partition < p.Partitions[in.Topic] {
+			inputs = append(inputs, InputConfig{
+				Node: in.Node, Topic: in.Topic, Partition: id.Partition, Upstream: in.Upstream, Strategy: in.Strategy,
+			})
+		}
+	}
+	return inputs
+}
+
+// SourceTopics returns the names of all topics that are read, sorted.
+func (p *Plan) SourceTopics() []string {
+	var topics []string
+	for _, s := range p.Subs {
+		for _, in := range s.Inputs {
+			topics = append(topics, in.Topic)
+		}
+	}
+	slices.Sort(topics)
+	return slices.Compact(topics)
+}
+
+// Outside returns the topics that are read and that others write, with their
+// numbers of partitions.
+func (p *Plan) Outside() map[string]int32 {
+	outside := map[string]int32{}
+	for _, s := range p.Subs {
+		for _, in := range s.Inputs {
+			if in.Repartition == "" {
+				outside[in.Topic] = p.Partitions[in.Topic]
+			}
+		}
+	}
+	return outside
+}
