@@ -38,6 +38,18 @@ func bubble(t *testing.T, nodes int, topics map[string]int32, test func(t *testi
 	})
 }
 
+// overTCP runs a test in real time, for what cannot be in more than one bubble of
+// a process.
+func overTCP(t *testing.T, topics map[string]int32, test func(t *testing.T, env *env)) {
+	t.Helper()
+	cluster, err := embedded.Start(embedded.Config{Topics: topics})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(cluster.Close)
+	test(t, &env{t: t, cluster: cluster})
+}
+
 // env is a cluster and the clients made for a test.
 type env struct {
 	t       testing.TB

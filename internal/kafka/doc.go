@@ -44,4 +44,6 @@
 //     is kept, or one small key keeps a whole decompressed batch in memory.
 //   - With SASL a connection is authenticated while a mutex is held (inside
 //     sarama), so under testing/synctest time stands still during a handshake.
+//   - sarama keeps zstd coders in a pool that belongs to the first synctest bubble
+//     that uses it: zstd cannot be used in two bubbles of one process.
 package kafka

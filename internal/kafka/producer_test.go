@@ -18,7 +18,7 @@ func TestRecordsComeBackAsTheyWereSent(t *testing.T) {
 		"lz4": kafka.LZ4, "none": kafka.Uncompressed, "snappy": kafka.Snappy, "zstd": kafka.Zstd, "gzip": kafka.Gzip,
 	} {
 		t.Run(name, func(t *testing.T) {
-			bubble(t, 1, map[string]int32{"in": 1}, func(t *testing.T, e *env) {
+			overTCP(t, map[string]int32{"in": 1}, func(t *testing.T, e *env) {
 				c := e.client()
 				p := e.producer(c, kafka.ProducerConfig{Compression: compression})
 				sent := []struct {
