@@ -5,43 +5,39 @@ import (
 	"slices"
 )
 
-// mayRaise says whether a member may get one of the extras.
-func (p *planner) mayRaise(l *load) bool { return l.limit < l.high && p.extras > 0 }
-
-func (p *planner) raise(l *load) {
-	l.limit++
-	p.extras--
-}
-
 // room says whether a member may get one more task. Whatever is placed where
-// there is room, the rest finds room too: what is not placed yet is always as
-// much as the members lack to their limits, and the extras.
-func (p *planner) room(l *load) bool { return l.count < l.limit || l.count == l.limit && p.mayRaise(l) }
-
-// surplus says whether a member has to give a task away.
-func surplus(l *load) bool { return l.count > l.limit }
-
-// set plans a task that has no plan on member m, whether or not there is room.
-func (p *planner) set(t, m int32) {
-	p.plan[t] = m
-	p.load[m].count++
-	p.load[m].bySub[p.sub[t]]++
+// there is room, the rest finds room too: what has no plan is always as much as
+// the members lack to their lows, and the extras not yet used.
+func (p *planner) room(l *load) bool {
+	return l.count < l.low || l.count == l.low && l.high > l.low && p.above < p.extras
 }
 
-// unset takes a task from the member on which it is planned.
-func (p *planner) unset(t int32) {
+// surplus says whether a member has a task to give away: it has more than its
+// high, or it has its high and too many others do.
+func (p *planner) surplus(l *load) bool {
+	return l.count > l.high || l.count > l.low && p.above > p.extras
+}
+
+// place plans a task that has no plan on member m.
+func (p *planner) place(t, m int32) {
+	l := &p.load[m]
+	if l.count == l.low && l.high > l.low {
+		p.above++
+	}
+	p.plan[t] = m
+	l.count++
+	l.bySub[p.sub[t]]++
+}
+
+// release takes a task from the member on which it is planned.
+func (p *planner) release(t int32) {
 	l := &p.load[p.plan[t]]
+	p.plan[t] = nobody
 	l.count--
 	l.bySub[p.sub[t]]--
-	p.plan[t] = nobody
-}
-
-// place plans a task that has no plan on member m, which has room.
-func (p *planner) place(t, m int32) {
-	if l := &p.load[m]; l.count == l.limit {
-		p.raise(l)
+	if l.count == l.low && l.high > l.low {
+		p.above--
 	}
-	p.set(t, m)
 }
 
 // copyOf is the state of a task on the disk of a member that does not run it.
@@ -61,7 +57,7 @@ func (p *planner) placeByState() {
 		}
 		for _, s := range member.State {
 			t, ok := p.index[s.Task]
-			if ok && p.owner[t] != int32(m) && (p.owner[t] == nobody || surplus(&p.load[p.owner[t]])) {
+			if ok && p.owner[t] != int32(m) && (p.owner[t] == nobody || p.surplus(&p.load[p.owner[t]])) {
 				copies = append(copies, copyOf{task: t, member: int32(m), lag: s.Lag})
 			}
 		}
@@ -81,18 +77,18 @@ func (p *planner) placeByState() {
 		switch now := p.plan[c.task]; {
 		case now == nobody:
 			p.place(c.task, c.member)
-		case now == p.owner[c.task] && surplus(&p.load[now]):
-			p.unset(c.task)
+		case now == p.owner[c.task] && p.surplus(&p.load[now]):
+			p.release(c.task)
 			p.place(c.task, c.member)
 		}
 	}
 }
 
-// shed takes from each member what it has above its limit. Which task goes is
-// chosen by sub-topology, so that the rest is spread as evenly as it can be; of
-// one sub-topology the highest partitions go.
+// shed takes from the members what they have to give away. Which member and
+// which task is chosen by sub-topology, so that all of them end as evenly spread
+// as they can; of one sub-topology the highest partitions go.
 func (p *planner) shed() {
-	if !slices.ContainsFunc(p.load, func(l load) bool { return surplus(&l) }) {
+	if !slices.ContainsFunc(p.load, func(l load) bool { return p.surplus(&l) }) {
 		return
 	}
 	owned := make([][]int32, len(p.members)) // tasks by member, in order
@@ -102,19 +98,48 @@ func (p *planner) shed() {
 		}
 	}
 	lack := p.lack()
+	give := func(m, sub int32) {
+		i := len(owned[m]) - 1
+		for p.sub[owned[m][i]] != sub {
+			i--
+		}
+		p.release(owned[m][i])
+		owned[m] = slices.Delete(owned[m], i, i+1)
+		lack[sub] -= p.workers
+	}
 	for m := range p.load {
-		l := &p.load[m]
-		for surplus(l) {
-			sub := p.worst(l, lack)
-			i := len(owned[m]) - 1
-			for p.sub[owned[m][i]] != sub {
-				i--
-			}
-			p.unset(owned[m][i])
-			owned[m] = slices.Delete(owned[m], i, i+1)
-			lack[sub] -= p.workers
+		for l := &p.load[m]; l.count > l.high; {
+			sub, _ := p.worst(l, lack)
+			give(int32(m), sub)
 		}
 	}
+	for p.above > p.extras {
+		var from, sub int32
+		var most burden
+		for m := range p.load {
+			if l := &p.load[m]; p.surplus(l) {
+				if s, b := p.worst(l, lack); most.less(b) {
+					from, sub, most = int32(m), s, b
+				}
+			}
+		}
+		give(from, sub)
+	}
+}
+
+// burden says how good it is that a member gives away a task of a sub-topology.
+type burden struct {
+	over int64 // by how many tasks it exceeds its fair share, rounded down; at least 0
+	lack int64 // how much those that are to get tasks lack of it, as in planner.lack
+	any  bool  // false for no task at all
+}
+
+// less says whether it is better to give away b.
+func (a burden) less(b burden) bool {
+	if !a.any || !b.any {
+		return b.any
+	}
+	return a.over < b.over || a.over == b.over && a.lack < b.lack
 }
 
 // excess returns by how much a member has more of a sub-topology than its fair
@@ -142,47 +167,63 @@ func (p *planner) lack() []int64 {
 	return lack
 }
 
-// worst returns the sub-topology of which a member gives a task away: the one of
-// which it exceeds its fair share, rounded down, by the most tasks; of those, the
-// one that others lack most.
-func (p *planner) worst(l *load, lack []int64) int32 {
-	best, bestRank := nobody, [2]int64{}
+// worst returns the sub-topology of which a member best gives a task away.
+func (p *planner) worst(l *load, lack []int64) (worst int32, most burden) {
 	for sub, n := range l.bySub {
 		if n == 0 {
 			continue
 		}
 		over := max(0, (p.excess(l, sub)+p.workers-1)/p.workers)
-		rank := [2]int64{over, lack[sub]}
-		if best == nobody || slices.Compare(rank[:], bestRank[:]) > 0 {
-			best, bestRank = int32(sub), rank
+		if b := (burden{over: over, lack: lack[sub], any: true}); most.less(b) {
+			worst, most = int32(sub), b
 		}
 	}
-	return best
+	return worst, most
 }
 
 // placeBySpread places what is left: each task on the member that, for its
-// workers, has the fewest tasks of the sub-topology, and of those the fewest
-// tasks at all.
+// workers, has the fewest tasks of the sub-topology; of those, on the one that
+// has the most room beside what it needs for the sub-topologies still to come.
+// Without the second rule whoever has much room would be filled up with tasks of
+// the first sub-topologies.
 func (p *planner) placeBySpread() {
-	for t := range p.plan {
+	spare := make([]int64, len(p.load)) // beside members; in tasks times workers of the group
+	for t, sub := range p.sub {
+		if t == 0 || sub != p.sub[t-1] {
+			p.spare(spare, sub)
+		}
 		if p.plan[t] != nobody {
 			continue
 		}
-		sub, best := p.sub[t], nobody
+		best := nobody
 		for m := range p.load {
-			if p.room(&p.load[m]) && (best == nobody || p.lighter(&p.load[m], &p.load[best], sub)) {
-				best = int32(m)
+			l := &p.load[m]
+			if !p.room(l) {
+				continue
 			}
+			if best != nobody {
+				// (n+1)/workers, compared without dividing.
+				b := &p.load[best]
+				x, y := (l.bySub[sub]+1)*b.workers, (b.bySub[sub]+1)*l.workers
+				if x > y || x == y && spare[m] <= spare[best] {
+					continue
+				}
+			}
+			best = int32(m)
 		}
 		p.place(int32(t), best)
+		spare[best] -= p.workers
 	}
 }
 
-// lighter says whether one more task of sub is a smaller burden on a than on b.
-func (p *planner) lighter(a, b *load, sub int32) bool {
-	// (n+1)/workers, compared without dividing.
-	if x, y := (a.bySub[sub]+1)*b.workers, (b.bySub[sub]+1)*a.workers; x != y {
-		return x < y
+// spare sets how much room each member has beside what it lacks of the
+// sub-topologies after sub.
+func (p *planner) spare(spare []int64, sub int32) {
+	for m := range p.load {
+		l := &p.load[m]
+		spare[m] = int64(l.high-l.count) * p.workers
+		for later := int(sub) + 1; later < len(p.size); later++ {
+			spare[m] -= max(0, -p.excess(l, later))
+		}
 	}
-	return int64(a.count+1)*b.workers < int64(b.count+1)*a.workers
 }

@@ -15,6 +15,12 @@ import (
 // contradicts is believed: its maker is in the group, so it was never expelled,
 // and every leader since then has left the task to it or waited for it. To give
 // it away at once would let two members run it.
+//
+// Movement is the least that the bounds of balance allow. In a group of equal
+// members a newcomer moves its own share and a leaver its own tasks; with uneven
+// workers rounding may move a few more. A first plan for 1,000 members and 10,000
+// tasks takes some tens of milliseconds (tasks times members), one that changes
+// little a few.
 func Plan(members []Member, tasks []Task) Assignments {
 	p := newPlanner(members, tasks)
 	if len(p.members) > 0 {
@@ -35,7 +41,8 @@ type planner struct {
 	members []Member
 	load    []load // beside members
 	workers int64  // of all members
-	extras  int    // how many limits may still be raised from low to high
+	extras  int    // how many members are to end above their low; see load
+	above   int    // how many are above it, of those that may end there
 
 	tasks []Task
 	index map[Task]int32
@@ -45,18 +52,18 @@ type planner struct {
 	plan  []int32 // beside tasks: who is to run it, or nobody yet
 }
 
-// load is what one member is planned to run.
+// load is what one member is planned to run. It ends with its low or its high:
+// the fair share, rounded down and up. They are equal if the share is whole, else
+// they differ by 1. The lows add up to the tasks less the extras, so as many
+// members end with a high that is above their low.
 type load struct {
 	workers   int64
-	low, high int // its fair share, rounded down and up: equal if that is whole
-	limit     int // low, or high if it has one of the extras
-	count     int // tasks planned
-	bySub     []int64
+	low, high int
+	count     int     // tasks planned
+	bySub     []int64 // the same by sub-topology
 }
 
-// newPlanner sorts the input and sets the limits. The lows add up to less than
-// the tasks, by the extras; a share that is not whole has a high one above its
-// low, and there are more of those than extras.
+// newPlanner sorts the input and sets the bounds.
 func newPlanner(members []Member, tasks []Task) *planner {
 	p := &planner{members: slices.Clone(members), tasks: slices.Clone(tasks)}
 	slices.SortFunc(p.members, func(a, b Member) int {
@@ -89,15 +96,12 @@ func newPlanner(members []Member, tasks []Task) *planner {
 		share := int64(len(p.tasks)) * l.workers
 		l.low = int(share / p.workers)
 		l.high = int((share + p.workers - 1) / p.workers)
-		l.limit = l.low
 		p.extras -= l.low
 	}
 	return p
 }
 
-// keep settles who owns what and plans it there for the present. Those that
-// already exceed their low get the extras, in the order of ids, until there are
-// no more.
+// keep settles who owns what and plans it there for the present.
 func (p *planner) keep() {
 	for m, member := range p.members {
 		for _, task := range member.Owned {
@@ -112,12 +116,7 @@ func (p *planner) keep() {
 	}
 	for t, m := range p.owner {
 		if m != nobody {
-			p.set(int32(t), m)
-		}
-	}
-	for m := range p.load {
-		if l := &p.load[m]; l.count > l.low && p.mayRaise(l) {
-			p.raise(l)
+			p.place(int32(t), m)
 		}
 	}
 }
