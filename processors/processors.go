@@ -1,6 +1,7 @@
 package processors
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -48,6 +49,11 @@ type TaskID struct {
 
 // String returns the form used in logs and folders, such as "0_3".
 func (id TaskID) String() string { return fmt.Sprintf("%d_%d", id.Sub, id.Partition) }
+
+// Compare orders tasks by sub-topology, then partition.
+func (id TaskID) Compare(other TaskID) int {
+	return cmp.Or(cmp.Compare(id.Sub, other.Sub), cmp.Compare(id.Partition, other.Partition))
+}
 
 // Position says where a record was read.
 type Position struct {

@@ -132,6 +132,11 @@ func (t *Topology) SinkTopics() []string {
 	return slices.Compact(topics)
 }
 
+// DeadLetters reports whether some node sends records to the dead-letter topic.
+func (t *Topology) DeadLetters() bool {
+	return slices.ContainsFunc(t.nodes, func(n *node) bool { return n.policy == DeadLetter })
+}
+
 // Hash identifies what matters for state: sub-topologies, sources, stores,
 // repartitions and window layouts, but not the names of stateless steps.
 func (t *Topology) Hash() string {

@@ -1,0 +1,247 @@
+package streams
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/millrace/millrace/changelog"
+	"github.com/millrace/millrace/internal/kafka"
+	"github.com/millrace/millrace/internal/task"
+	"github.com/millrace/millrace/processors"
+	"github.com/millrace/millrace/stores"
+)
+
+// dirtyLimit is how many bytes of changed state a worker gathers before it
+// commits ahead of time.
+const dirtyLimit = 64 << 20
+
+// hooks are called at the steps of a commit; tests use them to look, to stop a
+// process there, and to break the order on purpose. Nil functions do nothing.
+type hooks struct {
+	// step is called before each step with its name.
+	step func(worker int, step string) error
+	// stateFirst is the mutant 'changelog after Pebble': state is written
+	// before the changelog has it.
+	stateFirst bool
+}
+
+func (h *hooks) at(worker int, step string) error {
+	if h.step == nil {
+		return nil
+	}
+	return h.step(worker, step)
+}
+
+// The steps of a commit, in order.
+const (
+	stepFlush     = "flush"     // outputs, markers and dead letters are acknowledged
+	stepChangelog = "changelog" // changelog records are acknowledged
+	stepOffsets   = "offsets"   // offsets are committed
+	stepState     = "state"     // state is written to the tasks' databases
+	stepDone      = "done"
+)
+
+func (w *worker) commitDue() bool {
+	if w.in.cfg.Clock().Sub(w.lastCommit) >= w.in.cfg.CommitInterval {
+		return true
+	}
+	var dirty int64
+	for _, r := range w.tasks {
+		dirty += r.task.DirtyBytes()
+	}
+	return dirty > dirtyLimit
+}
+
+// commitAll commits until nothing is left: deletes go with the commit after
+// the one that made them.
+func (w *worker) commitAll(ctx context.Context) error {
+	for w.dirty() {
+		if err := w.commit(ctx); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (w *worker) dirty() bool {
+	for _, r := range w.tasks {
+		if r.task.Dirty() {
+			return true
+		}
+	}
+	return false
+}
+
+// prepared is one task's part of a commit.
+type prepared struct {
+	*running
+	commit *task.Commit
+	next   map[string]int64
+}
+
+// commit writes, at least once, in this order: what the tasks have sent, then
+// what they have changed, then how far they have read, and last their
+// databases. So no database is ever ahead of its changelog, and no offset ahead
+// of the state and the results that it stands for. Any error leaves the
+// outcome open, and the caller throws the tasks away.
+func (w *worker) commit(ctx context.Context) error {
+	began := w.in.cfg.Clock()
+	w.lastCommit = began
+	var parts []*prepared
+	for _, id := range w.order() {
+		r := w.tasks[id]
+		if !r.task.Dirty() {
+			continue
+		}
+		c, err := r.task.Prepare()
+		if err != nil {
+			return err
+		}
+		parts = append(parts, &prepared{running: r, commit: c, next: map[string]int64{}})
+	}
+	if len(parts) == 0 {
+		return nil
+	}
+	steps := []struct {
+		name string
+		run  func() error
+	}{
+		{stepFlush, func() error { return w.flush(ctx) }},
+		{stepChangelog, func() error { return w.replicate(ctx, parts) }},
+		{stepOffsets, func() error { return w.commitOffsets(ctx, parts) }},
+		{stepState, func() error { return w.writeState(parts) }},
+	}
+	if w.in.cfg.hooks.stateFirst {
+		steps[1], steps[2], steps[3] = steps[3], steps[1], steps[2]
+	}
+	for _, s := range steps {
+		if err := w.in.cfg.hooks.at(w.index, s.name); err != nil {
+			return err
+		}
+		start := w.in.cfg.Clock()
+		if err := s.run(); err != nil {
+			return fmt.Errorf("commit, %s: %w", s.name, err)
+		}
+		w.in.metrics.committed(s.name, w.in.cfg.Clock().Sub(start))
+	}
+	if err := w.in.cfg.hooks.at(w.index, stepDone); err != nil {
+		return err
+	}
+	w.report(parts)
+	return nil
+}
+
+func (w *worker) flush(ctx context.Context) error { return w.producer.Flush(ctx) }
+
+// replicate appends what changed to the changelog topics and waits until it is
+// acknowledged.
+func (w *worker) replicate(ctx context.Context, parts []*prepared) error {
+	if err := w.in.member.alive(ctx); err != nil {
+		return err
+	}
+	now := w.in.cfg.Clock()
+	header := []kafka.Header{{Key: []byte(stores.StateHeader)}}
+	sent := map[kafka.TopicPartition]struct {
+		part  *prepared
+		store string
+	}{}
+	for _, p := range parts {
+		for store, rec := range p.commit.Changes.All() {
+			tp := kafka.TopicPartition{Topic: changelog.TopicName(w.in.cfg.Application, store), Partition: p.id.Partition}
+			var headers []kafka.Header
+			if rec.Header != nil {
+				header[0].Value = rec.Header
+				headers = header
+			}
+			err := w.producer.Send(tp.Topic, tp.Partition, rec.Key, rec.Value, task.Clamp(rec.Time, now), headers)
+			if err != nil {
+				return fmt.Errorf("store %q of task %v: %w", store, p.id, err)
+			}
+			sent[tp] = struct {
+				part  *prepared
+				store string
+			}{p, store}
+		}
+	}
+	if len(sent) == 0 {
+		return nil
+	}
+	if err := w.producer.Flush(ctx); err != nil {
+		return err
+	}
+	for tp, s := range sent {
+		ack, ok := w.producer.TakeAck(tp)
+		next := ack.Next
+		if !ok || next < 0 {
+			ends, err := w.in.client.ListOffsets(ctx, kafka.Latest, tp)
+			if err != nil {
+				return err
+			}
+			next = ends[tp]
+		}
+		s.part.next[s.store] = next
+	}
+	return nil
+}
+
+// commitOffsets commits how far the tasks have read. While this member's own
+// rejoin is under way the coordinator refuses; the commit then waits for the
+// new generation, in which the tasks are still this worker's unless the member
+// was expelled.
+func (w *worker) commitOffsets(ctx context.Context, parts []*prepared) error {
+	offsets := map[kafka.TopicPartition]kafka.Committed{}
+	for _, p := range parts {
+		for _, o := range p.commit.Offsets {
+			offsets[kafka.TopicPartition{Topic: o.Topic, Partition: o.Partition}] = kafka.Committed{Offset: o.Next, Metadata: o.Metadata}
+		}
+	}
+	if len(offsets) == 0 {
+		return nil
+	}
+	for {
+		as := w.in.member.current()
+		if parts[0].epoch != as.epoch {
+			return errLost
+		}
+		err := w.in.client.CommitOffsets(ctx, kafka.Commit{
+			Group: w.in.cfg.Application, MemberID: as.id, Generation: as.generation, Offsets: offsets,
+		})
+		switch {
+		case err == nil:
+			return nil
+		case errors.Is(err, kafka.ErrRebalanceInProgress), errors.Is(err, kafka.ErrIllegalGeneration):
+			if err := w.in.member.settled(ctx, as); err != nil {
+				return err
+			}
+		case errors.Is(err, kafka.ErrUnknownMember), errors.Is(err, kafka.ErrFencedInstance):
+			w.in.member.rejoin()
+			return fmt.Errorf("%w: %w", errLost, err)
+		default:
+			return err
+		}
+	}
+}
+
+// writeState writes what is safe in the changelogs to the tasks' databases.
+func (w *worker) writeState(parts []*prepared) error {
+	for _, p := range parts {
+		if err := p.task.Committed(p.commit, p.next); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (w *worker) report(parts []*prepared) {
+	ids := make([]processors.TaskID, 0, len(parts))
+	for _, p := range parts {
+		ids = append(ids, p.id)
+		for _, o := range p.commit.Offsets {
+			w.in.purge.committed(o.Topic, o.Partition, o.Next)
+		}
+	}
+	if w.in.cfg.Listener.Committed != nil {
+		w.in.cfg.Listener.Committed(ids)
+	}
+}

@@ -1,0 +1,200 @@
+package streams
+
+import (
+	"cmp"
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"os"
+	"path/filepath"
+	"regexp"
+	"runtime"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/millrace/millrace/internal/kafka"
+	"github.com/millrace/millrace/processors"
+	"github.com/millrace/millrace/topology"
+)
+
+// ErrInvalidConfig is wrapped by every mistake in a Config.
+var ErrInvalidConfig = errors.New("streams: invalid configuration")
+
+// SASL is how an instance proves to the brokers who it is.
+type SASL struct {
+	// Mechanism is PLAIN, SCRAM-SHA-256, SCRAM-SHA-512, or empty for none.
+	Mechanism string
+	User      string
+	Password  string
+}
+
+// String hides the password.
+func (s SASL) String() string { return kafka.SASL(s).String() }
+
+// GoString hides the password from %#v too.
+func (s SASL) GoString() string { return "streams.SASL{" + s.String() + "}" }
+
+// Config says how an instance runs. Brokers must be set; for everything else
+// the zero value is a working default.
+type Config struct {
+	// Application is the consumer group and the prefix of the topics that the
+	// application makes. Default: the topology's name.
+	Application string
+	// Brokers are addresses, host:port, of some of the cluster's brokers.
+	Brokers []string
+	TLS     *tls.Config
+	SASL    SASL
+	// Dial opens connections to brokers. Default: a net.Dialer.
+	Dial func(ctx context.Context, network, addr string) (net.Conn, error)
+
+	// StateDir is the folder of the local state. Default: millrace in the
+	// system's temporary folder, below it the application. Two instances on
+	// one machine need two folders.
+	StateDir string
+	// Storage opens the state of tasks. Default: Pebble databases in StateDir.
+	Storage Storage
+	// Memory bounds, in bytes, the live objects, caches and buffers together.
+	// Default: 1 GiB.
+	Memory int64
+
+	// Advertise is the URL at which other instances and users reach this
+	// one's queries, such as http://10.0.0.7:8080. Empty: nowhere.
+	Advertise string
+
+	// Workers is how many goroutines process tasks. Default: GOMAXPROCS.
+	Workers int
+	// CommitInterval is the time between commits. Default: 1 s.
+	CommitInterval time.Duration
+	// OnError is what to do with a record that user code or a codec cannot
+	// handle. Default: topology.Fail.
+	OnError topology.ErrorPolicy
+	// UntilEnd makes a bounded run: everything up to the ends that the input
+	// topics have at the start is processed, all windows close, and Run
+	// returns.
+	UntilEnd bool
+	// NoCreate lets nobody create topics: a missing one is an error.
+	NoCreate bool
+	// ReplicationFactor and MinInsyncReplicas are those of the topics that the
+	// application creates. Defaults: the brokers'.
+	ReplicationFactor int16
+	MinInsyncReplicas int
+
+	// SessionTimeout is how long the group waits for a member's heartbeat
+	// before its tasks go to others; Heartbeat is the time between heartbeats.
+	// Defaults: 10 s and a tenth of it.
+	SessionTimeout, Heartbeat time.Duration
+	// RebalanceTimeout is how long the group waits for a member to rejoin.
+	// Default: 60 s.
+	RebalanceTimeout time.Duration
+	// TaskTimeout is how long an operation on the brokers is retried before
+	// the instance gives up. Default: 5 min.
+	TaskTimeout time.Duration
+	// PurgeInterval is the time between deletions of what was read from
+	// repartition topics. Default: 30 s.
+	PurgeInterval time.Duration
+
+	// Clock is the wall clock. Default: time.Now.
+	Clock func() time.Time
+	// Logger receives one line a change of state. Default: slog.Default().
+	Logger *slog.Logger
+	// Metrics receives the instance's collectors, which are taken back when
+	// Run returns. Default: nothing is registered.
+	Metrics prometheus.Registerer
+	// Listener is told of what happens. Its functions may be nil.
+	Listener Listener
+
+	// hooks let tests of this package look into, and break, the steps of a
+	// commit.
+	hooks hooks
+}
+
+// Listener is told of an instance's life. The functions are called one at a
+// time, on the instance's goroutines, and must not block.
+type Listener struct {
+	// State is called when the instance's state changes.
+	State func(from, to State)
+	// Task is called when a task of this instance changes its state.
+	Task func(id processors.TaskID, s TaskState)
+	// Restoring is called while a task's store is restored.
+	Restoring func(id processors.TaskID, store string, remaining int64)
+	// Committed is called after each commit of a worker.
+	Committed func(tasks []processors.TaskID)
+}
+
+var nameRule = regexp.MustCompile(`^[a-zA-Z0-9._-]{1,200}$`)
+
+// resolve returns c with defaults filled in, or every mistake in it.
+func (c Config) resolve(t *topology.Topology) (Config, error) {
+	c.Application = cmp.Or(c.Application, t.Application())
+	c.StateDir = cmp.Or(c.StateDir, filepath.Join(os.TempDir(), "millrace"))
+	c.Workers = cmp.Or(c.Workers, runtime.GOMAXPROCS(0))
+	c.CommitInterval = cmp.Or(c.CommitInterval, time.Second)
+	c.Memory = cmp.Or(c.Memory, 1<<30)
+	c.SessionTimeout = cmp.Or(c.SessionTimeout, 10*time.Second)
+	c.Heartbeat = cmp.Or(c.Heartbeat, c.SessionTimeout/10)
+	c.RebalanceTimeout = cmp.Or(c.RebalanceTimeout, time.Minute)
+	c.TaskTimeout = cmp.Or(c.TaskTimeout, 5*time.Minute)
+	c.PurgeInterval = cmp.Or(c.PurgeInterval, 30*time.Second)
+	c.ReplicationFactor = cmp.Or(c.ReplicationFactor, -1)
+	if c.Clock == nil {
+		c.Clock = time.Now
+	}
+	if c.Logger == nil {
+		c.Logger = slog.Default()
+	}
+
+	var errs []error
+	wrong := func(format string, args ...any) {
+		errs = append(errs, fmt.Errorf("%w: %s", ErrInvalidConfig, fmt.Sprintf(format, args...)))
+	}
+	if !nameRule.MatchString(c.Application) {
+		wrong("application %q: use 1 to 200 letters, digits, '.', '_' and '-'; it becomes part of topic names", c.Application)
+	}
+	if c.Workers < 0 || c.Workers > 1024 {
+		wrong("workers %d: use 1 to 1024", c.Workers)
+	}
+	if c.Memory < 16<<20 {
+		wrong("memory %d bytes: at least 16 MiB are needed", c.Memory)
+	}
+	for _, d := range []struct {
+		name  string
+		value time.Duration
+		least time.Duration
+	}{
+		{"commit interval", c.CommitInterval, time.Millisecond},
+		{"session timeout", c.SessionTimeout, 100 * time.Millisecond},
+		{"heartbeat", c.Heartbeat, 10 * time.Millisecond},
+		{"rebalance timeout", c.RebalanceTimeout, 100 * time.Millisecond},
+		{"task timeout", c.TaskTimeout, time.Millisecond},
+		{"purge interval", c.PurgeInterval, time.Millisecond},
+	} {
+		if d.value < d.least {
+			wrong("%s %v: use at least %v", d.name, d.value, d.least)
+		}
+	}
+	if c.Heartbeat*2 > c.SessionTimeout {
+		wrong("heartbeat %v: use at most half of the session timeout %v", c.Heartbeat, c.SessionTimeout)
+	}
+	if c.ReplicationFactor == 0 || c.ReplicationFactor < -1 {
+		wrong("replication factor %d: use at least 1, or -1 for the brokers' default", c.ReplicationFactor)
+	}
+	if c.MinInsyncReplicas < 0 {
+		wrong("min in-sync replicas %d: use at least 1, or 0 for the brokers' default", c.MinInsyncReplicas)
+	}
+	if err := c.kafka().Validate(); err != nil {
+		errs = append(errs, fmt.Errorf("%w: %w", ErrInvalidConfig, err))
+	}
+	return c, errors.Join(errs...)
+}
+
+// kafka is the client's part of the configuration.
+func (c Config) kafka() kafka.Config {
+	return kafka.Config{
+		Brokers: c.Brokers, ClientID: c.Application, TLS: c.TLS, SASL: kafka.SASL(c.SASL), Dial: c.Dial,
+		Logger: c.Logger, RetryTimeout: c.TaskTimeout,
+	}
+}

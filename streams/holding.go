@@ -1,0 +1,187 @@
+package streams
+
+import (
+	"context"
+	"errors"
+	"slices"
+	"sync/atomic"
+
+	"github.com/millrace/millrace/internal/assign"
+	"github.com/millrace/millrace/processors"
+	"github.com/millrace/millrace/stores"
+)
+
+// holding is a task that was assigned to this instance: it is opened by a
+// goroutine of its own, then run by its worker, then closed.
+//
+//	take ─► open ─► worker.add ─► … ─► worker.drop ─► finish
+//	                   ▲                    │ reopen, after a failed commit
+//	                   └────────────────────┘
+type holding struct {
+	id     processors.TaskID
+	worker *worker
+	epoch  int
+	// ctx ends when the task is to go: opening it stops, and it is not opened
+	// again.
+	ctx    context.Context
+	cancel context.CancelFunc
+	// closed is closed when the task's database is.
+	closed chan struct{}
+	// db is the open database; Instance.mu guards it.
+	db *stores.DB
+	// remaining is how many changelog offsets a restore has to go.
+	remaining atomic.Int64
+}
+
+// apply carries an assignment out. It does not wait.
+func (in *Instance) apply(generation int32, start, revoke []processors.TaskID) {
+	for _, w := range in.workers {
+		w.post(func(context.Context) error {
+			for _, r := range w.tasks {
+				r.task.SetGeneration(generation)
+			}
+			return nil
+		})
+	}
+	for _, id := range start {
+		in.take(id)
+	}
+	if len(revoke) > 0 {
+		in.release(revoke)
+	}
+	in.life.settle()
+}
+
+// take begins to open a task.
+func (in *Instance) take(id processors.TaskID) {
+	in.mu.Lock()
+	defer in.mu.Unlock()
+	if in.stopping || in.tasks[id] != nil {
+		return
+	}
+	h := &holding{id: id, worker: in.leastBusy(), epoch: in.member.current().epoch, closed: make(chan struct{})}
+	h.ctx, h.cancel = context.WithCancel(in.work)
+	before := in.draining[id]
+	in.tasks[id] = h
+	in.group.Go(func() {
+		if before != nil {
+			<-before.closed
+		}
+		in.open(h)
+	})
+}
+
+// leastBusy returns the worker with the fewest tasks. mu is held.
+func (in *Instance) leastBusy() *worker {
+	counts := make([]int, len(in.workers))
+	for _, h := range in.tasks {
+		counts[h.worker.index]++
+	}
+	return in.workers[slices.Index(counts, slices.Min(counts))]
+}
+
+// reopen opens a task again that its worker threw away, unless it is to go.
+func (in *Instance) reopen(h *holding) {
+	if h.ctx.Err() != nil {
+		in.finish(h)
+		return
+	}
+	in.group.Go(func() { in.open(h) })
+}
+
+// detach takes a task's database away from queries.
+func (in *Instance) detach(h *holding) {
+	in.mu.Lock()
+	defer in.mu.Unlock()
+	h.db = nil
+}
+
+// finish notes that a task is closed for good.
+func (in *Instance) finish(h *holding) {
+	h.cancel()
+	in.mu.Lock()
+	h.db = nil
+	if in.tasks[h.id] == h {
+		delete(in.tasks, h.id)
+	}
+	if in.draining[h.id] == h {
+		delete(in.draining, h.id)
+	}
+	taken := in.tasks[h.id] != nil
+	in.mu.Unlock()
+	if !taken {
+		in.life.setTask(h.id, TaskClosed)
+	}
+	close(h.closed)
+}
+
+// release commits and closes tasks that are to move to other members, and then
+// joins again so that the leader can give them away.
+func (in *Instance) release(ids []processors.TaskID) {
+	in.mu.Lock()
+	var leaving []*holding
+	for _, id := range ids {
+		if h := in.tasks[id]; h != nil {
+			leaving = append(leaving, h)
+		}
+	}
+	in.mu.Unlock()
+	for _, h := range leaving {
+		h.cancel()
+	}
+	for _, w := range in.workers {
+		w.post(func(ctx context.Context) error { return w.revoke(ctx, leaving) })
+	}
+	in.group.Go(func() {
+		for _, h := range leaving {
+			<-h.closed
+		}
+		in.member.rejoin()
+	})
+}
+
+// lose closes every task without a commit.
+func (in *Instance) lose() {
+	in.mu.Lock()
+	lost := in.tasks
+	in.tasks = map[processors.TaskID]*holding{}
+	for id, h := range lost {
+		in.draining[id] = h
+	}
+	in.mu.Unlock()
+	for _, h := range lost {
+		h.cancel()
+	}
+	for _, w := range in.workers {
+		w.post(func(context.Context) error { return w.dropLost() })
+	}
+}
+
+// owned returns the tasks that this instance holds.
+func (in *Instance) owned() []assign.Task {
+	in.mu.Lock()
+	defer in.mu.Unlock()
+	var tasks []assign.Task
+	for id := range in.tasks {
+		tasks = append(tasks, toAssign(id))
+	}
+	slices.SortFunc(tasks, assign.Task.Compare)
+	return tasks
+}
+
+// stateOnDisk returns the tasks that this instance does not hold and of which
+// it has state.
+func (in *Instance) stateOnDisk(owned []assign.Task) []assign.TaskState {
+	ids, err := in.storage.Tasks()
+	if err != nil {
+		in.log.Warn("local state cannot be listed", "error", err)
+		return nil
+	}
+	var states []assign.TaskState
+	for _, id := range ids {
+		if t := toAssign(id); !slices.Contains(owned, t) {
+			states = append(states, assign.TaskState{Task: t, Lag: assign.LagUnknown})
+		}
+	}
+	return states
+}

@@ -1,0 +1,418 @@
+package streams
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"path/filepath"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/millrace/millrace/changelog"
+	"github.com/millrace/millrace/internal/kafka"
+	"github.com/millrace/millrace/processors"
+	"github.com/millrace/millrace/stores"
+	"github.com/millrace/millrace/topology"
+)
+
+// Run runs an instance of the topology until ctx ends, which stops it
+// gracefully and returns nil, or until it fails. With Config.UntilEnd it
+// returns nil when everything is processed.
+func Run(ctx context.Context, t *topology.Topology, cfg Config) error {
+	in, err := New(t, cfg)
+	if err != nil {
+		return err
+	}
+	return in.Run(ctx)
+}
+
+// Instance is a running part of an application: one member of its consumer
+// group. Its methods may be called by any goroutine.
+type Instance struct {
+	topology *topology.Topology
+	cfg      Config
+	log      *slog.Logger
+	life     *lifecycle
+	metrics  *metrics
+	status   *status
+	purge    *purge
+	budget   *stores.Budget
+	// queueBytes bounds what is fetched and not yet processed of a partition,
+	// produceBytes what a worker has sent and is not yet acknowledged.
+	queueBytes, produceBytes int
+
+	client  *kafka.Client
+	fetcher *kafka.Fetcher
+	reader  changelog.Reader
+	storage Storage
+	member  *membership
+	workers []*worker
+	// ends are where a bounded run stops reading.
+	ends map[kafka.TopicPartition]int64
+
+	// work ends when the workers are to stop; failed holds the first error.
+	work   context.Context
+	halt   context.CancelFunc
+	failed chan error
+	// group are the goroutines that open and release tasks; opening bounds how
+	// many open at a time.
+	group   sync.WaitGroup
+	opening chan struct{}
+
+	mu       sync.Mutex // guards what follows; never held across a wait
+	ran      bool
+	stopping bool
+	plan     *plan
+	tasks    map[processors.TaskID]*holding
+	// draining are lost tasks whose databases are still being closed.
+	draining map[processors.TaskID]*holding
+	// computed are the numbers of partitions of topics with computed names.
+	computed map[string]int32
+	// retention is how long changelog topics keep tombstones.
+	retention map[string]time.Duration
+}
+
+// Limits of an instance.
+const (
+	// stopTimeout is how long a graceful stop may take.
+	stopTimeout = 5 * time.Second
+	// startTimeout is how long a broker may keep silent at the start.
+	startTimeout = 10 * time.Second
+	// openAtOnce is how many tasks are restored at a time.
+	openAtOnce = 4
+)
+
+// New checks a configuration and returns an instance that Run starts. The
+// error joins every mistake; each wraps [ErrInvalidConfig].
+func New(t *topology.Topology, cfg Config) (*Instance, error) {
+	cfg, err := cfg.resolve(t)
+	if err != nil {
+		return nil, err
+	}
+	in := &Instance{
+		topology: t, cfg: cfg, log: cfg.Logger.With("application", cfg.Application),
+		metrics: newMetrics(cfg.Metrics, cfg.Application),
+		// Of the memory, half is for live objects, a quarter for Pebble and a
+		// quarter for what is on its way in and out.
+		budget:       stores.NewBudget(cfg.Memory / 2),
+		produceBytes: int(max(1<<20, min(32<<20, cfg.Memory/8/int64(cfg.Workers)))),
+		queueBytes:   4 << 20,
+		failed:       make(chan error, 1), opening: make(chan struct{}, openAtOnce),
+		tasks: map[processors.TaskID]*holding{}, draining: map[processors.TaskID]*holding{},
+		computed: map[string]int32{}, retention: map[string]time.Duration{},
+	}
+	in.life = &lifecycle{
+		listener: cfg.Listener, state: Created, tasks: map[processors.TaskID]TaskState{},
+		log: in.log.Info, count: in.metrics.tasks,
+	}
+	in.status = &status{observe: in.metrics.task, tasks: map[processors.TaskID]TaskStatus{}, taken: map[processors.TaskID]time.Time{}}
+	in.purge = &purge{in: in, before: map[kafka.TopicPartition]int64{}}
+	return in, nil
+}
+
+// Run runs the instance, once; see the function [Run].
+func (in *Instance) Run(ctx context.Context) error {
+	in.mu.Lock()
+	again := in.ran
+	in.ran = true
+	in.mu.Unlock()
+	if again {
+		return errors.New("streams: an Instance runs once; make another with New")
+	}
+	in.life.set(Starting)
+	if err := in.metrics.register(); err != nil {
+		in.life.set(Failed)
+		return fmt.Errorf("%w: metrics: %w; give each instance a registry of its own, or wrap it with labels", ErrInvalidConfig, err)
+	}
+	defer in.metrics.unregister()
+	err := in.start(ctx)
+	if err == nil {
+		err = in.live(ctx)
+	}
+	err = errors.Join(err, in.shut())
+	if err != nil && ctx.Err() != nil && in.client == nil {
+		err = nil // stopped while it was starting
+	}
+	if err != nil {
+		in.log.Error("instance failed", "error", err)
+		in.life.set(Failed)
+		return err
+	}
+	in.life.set(Stopped)
+	return nil
+}
+
+// start reaches the cluster and makes what live needs.
+func (in *Instance) start(ctx context.Context) error {
+	if err := in.connect(ctx); err != nil {
+		return err
+	}
+	in.reader = changelog.NewKafkaReader(in.client)
+	p, err := in.replan(ctx)
+	if err != nil {
+		return err
+	}
+	if err := in.prepareTopics(ctx, p); err != nil {
+		return err
+	}
+	if in.storage = in.cfg.Storage; in.storage == nil {
+		dir := filepath.Join(in.cfg.StateDir, in.cfg.Application)
+		if in.storage, err = NewPebbleStorage(dir, nil, in.cfg.Memory/4, len(p.tasks()), in.log); err != nil {
+			return err
+		}
+	}
+	if in.cfg.UntilEnd {
+		if err := in.findEnds(ctx, p); err != nil {
+			return err
+		}
+	}
+	if in.fetcher, err = in.client.NewFetcher(kafka.FetchConfig{Isolation: kafka.ReadCommitted}); err != nil {
+		return err
+	}
+	for i := range in.cfg.Workers {
+		w := newWorker(in, i)
+		if err := w.produce(ctx); err != nil {
+			return err
+		}
+		in.workers = append(in.workers, w)
+	}
+	in.member, err = newMembership(in)
+	return err
+}
+
+// connect reaches a broker, trying for a while: a cluster may be starting too.
+func (in *Instance) connect(ctx context.Context) error {
+	began := time.Now()
+	for {
+		client, err := kafka.Open(ctx, in.cfg.kafka())
+		if err == nil {
+			in.client = client
+			return nil
+		}
+		if ctx.Err() != nil || !errors.Is(err, kafka.ErrUnavailable) || time.Since(began) > startTimeout {
+			return fmt.Errorf("brokers %s: %w", strings.Join(in.cfg.Brokers, ", "), err)
+		}
+		in.log.Warn("no broker answers yet", "brokers", in.cfg.Brokers, "error", err)
+		select {
+		case <-ctx.Done():
+		case <-time.After(time.Second):
+		}
+	}
+}
+
+// live runs workers and membership until the instance is to stop, and stops
+// them.
+func (in *Instance) live(ctx context.Context) error {
+	in.work, in.halt = context.WithCancel(context.Background())
+	memberCtx, leave := context.WithCancel(context.Background())
+	defer leave()
+	var members, workers sync.WaitGroup
+	members.Go(func() {
+		if err := in.member.run(memberCtx); err != nil {
+			in.fail(err)
+		}
+	})
+	members.Go(func() { in.purge.run(memberCtx) })
+	for _, w := range in.workers {
+		workers.Go(func() {
+			if err := w.run(in.work); err != nil {
+				in.fail(err)
+			}
+		})
+	}
+	err := in.untilDone(ctx)
+	in.life.set(Stopping)
+	in.mu.Lock()
+	in.stopping = true
+	in.mu.Unlock()
+	in.halt()
+	workers.Wait()
+	stop, cancel := context.WithTimeout(context.Background(), stopTimeout)
+	defer cancel()
+	// Each worker commits what it has done, unless the instance has failed:
+	// then only what is committed counts.
+	var closing sync.WaitGroup
+	errs := make([]error, len(in.workers))
+	for i, w := range in.workers {
+		closing.Go(func() {
+			if err != nil {
+				errs[i] = w.abandon()
+				return
+			}
+			errs[i] = w.close(stop)
+		})
+	}
+	closing.Wait()
+	for _, w := range in.workers {
+		w.discard()
+	}
+	in.group.Wait()
+	leave()
+	members.Wait()
+	if left := in.member.leave(stop); left != nil {
+		in.log.Warn("the group was not left: its other members take over when the session times out", "error", left)
+	}
+	return errors.Join(append([]error{err}, errs...)...)
+}
+
+// untilDone returns when ctx ends or a bounded run is over, or with the error
+// that the instance failed with.
+func (in *Instance) untilDone(ctx context.Context) error {
+	var check <-chan time.Time
+	if in.cfg.UntilEnd {
+		ticker := time.NewTicker(tickInterval)
+		defer ticker.Stop()
+		check = ticker.C
+	}
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case err := <-in.failed:
+			return err
+		case <-check:
+			if in.ended() {
+				in.log.Info("everything up to the end is processed")
+				return nil
+			}
+		}
+	}
+}
+
+// ended reports whether a bounded run is over for every task held.
+func (in *Instance) ended() bool {
+	if in.life.get() != Running {
+		return false
+	}
+	statuses := in.status.all()
+	in.mu.Lock()
+	defer in.mu.Unlock()
+	for id := range in.tasks {
+		if !statuses[id].Ended {
+			return false
+		}
+	}
+	return true
+}
+
+// fail ends the instance with its first error.
+func (in *Instance) fail(err error) {
+	select {
+	case in.failed <- err:
+	default:
+		in.log.Error("also failed", "error", err)
+	}
+}
+
+// shut closes what start has opened.
+func (in *Instance) shut() error {
+	if in.member != nil {
+		in.member.member.Close()
+	}
+	for _, w := range in.workers {
+		w.producer.Close()
+	}
+	if in.fetcher != nil {
+		in.fetcher.Close()
+	}
+	var err error
+	if in.storage != nil {
+		err = in.storage.Close()
+	}
+	if in.client != nil {
+		in.client.Close()
+	}
+	return err
+}
+
+// replan computes the plan from what the cluster has now.
+func (in *Instance) replan(ctx context.Context) (*plan, error) {
+	topics, err := in.client.Topics(ctx)
+	if err != nil {
+		return nil, err
+	}
+	p, err := makePlan(in.topology, in.cfg.Application, topics)
+	if err != nil {
+		return nil, err
+	}
+	if in.cfg.OnError == topology.DeadLetter || in.topology.DeadLetters() {
+		t := deadLetterTopic(in.cfg.Application)
+		p.created = append(p.created, t)
+		if n, ok := topics[t.name]; ok {
+			p.partitions[t.name] = n
+		} else {
+			p.partitions[t.name] = t.partitions
+		}
+	}
+	in.mu.Lock()
+	before := in.plan
+	in.plan = p
+	in.mu.Unlock()
+	if before != nil && !before.same(p) {
+		return p, in.prepareTopics(ctx, p)
+	}
+	return p, nil
+}
+
+func (in *Instance) currentPlan() *plan {
+	in.mu.Lock()
+	defer in.mu.Unlock()
+	return in.plan
+}
+
+// topicsChanged reports whether sources by pattern have other topics than
+// before.
+func (in *Instance) topicsChanged(ctx context.Context) (bool, error) {
+	before := in.currentPlan()
+	p, err := in.replan(ctx)
+	return err == nil && !before.same(p), err
+}
+
+func (in *Instance) hasPattern() bool {
+	for _, sub := range in.topology.SubTopologies() {
+		for _, src := range sub.Sources {
+			if src.Pattern != nil {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+func (in *Instance) isRepartition(topic string) bool {
+	for _, t := range in.currentPlan().created {
+		if t.repartition && t.name == topic {
+			return true
+		}
+	}
+	return false
+}
+
+// findEnds notes where the inputs end now.
+func (in *Instance) findEnds(ctx context.Context, p *plan) error {
+	var tps []kafka.TopicPartition
+	for topic, n := range p.sources() {
+		for i := range n {
+			tps = append(tps, kafka.TopicPartition{Topic: topic, Partition: i})
+		}
+	}
+	ends, err := in.client.ListOffsets(ctx, kafka.Latest, tps...)
+	in.ends = ends
+	return err
+}
+
+// endOf returns where a bounded run stops reading a partition, or -1.
+func (in *Instance) endOf(tp kafka.TopicPartition) int64 {
+	if end, ok := in.ends[tp]; ok {
+		return end
+	}
+	return -1
+}
+
+func (in *Instance) deleteRetention(topic string) time.Duration {
+	in.mu.Lock()
+	defer in.mu.Unlock()
+	return in.retention[topic]
+}

@@ -1,0 +1,308 @@
+package streams
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+
+	"github.com/millrace/millrace/internal/assign"
+	"github.com/millrace/millrace/internal/kafka"
+	"github.com/millrace/millrace/processors"
+)
+
+// membership is this instance's place in the consumer group. It has one
+// goroutine, which joins, hands out assignments if it leads, and sends
+// heartbeats. It never waits for a worker: tasks that stay keep running through
+// a rebalance, and those that must go are committed and closed on the side,
+// after which the member joins again.
+type membership struct {
+	in     *Instance
+	member *kafka.Member
+	again  chan struct{} // capacity 1: somebody wants a rebalance
+	// members is the size of the group at the last assignment.
+	members int
+
+	mu        sync.Mutex // guards what follows; never held across a wait
+	now       identity
+	joining   bool
+	beat      time.Time     // when the last answered heartbeat was sent; monotonic
+	changed   chan struct{} // closed at the next change of the above
+	leader    string        // the leader's endpoint
+	directory *Directory    // of this generation, if this member leads
+}
+
+// identity is what a commit is fenced by.
+type identity struct {
+	id         string
+	generation int32
+	// epoch counts how often the member was expelled: tasks taken in an
+	// earlier epoch are not its own any more.
+	epoch int
+}
+
+// Directory says which instance runs which tasks. The leader of the group has
+// it, and the others ask the leader.
+type Directory struct {
+	Generation int32             `json:"generation"`
+	Members    []DirectoryMember `json:"members"`
+}
+
+// DirectoryMember is one instance.
+type DirectoryMember struct {
+	// Endpoint is its URL; empty if it answers no queries.
+	Endpoint string   `json:"endpoint"`
+	Tasks    []string `json:"tasks"`
+}
+
+func newMembership(in *Instance) (*membership, error) {
+	m := &membership{
+		in: in, again: make(chan struct{}, 1), changed: make(chan struct{}),
+		now: identity{generation: assign.NoGeneration}, joining: true,
+	}
+	var err error
+	m.member, err = in.client.NewMember(kafka.MemberConfig{
+		Group: in.cfg.Application, Protocol: assign.Protocol,
+		SessionTimeout: in.cfg.SessionTimeout, RebalanceTimeout: in.cfg.RebalanceTimeout,
+	})
+	return m, err
+}
+
+// current returns the identity to commit under.
+func (m *membership) current() identity {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.now
+}
+
+// rejoin asks for a rebalance. Any goroutine may call it.
+func (m *membership) rejoin() {
+	select {
+	case m.again <- struct{}{}:
+	default:
+	}
+}
+
+// change applies f and wakes everybody who waits for a change.
+func (m *membership) change(f func()) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	f()
+	close(m.changed)
+	m.changed = make(chan struct{})
+}
+
+// wait returns when done says so of the state, or ctx ends.
+func (m *membership) wait(ctx context.Context, done func() bool) error {
+	for {
+		m.mu.Lock()
+		ok, changed := done(), m.changed
+		m.mu.Unlock()
+		if ok {
+			return nil
+		}
+		select {
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		case <-changed:
+		}
+	}
+}
+
+// settled waits for a generation other than the one that a commit was refused
+// under. It returns errLost if the member was expelled.
+func (m *membership) settled(ctx context.Context, refused identity) error {
+	m.rejoin()
+	err := m.wait(ctx, func() bool {
+		return m.now.epoch != refused.epoch || !m.joining && m.now.generation != refused.generation
+	})
+	if err == nil && m.current().epoch != refused.epoch {
+		return errLost
+	}
+	return err
+}
+
+// alive returns when this member is known to be in the group: a heartbeat
+// succeeded within the session timeout. A process that was stopped and wakes up
+// finds out here that its tasks may have gone, before it writes to their
+// changelogs.
+func (m *membership) alive(ctx context.Context) error {
+	epoch := m.current().epoch
+	err := m.wait(ctx, func() bool {
+		return m.now.epoch != epoch || time.Since(m.beat) < m.in.cfg.SessionTimeout
+	})
+	if err == nil && m.current().epoch != epoch {
+		return errLost
+	}
+	return err
+}
+
+// run keeps the member in the group until ctx ends.
+func (m *membership) run(ctx context.Context) error {
+	for ctx.Err() == nil {
+		m.in.life.set(Rebalancing)
+		m.change(func() { m.joining = true })
+		err := m.round(ctx)
+		if err == nil {
+			err = m.beats(ctx)
+		}
+		switch {
+		case ctx.Err() != nil:
+			return nil
+		case err == nil, errors.Is(err, kafka.ErrRebalanceInProgress):
+		case errors.Is(err, kafka.ErrUnknownMember), errors.Is(err, kafka.ErrIllegalGeneration):
+			m.in.log.Warn("expelled from the group: tasks are lost", "error", err)
+			m.lose()
+		default:
+			return fmt.Errorf("group %q: %w", m.in.cfg.Application, err)
+		}
+	}
+	return nil
+}
+
+// round joins the group's next generation and applies the assignment.
+func (m *membership) round(ctx context.Context) error {
+	p, err := m.in.replan(ctx)
+	if err != nil {
+		return err
+	}
+	owned := m.in.owned()
+	sub := assign.Subscription{
+		Process: assign.ProcessID(m.in.storage.Process()), Endpoint: m.in.cfg.Advertise, Topology: m.in.topology.Hash(),
+		Workers: int32(m.in.cfg.Workers), Generation: m.current().generation, Owned: owned, State: m.in.stateOnDisk(owned),
+	}
+	if len(owned) == 0 {
+		sub.Generation = assign.NoGeneration
+	}
+	began := time.Now()
+	joined, err := m.member.Join(ctx, kafka.Subscription{
+		Topics: p.sourceTopics(), Generation: sub.Generation, UserData: sub.Fit(m.members).Append(nil),
+	})
+	if err != nil {
+		return err
+	}
+	var given map[string]kafka.Assignment
+	var directory *Directory
+	if joined.Leader {
+		if given, directory, err = m.assign(p, joined); err != nil {
+			return err
+		}
+	}
+	mine, err := m.member.Sync(ctx, given)
+	if err != nil {
+		return err
+	}
+	a, err := assign.DecodeAssignment(mine.UserData)
+	if err != nil {
+		return fmt.Errorf("assignment by the group's leader: %w", err)
+	}
+	m.members = int(a.Members)
+	revoke, start := assign.Diff(owned, a.Active)
+	m.change(func() {
+		m.now.id, m.now.generation = joined.MemberID, joined.Generation
+		m.joining, m.beat, m.leader, m.directory = false, began, a.Leader, directory
+	})
+	m.in.metrics.rebalanced()
+	m.in.log.Info("rebalanced", "generation", joined.Generation, "leader", joined.Leader, "members", a.Members,
+		"tasks", len(a.Active), "started", len(start), "revoked", len(revoke), "took", time.Since(began).Round(time.Millisecond))
+	m.in.apply(joined.Generation, fromAssigns(start), fromAssigns(revoke))
+	return nil
+}
+
+// assign plans for the whole group.
+func (m *membership) assign(p *plan, joined kafka.Joined) (map[string]kafka.Assignment, *Directory, error) {
+	var members []assign.Member
+	for _, j := range joined.Members {
+		sub, err := assign.DecodeSubscription(j.Subscription.UserData)
+		if err != nil {
+			return nil, nil, fmt.Errorf("subscription of member %q: %w", j.ID, err)
+		}
+		if sub.Topology != m.in.topology.Hash() {
+			m.in.log.Warn("a member runs another topology", "member", j.ID, "endpoint", sub.Endpoint,
+				"topology", sub.Topology, "own", m.in.topology.Hash())
+		}
+		members = append(members, assign.Member{ID: j.ID, Subscription: sub})
+	}
+	var tasks []assign.Task
+	for _, id := range p.tasks() {
+		tasks = append(tasks, toAssign(id))
+	}
+	planned := assign.Plan(members, tasks)
+	given := map[string]kafka.Assignment{}
+	directory := &Directory{Generation: joined.Generation}
+	for _, member := range members {
+		a := planned.For(member.ID, m.in.cfg.Advertise)
+		given[member.ID] = kafka.Assignment{Partitions: p.partitionsRead(fromAssigns(a.Active)), UserData: a.Append(nil)}
+		entry := DirectoryMember{Endpoint: member.Endpoint}
+		for _, t := range a.Active {
+			entry.Tasks = append(entry.Tasks, t.String())
+		}
+		directory.Members = append(directory.Members, entry)
+	}
+	for _, move := range planned.Withheld {
+		m.in.log.Info("task moves", "task", move.Task.String(), "from", move.From, "to", move.To)
+	}
+	return given, directory, nil
+}
+
+// beats sends heartbeats until the member has to join again.
+func (m *membership) beats(ctx context.Context) error {
+	ticker := time.NewTicker(m.in.cfg.Heartbeat)
+	defer ticker.Stop()
+	var topics <-chan time.Time
+	if m.in.hasPattern() {
+		t := time.NewTicker(patternInterval)
+		defer t.Stop()
+		topics = t.C
+	}
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-m.again:
+			return nil
+		case <-topics:
+			if changed, err := m.in.topicsChanged(ctx); err != nil || changed {
+				return err
+			}
+		case <-ticker.C:
+			sent := time.Now()
+			if err := m.member.Heartbeat(ctx); err != nil {
+				return err
+			}
+			m.change(func() { m.beat = sent })
+		}
+	}
+}
+
+// patternInterval is how often sources by pattern look for new topics.
+const patternInterval = 30 * time.Second
+
+// lose gives up every task without a commit: somebody else may run them.
+func (m *membership) lose() {
+	m.change(func() {
+		m.now = identity{generation: assign.NoGeneration, epoch: m.now.epoch + 1}
+		m.directory, m.leader = nil, ""
+	})
+	m.in.lose()
+}
+
+// leave gives up the member's place, so that its tasks go to others at once.
+func (m *membership) leave(ctx context.Context) error { return m.member.Leave(ctx) }
+
+// routing returns the leader's endpoint, the generation, and the directory if
+// this member leads.
+func (m *membership) routing() (leader string, generation int32, d *Directory) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.leader, m.now.generation, m.directory
+}
+
+func fromAssigns(tasks []assign.Task) []processors.TaskID {
+	ids := make([]processors.TaskID, 0, len(tasks))
+	for _, t := range tasks {
+		ids = append(ids, fromAssign(t))
+	}
+	return ids
+}

@@ -1,0 +1,119 @@
+package streams
+
+import (
+	"strconv"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/millrace/millrace/processors"
+	"github.com/millrace/millrace/window"
+)
+
+// metrics are an instance's collectors. No label is by key or by value: the
+// number of series is bounded by the topology and its partitions.
+type metrics struct {
+	registerer prometheus.Registerer
+
+	processed  *prometheus.CounterVec
+	dropped    *prometheus.CounterVec
+	late       prometheus.Histogram
+	emitted    *prometheus.CounterVec
+	watermark  *prometheus.GaugeVec
+	idle       prometheus.Gauge
+	commits    *prometheus.HistogramVec
+	remaining  prometheus.Gauge
+	taskState  *prometheus.GaugeVec
+	rebalances prometheus.Counter
+}
+
+func newMetrics(r prometheus.Registerer, application string) *metrics {
+	constant := prometheus.Labels{"application": application}
+	counter := func(name, help string) prometheus.CounterOpts {
+		return prometheus.CounterOpts{Namespace: "millrace", Name: name, Help: help, ConstLabels: constant}
+	}
+	gauge := func(name, help string) prometheus.GaugeOpts {
+		return prometheus.GaugeOpts{Namespace: "millrace", Name: name, Help: help, ConstLabels: constant}
+	}
+	histogram := func(name, help string, buckets []float64) prometheus.HistogramOpts {
+		return prometheus.HistogramOpts{Namespace: "millrace", Name: name, Help: help, ConstLabels: constant, Buckets: buckets}
+	}
+	m := &metrics{
+		registerer: r,
+		processed:  prometheus.NewCounterVec(counter("records_total", "Records read and processed."), []string{"topic"}),
+		dropped:    prometheus.NewCounterVec(counter("dropped_records_total", "Records that a node did not take."), []string{"node", "reason"}),
+		late:       prometheus.NewHistogram(histogram("late_seconds", "How far behind the watermark events were that their windows still took.", prometheus.ExponentialBuckets(0.1, 4, 9))),
+		emitted:    prometheus.NewCounterVec(counter("results_total", "Results that windowed aggregates sent."), []string{"node", "pane"}),
+		watermark:  prometheus.NewGaugeVec(gauge("watermark_timestamp_seconds", "Watermark of an input partition, as Unix time."), []string{"topic", "partition"}),
+		idle:       prometheus.NewGauge(gauge("idle_partitions", "Input partitions that are idle and hold no window back.")),
+		commits:    prometheus.NewHistogramVec(histogram("commit_seconds", "Time that each phase of a commit took.", prometheus.ExponentialBuckets(0.0005, 2, 15)), []string{"phase"}),
+		remaining:  prometheus.NewGauge(gauge("restore_remaining_records", "Changelog offsets that restores have to go.")),
+		taskState:  prometheus.NewGaugeVec(gauge("task_state", "Tasks of this instance by state."), []string{"state"}),
+		rebalances: prometheus.NewCounter(counter("rebalances_total", "Rebalances that this instance took part in.")),
+	}
+	return m
+}
+
+func (m *metrics) collectors() []prometheus.Collector {
+	return []prometheus.Collector{m.processed, m.dropped, m.late, m.emitted, m.watermark, m.idle, m.commits, m.remaining, m.taskState, m.rebalances}
+}
+
+// register adds the collectors; the error says which name is taken.
+func (m *metrics) register() error {
+	if m.registerer == nil {
+		return nil
+	}
+	for i, c := range m.collectors() {
+		if err := m.registerer.Register(c); err != nil {
+			for _, done := range m.collectors()[:i] {
+				m.registerer.Unregister(done)
+			}
+			return err
+		}
+	}
+	return nil
+}
+
+func (m *metrics) unregister() {
+	if m.registerer == nil {
+		return
+	}
+	for _, c := range m.collectors() {
+		m.registerer.Unregister(c)
+	}
+}
+
+// observer counts what nodes report.
+func (m *metrics) observer() processors.Observer {
+	return processors.Observer{
+		Dropped: func(node string, reason processors.DropReason) {
+			m.dropped.WithLabelValues(node, string(reason)).Inc()
+		},
+		Late:    func(_ string, behind int64) { m.late.Observe(float64(behind) / 1000) },
+		Emitted: func(node string, pane window.Pane) { m.emitted.WithLabelValues(node, pane.Kind.String()).Inc() },
+	}
+}
+
+func (m *metrics) records(topic string, n int) { m.processed.WithLabelValues(topic).Add(float64(n)) }
+func (m *metrics) rebalanced()                 { m.rebalances.Inc() }
+func (m *metrics) restoring(change int64)      { m.remaining.Add(float64(change)) }
+func (m *metrics) committed(phase string, took time.Duration) {
+	m.commits.WithLabelValues(phase).Observe(took.Seconds())
+}
+
+// tasks takes note of how many tasks are in each state.
+func (m *metrics) tasks(counts map[TaskState]int) {
+	for _, s := range []TaskState{TaskRestoring, TaskRunning} {
+		m.taskState.WithLabelValues(string(s)).Set(float64(counts[s]))
+	}
+}
+
+// task takes note of a task's watermarks.
+func (m *metrics) task(st TaskStatus, idle int) {
+	m.idle.Set(float64(idle))
+	for _, in := range st.Inputs {
+		if in.Watermark != window.MinTime && in.Watermark != window.MaxTime {
+			m.watermark.WithLabelValues(in.Topic, strconv.Itoa(int(in.Partition))).Set(float64(in.Watermark) / 1000)
+		}
+	}
+}

@@ -1,0 +1,160 @@
+package streams
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"golang.org/x/sync/errgroup"
+
+	"github.com/millrace/millrace/changelog"
+	"github.com/millrace/millrace/internal/kafka"
+	"github.com/millrace/millrace/internal/task"
+	"github.com/millrace/millrace/stores"
+)
+
+// opened is a task whose state is restored, on its way to its worker.
+type opened struct {
+	*holding
+	plan   *plan
+	state  *task.State
+	inputs []task.InputConfig
+}
+
+// open restores a task's state and hands it to its worker. An error that does
+// not come from the task being let go ends the instance.
+func (in *Instance) open(h *holding) {
+	select {
+	case in.opening <- struct{}{}:
+	case <-h.ctx.Done():
+		in.finish(h)
+		return
+	}
+	in.life.setTask(h.id, TaskRestoring)
+	o, err := in.restore(h)
+	<-in.opening
+	if err == nil {
+		if !h.worker.hand(o) {
+			in.discard(o)
+		}
+		return
+	}
+	gone := h.ctx.Err() != nil
+	in.finish(h)
+	if !gone {
+		in.fail(fmt.Errorf("task %v: %w", h.id, err))
+	}
+}
+
+// discard closes a task that was opened and is not to run.
+func (in *Instance) discard(o *opened) {
+	in.detach(o.holding)
+	if err := o.state.DB.Close(); err != nil {
+		in.log.Warn("closing a task", "task", o.id.String(), "error", err)
+	}
+	in.finish(o.holding)
+}
+
+// restore brings a task to the state of its committed offsets: first the
+// offsets, then the ends of its changelogs, then everything up to there. In
+// this order nothing that was committed can be missed.
+func (in *Instance) restore(h *holding) (*opened, error) {
+	o := &opened{holding: h, plan: in.currentPlan()}
+	if !o.plan.has(h.id) {
+		return nil, errors.New("the topology has no such task: its inputs have fewer partitions here than where the group's leader looked")
+	}
+	if err := in.position(h.ctx, o); err != nil {
+		return nil, err
+	}
+	err := in.openState(h, o)
+	if errors.Is(err, stores.ErrCorrupt) {
+		in.log.Error("local state is corrupt: restoring it from the changelogs", "task", h.id.String(), "error", err)
+		if err = in.storage.Remove(h.id); err == nil {
+			err = in.openState(h, o)
+		}
+	}
+	return o, err
+}
+
+// openState opens the database and restores its stores.
+func (in *Instance) openState(h *holding, o *opened) error {
+	engine, err := in.storage.Open(h.id, func(err error) {
+		in.fail(fmt.Errorf("task %v: state: %w", h.id, err))
+	})
+	if err != nil {
+		return err
+	}
+	db, err := stores.Open(stores.Config{Engine: engine, Deletes: stores.DeletesDeferred, Budget: in.budget})
+	if err != nil {
+		return err
+	}
+	if o.state, err = task.OpenState(in.topology, h.id.Sub, db); err != nil {
+		return errors.Join(err, db.Close())
+	}
+	in.mu.Lock()
+	h.db = db
+	in.mu.Unlock()
+	group, ctx := errgroup.WithContext(h.ctx)
+	subs := o.plan.subs[h.id.Sub]
+	for _, store := range subs.Changelogs() {
+		group.Go(func() error { return in.restoreStore(ctx, h, db, store) })
+	}
+	if err := group.Wait(); err != nil {
+		in.mu.Lock()
+		h.db = nil
+		in.mu.Unlock()
+		return errors.Join(err, db.Close())
+	}
+	return nil
+}
+
+func (in *Instance) restoreStore(ctx context.Context, h *holding, db *stores.DB, store string) error {
+	topic := changelog.TopicName(in.cfg.Application, store)
+	var before int64
+	return changelog.Restore(ctx, changelog.Config{
+		DB: db, Store: store, Log: in.reader, Topic: topic, Partition: h.id.Partition,
+		Clock: in.cfg.Clock, DeleteRetention: in.deleteRetention(topic), Logger: in.log,
+		Progress: func(p changelog.Progress) {
+			h.remaining.Add(p.Remaining - before)
+			in.metrics.restoring(p.Remaining - before)
+			before = p.Remaining
+			if in.cfg.Listener.Restoring != nil {
+				in.cfg.Listener.Restoring(h.id, store, p.Remaining)
+			}
+		},
+	})
+}
+
+// position finds where the task's inputs go on: at their committed offsets, or
+// at the start of those that have none.
+func (in *Instance) position(ctx context.Context, o *opened) error {
+	o.inputs = o.plan.inputs(o.id)
+	tps := make([]kafka.TopicPartition, 0, len(o.inputs))
+	for _, c := range o.inputs {
+		tps = append(tps, kafka.TopicPartition{Topic: c.Topic, Partition: c.Partition})
+	}
+	committed, err := in.client.CommittedOffsets(ctx, in.cfg.Application, tps...)
+	if err != nil {
+		return err
+	}
+	var fresh []kafka.TopicPartition
+	for _, tp := range tps {
+		if _, ok := committed[tp]; !ok {
+			fresh = append(fresh, tp)
+		}
+	}
+	starts := map[kafka.TopicPartition]int64{}
+	if len(fresh) > 0 {
+		if starts, err = in.client.ListOffsets(ctx, kafka.Earliest, fresh...); err != nil {
+			return err
+		}
+	}
+	for i, tp := range tps {
+		if c, ok := committed[tp]; ok {
+			o.inputs[i].Offset, o.inputs[i].Metadata = c.Offset, c.Metadata
+		} else {
+			o.inputs[i].Offset = starts[tp]
+		}
+	}
+	return nil
+}

@@ -1,0 +1,65 @@
+package streams
+
+import (
+	"sync"
+
+	"github.com/millrace/millrace/internal/kafka"
+)
+
+// queue holds what was fetched of one partition until its task gets to it. A
+// full queue pauses the fetching of its own partition and of no other.
+type queue struct {
+	tp      kafka.TopicPartition
+	fetcher *kafka.Fetcher
+	wake    func()
+	limit   int
+
+	mu         sync.Mutex // guards what follows; never held across a wait
+	deliveries []*kafka.Delivery
+	bytes      int
+	paused     bool
+}
+
+// Deliver takes an answer from the fetcher. Answers without records are kept
+// only as the latest word on where the partition ends.
+func (q *queue) Deliver(d *kafka.Delivery) {
+	q.mu.Lock()
+	if n := len(q.deliveries); n > 0 && len(d.Batches) == 0 && d.Err == nil &&
+		len(q.deliveries[n-1].Batches) == 0 && q.deliveries[n-1].Err == nil {
+		q.deliveries[n-1] = d
+	} else {
+		q.deliveries = append(q.deliveries, d)
+	}
+	q.bytes += d.Size()
+	if q.bytes >= q.limit && !q.paused {
+		q.paused = true
+		q.fetcher.Pause(q.tp)
+	}
+	q.mu.Unlock()
+	q.wake()
+}
+
+// pop returns the oldest answer, or nil. last is true if it was the last.
+func (q *queue) pop() (d *kafka.Delivery, last bool) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	if len(q.deliveries) == 0 {
+		return nil, true
+	}
+	d = q.deliveries[0]
+	q.deliveries[0] = nil
+	q.deliveries = q.deliveries[1:]
+	q.bytes -= d.Size()
+	if q.paused && q.bytes <= q.limit/2 {
+		q.paused = false
+		q.fetcher.Resume(q.tp)
+	}
+	return d, len(q.deliveries) == 0
+}
+
+// waiting reports whether there is something to pop.
+func (q *queue) waiting() bool {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	return len(q.deliveries) > 0
+}

@@ -1,0 +1,129 @@
+package streams
+
+import (
+	"sync"
+
+	"github.com/millrace/millrace/processors"
+)
+
+// State is where an instance is in its life.
+type State string
+
+// An instance goes from Created to Starting, then between Rebalancing,
+// Restoring and Running, and at last to Stopping and then Stopped or Failed.
+const (
+	Created     State = "created"
+	Starting    State = "starting"
+	Rebalancing State = "rebalancing"
+	Restoring   State = "restoring"
+	Running     State = "running"
+	Stopping    State = "stopping"
+	Stopped     State = "stopped"
+	Failed      State = "failed"
+)
+
+// TaskState is where a task of this instance is in its life here.
+type TaskState string
+
+// A task is restored and then runs; Closed ends its life on this instance.
+const (
+	TaskRestoring TaskState = "restoring"
+	TaskRunning   TaskState = "running"
+	TaskClosed    TaskState = "closed"
+)
+
+// lifecycle keeps the states and tells the listener, in order.
+type lifecycle struct {
+	listener Listener
+	log      func(msg string, args ...any)
+	// count is told how many tasks are in each state.
+	count func(map[TaskState]int)
+
+	// telling is held while the listener is called; mu, the inner one, guards
+	// the fields. Neither is held across a wait.
+	telling sync.Mutex
+	mu      sync.Mutex
+	state   State
+	tasks   map[processors.TaskID]TaskState
+}
+
+func (l *lifecycle) get() State {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.state
+}
+
+// set changes the instance's state, unless it has ended.
+func (l *lifecycle) set(to State) {
+	l.telling.Lock()
+	defer l.telling.Unlock()
+	l.mu.Lock()
+	from := l.state
+	ended := from == Stopped || from == Failed || from == Stopping && to != Stopped && to != Failed
+	if from == to || ended {
+		l.mu.Unlock()
+		return
+	}
+	l.state = to
+	l.mu.Unlock()
+	l.log("instance", "state", to, "was", from)
+	if l.listener.State != nil {
+		l.listener.State(from, to)
+	}
+}
+
+// setTask changes a task's state, and with it the instance's: it runs when all
+// its tasks run.
+func (l *lifecycle) setTask(id processors.TaskID, s TaskState) {
+	l.telling.Lock()
+	l.mu.Lock()
+	if l.tasks[id] == s || s == TaskClosed && l.tasks[id] == "" {
+		l.mu.Unlock()
+		l.telling.Unlock()
+		return
+	}
+	if s == TaskClosed {
+		delete(l.tasks, id)
+	} else {
+		l.tasks[id] = s
+	}
+	counts := map[TaskState]int{}
+	for _, state := range l.tasks {
+		counts[state]++
+	}
+	l.mu.Unlock()
+	l.count(counts)
+	l.log("task", "task", id.String(), "state", s)
+	if l.listener.Task != nil {
+		l.listener.Task(id, s)
+	}
+	l.telling.Unlock()
+	l.settle()
+}
+
+// settle sets the instance's state to that of its tasks.
+func (l *lifecycle) settle() {
+	l.mu.Lock()
+	to := Running
+	for _, s := range l.tasks {
+		if s == TaskRestoring {
+			to = Restoring
+		}
+	}
+	live := l.state == Running || l.state == Restoring || l.state == Rebalancing
+	l.mu.Unlock()
+	if live {
+		l.set(to)
+	}
+}
+
+// taskStates returns a copy of the tasks' states.
+func (l *lifecycle) taskStates() map[processors.TaskID]TaskState {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	states := make(map[processors.TaskID]TaskState, len(l.tasks))
+	for id, s := range l.tasks {
+		states[id] = s
+	}
+	return states
+}

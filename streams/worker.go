@@ -1,0 +1,448 @@
+package streams
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/millrace/millrace/internal/kafka"
+	"github.com/millrace/millrace/internal/task"
+	"github.com/millrace/millrace/processors"
+	"github.com/millrace/millrace/stores"
+)
+
+// tickInterval is how often a worker looks after its tasks' clocks while no
+// records come: the linger of watermark markers.
+const tickInterval = 20 * time.Millisecond
+
+// errLost ends what a worker is doing because this member's tasks are no
+// longer its own.
+var errLost = errors.New("streams: tasks were lost to other members")
+
+// worker is one goroutine with the tasks that it runs. They share a producer
+// and are committed together. Everything but post belongs to the goroutine.
+type worker struct {
+	in       *Instance
+	index    int
+	producer *kafka.Producer
+	outlet   *outlet
+	tasks    map[processors.TaskID]*running
+	skips    task.Skips
+	// lastCommit is when the last commit began.
+	lastCommit time.Time
+
+	wake chan struct{} // capacity 1
+
+	mu       sync.Mutex // guards what follows; never held across a wait
+	commands []func(context.Context) error
+	arriving []*opened
+	closed   bool
+}
+
+// running is a task with what feeds it.
+type running struct {
+	*holding
+	task  *task.Task
+	state *task.State
+	feeds []*feed
+}
+
+// feed is an input of a task, and the queue of what was fetched of it.
+type feed struct {
+	input *task.Input
+	queue *queue
+	// end is where a bounded run stops reading; -1 for never.
+	end int64
+	// failing is when the partition was last found unreadable, zero while it
+	// is not.
+	failing time.Time
+}
+
+func newWorker(in *Instance, index int) *worker {
+	w := &worker{in: in, index: index, tasks: map[processors.TaskID]*running{}, wake: make(chan struct{}, 1)}
+	w.outlet = &outlet{worker: w}
+	return w
+}
+
+// post has the worker run f between two batches. Any goroutine may call it.
+func (w *worker) post(f func(context.Context) error) {
+	w.mu.Lock()
+	w.commands = append(w.commands, f)
+	w.mu.Unlock()
+	w.notify()
+}
+
+// hand gives the worker a task to run. It returns false if the worker takes no
+// more.
+func (w *worker) hand(o *opened) bool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.closed {
+		return false
+	}
+	w.arriving = append(w.arriving, o)
+	w.notify()
+	return true
+}
+
+func (w *worker) notify() {
+	select {
+	case w.wake <- struct{}{}:
+	default:
+	}
+}
+
+// run works until ctx ends. The tasks are then still open: see close.
+func (w *worker) run(ctx context.Context) error {
+	w.lastCommit = w.in.cfg.Clock()
+	timer := time.NewTimer(tickInterval)
+	defer timer.Stop()
+	for ctx.Err() == nil {
+		busy, err := w.pass(ctx)
+		if err != nil {
+			if err = w.recoverFrom(ctx, err); err != nil {
+				return err
+			}
+			continue
+		}
+		if busy {
+			continue
+		}
+		timer.Reset(tickInterval)
+		select {
+		case <-ctx.Done():
+		case <-w.wake:
+		case <-timer.C:
+		}
+	}
+	return nil
+}
+
+// pass does one round: commands, a batch of each task, a commit if one is due.
+func (w *worker) pass(ctx context.Context) (busy bool, err error) {
+	if err := w.runCommands(ctx); err != nil {
+		return false, err
+	}
+	for _, id := range w.order() {
+		more, err := w.step(w.tasks[id])
+		if err != nil {
+			return false, err
+		}
+		busy = busy || more
+	}
+	if err := w.producerErr(); err != nil {
+		return false, err
+	}
+	if w.commitDue() {
+		return busy, w.commit(ctx)
+	}
+	return busy, nil
+}
+
+func (w *worker) runCommands(ctx context.Context) error {
+	for {
+		w.mu.Lock()
+		var f func(context.Context) error
+		switch {
+		case len(w.arriving) > 0:
+			o := w.arriving[0]
+			w.arriving = w.arriving[1:]
+			f = func(ctx context.Context) error { return w.add(ctx, o) }
+		case len(w.commands) > 0:
+			f = w.commands[0]
+			w.commands = w.commands[1:]
+		}
+		w.mu.Unlock()
+		if f == nil {
+			return nil
+		}
+		if err := f(ctx); err != nil {
+			return err
+		}
+	}
+}
+
+// order returns the tasks' ids in a fixed order.
+func (w *worker) order() []processors.TaskID {
+	return slices.SortedFunc(maps.Keys(w.tasks), processors.TaskID.Compare)
+}
+
+// step gives a task one batch, and what is due by time. It reports whether
+// there is more to do at once.
+func (w *worker) step(r *running) (more bool, err error) {
+	now := w.in.cfg.Clock()
+	if f := r.next(); f != nil {
+		if err := w.feed(r, f, now); err != nil {
+			return false, err
+		}
+		more = r.next() != nil
+	}
+	firing, err := r.task.Tick(now)
+	if err != nil {
+		return false, err
+	}
+	w.in.status.update(r.task, now)
+	return more || firing, nil
+}
+
+// next chooses the input to read: of those that have something, the one whose
+// watermark is furthest behind, so that inputs advance together.
+func (r *running) next() *feed {
+	var best *feed
+	var least int64
+	for _, f := range r.feeds {
+		if !f.queue.waiting() {
+			continue
+		}
+		if w, _ := f.input.Watermark(); best == nil || w < least {
+			best, least = f, w
+		}
+	}
+	return best
+}
+
+// feed processes one delivery.
+func (w *worker) feed(r *running, f *feed, now time.Time) error {
+	d, last := f.queue.pop()
+	if d == nil {
+		return nil
+	}
+	if d.Err != nil {
+		return w.unreadable(r, f, d, now)
+	}
+	f.failing = time.Time{}
+	var rec task.Fetched
+	var headers []processors.Header
+	for i := range d.Batches {
+		batch := &d.Batches[i]
+		for j := range batch.Len() {
+			fetched := batch.At(j)
+			if f.end >= 0 && fetched.Offset >= f.end {
+				break
+			}
+			rec = task.Fetched{Offset: fetched.Offset, Time: fetched.Time, Key: fetched.Key, Value: fetched.Value}
+			if len(fetched.Headers) > 0 {
+				headers = headers[:0]
+				for _, h := range fetched.Headers {
+					headers = append(headers, processors.Header{Key: string(h.Key), Value: h.Value})
+				}
+				rec.Headers = headers
+			}
+			if err := f.input.Process(&rec); err != nil {
+				return err
+			}
+		}
+		w.in.metrics.records(d.Topic, batch.Len())
+	}
+	next := d.Next
+	if f.end >= 0 {
+		next = min(next, f.end)
+	}
+	f.input.Answered(d.Time, next, last && d.AtEnd(kafka.ReadCommitted))
+	f.checkEnd()
+	return nil
+}
+
+// checkEnd ends the input of a bounded run that has been read to its end.
+func (f *feed) checkEnd() {
+	if f.end >= 0 && f.input.Next() >= f.end {
+		f.input.End()
+	}
+}
+
+// unreadable decides what to do about a partition that the fetcher cannot
+// read.
+func (w *worker) unreadable(r *running, f *feed, d *kafka.Delivery, now time.Time) error {
+	switch {
+	case errors.Is(d.Err, kafka.ErrOffsetOutOfRange):
+		next := f.input.Next()
+		if next >= d.LogStart {
+			return fmt.Errorf("task %v: input %v ends before the committed offset %d: the topic was made anew, or its brokers lost data; reset the application with 'millrace reset': %w", r.id, f.input, next, d.Err)
+		}
+		w.in.log.Error("records were deleted before they were read", "task", r.id.String(), "topic", d.Topic, "partition", d.Partition,
+			"from", next, "to", d.LogStart)
+		w.in.fetcher.Seek(d.TopicPartition, d.LogStart)
+		return nil
+	case f.failing.IsZero():
+		f.failing = now
+		f.input.Pause()
+		w.in.log.Warn("input cannot be read for now", "task", r.id.String(), "topic", d.Topic, "partition", d.Partition, "error", d.Err)
+	case now.Sub(f.failing) > w.in.cfg.TaskTimeout:
+		return fmt.Errorf("task %v: input %v could not be read for %v: %w", r.id, f.input, w.in.cfg.TaskTimeout, d.Err)
+	}
+	return nil
+}
+
+// add takes a task whose state is restored and begins to read for it.
+func (w *worker) add(ctx context.Context, o *opened) error {
+	if o.ctx.Err() != nil { // it is to go already
+		w.in.discard(o)
+		return nil
+	}
+	now := w.in.cfg.Clock()
+	t, err := task.New(task.Config{
+		Topology: w.in.topology, Application: w.in.cfg.Application, ID: o.id, Tasks: o.plan.subs[o.id.Sub].tasks,
+		Generation: w.in.member.current().generation, State: o.state, Inputs: o.inputs, Outlet: w.outlet,
+		Policy: w.in.cfg.OnError, Skips: &w.skips, Now: w.in.cfg.Clock, Logger: w.in.log, Observer: w.in.metrics.observer(),
+	})
+	if err != nil {
+		w.in.discard(o)
+		return err
+	}
+	r := &running{holding: o.holding, task: t, state: o.state}
+	w.tasks[o.id] = r
+	for _, input := range t.Inputs() {
+		tp := kafka.TopicPartition{Topic: input.Topic(), Partition: input.Partition()}
+		f := &feed{input: input, end: w.in.endOf(tp)}
+		f.queue = &queue{tp: tp, fetcher: w.in.fetcher, wake: w.notify, limit: w.in.queueBytes}
+		f.checkEnd()
+		r.feeds = append(r.feeds, f)
+	}
+	for _, f := range r.feeds {
+		w.in.fetcher.Add(f.queue.tp, f.input.Next(), f.queue)
+	}
+	w.in.life.setTask(o.id, TaskRunning)
+	_, err = t.Tick(now)
+	return err
+}
+
+// shut closes a task and its database, without a commit.
+func (w *worker) shut(r *running) error {
+	for _, f := range r.feeds {
+		w.in.fetcher.Remove(f.queue.tp)
+	}
+	delete(w.tasks, r.id)
+	w.in.status.forget(r.id)
+	w.in.detach(r.holding)
+	// The database refuses queries, cancels those that run, and waits.
+	err := errors.Join(r.task.Close(), r.state.DB.Close())
+	if err != nil {
+		w.in.log.Warn("closing a task", "task", r.id.String(), "error", err)
+	}
+	if errors.Is(err, stores.ErrDead) {
+		return err
+	}
+	return nil
+}
+
+// drop closes a task for good, without a commit.
+func (w *worker) drop(r *running) error {
+	err := w.shut(r)
+	w.in.finish(r.holding)
+	return err
+}
+
+// dropLost closes the tasks that are to go, without a commit.
+func (w *worker) dropLost() error {
+	var errs []error
+	for _, id := range w.order() {
+		if r := w.tasks[id]; r.ctx.Err() != nil {
+			errs = append(errs, w.drop(r))
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// revoke commits, and closes those of the worker's tasks that are leaving. If
+// the commit fails they go all the same: what was not committed is processed
+// again by whoever gets them.
+func (w *worker) revoke(ctx context.Context, leaving []*holding) error {
+	mine := slices.ContainsFunc(leaving, func(h *holding) bool {
+		r := w.tasks[h.id]
+		return r != nil && r.holding == h
+	})
+	if !mine {
+		return nil
+	}
+	err := w.commitAll(ctx)
+	return errors.Join(err, w.dropLost())
+}
+
+// close commits and closes everything. It is called when run has returned.
+func (w *worker) close(ctx context.Context) error {
+	err := w.commitAll(ctx)
+	for _, id := range w.order() {
+		err = errors.Join(err, w.drop(w.tasks[id]))
+	}
+	w.producer.Close()
+	return err
+}
+
+// abandon closes everything without a commit.
+func (w *worker) abandon() error {
+	var err error
+	for _, id := range w.order() {
+		err = errors.Join(err, w.drop(w.tasks[id]))
+	}
+	w.producer.Close()
+	return err
+}
+
+// discard closes the tasks that were handed to the worker and that it never
+// took, and has it take no more.
+func (w *worker) discard() {
+	w.mu.Lock()
+	arriving := w.arriving
+	w.arriving, w.closed = nil, true
+	w.mu.Unlock()
+	for _, o := range arriving {
+		w.in.discard(o)
+	}
+}
+
+// recoverFrom throws the worker's tasks away after an error that replay can
+// mend, and has them opened again. It returns any other error.
+func (w *worker) recoverFrom(ctx context.Context, err error) error {
+	if ctx.Err() != nil {
+		return nil
+	}
+	replay, isReplay := errors.AsType[*task.ReplayError](err)
+	switch {
+	case isReplay:
+		w.skips.Add(replay)
+		w.in.log.Warn("replaying without a record", "worker", w.index, "at", replay.Position, "error", replay.Err)
+	case errors.Is(err, errLost):
+		return w.dropLost()
+	case errors.Is(err, kafka.ErrProducerState):
+		w.in.log.Warn("producer lost its state: throwing tasks away", "worker", w.index, "error", err)
+	default:
+		return err
+	}
+	var again []*holding
+	for _, id := range w.order() {
+		again = append(again, w.tasks[id].holding)
+		if err := w.shut(w.tasks[id]); err != nil {
+			return err
+		}
+	}
+	// What was sent and not acknowledged must not mix with the replay.
+	w.producer.Close()
+	if err := w.produce(ctx); err != nil {
+		return err
+	}
+	for _, h := range again {
+		w.in.reopen(h)
+	}
+	return nil
+}
+
+// produce makes the worker's producer.
+func (w *worker) produce(ctx context.Context) error {
+	p, err := w.in.client.NewProducer(ctx, kafka.ProducerConfig{BufferBytes: w.in.produceBytes})
+	if err != nil {
+		return fmt.Errorf("worker %d: %w", w.index, err)
+	}
+	w.producer = p
+	return nil
+}
+
+func (w *worker) producerErr() error {
+	if err := w.producer.Err(); err != nil {
+		return fmt.Errorf("worker %d: %w", w.index, err)
+	}
+	return nil
+}
