@@ -1,0 +1,2 @@
+// Package query answers questions about the state of an application over HTTP.
+package query
