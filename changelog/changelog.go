@@ -46,8 +46,9 @@ type Reader interface {
 	// the high watermark. Errors wrap ErrNoTopic if there is no such partition.
 	Bounds(ctx context.Context, topic string, partition int32) (start, end int64, err error)
 
-	// Read returns records from an offset on, of about maxBytes, at least one
-	// batch. It returns at once when there is nothing: Chunk.Next is then from.
+	// Read returns records from an offset on: about maxBytes, but at least one
+	// batch. If there is nothing yet it waits until there is, ctx ends, or a
+	// short time has passed, well below a second; then Chunk.Next is from.
 	// Errors wrap ErrOutOfRange if from is not within the log's bounds.
 	Read(ctx context.Context, topic string, partition int32, from int64, maxBytes int) (Chunk, error)
 }
@@ -80,10 +81,6 @@ var (
 
 	// ErrOutOfRange: the offset is before the log's start or after its end.
 	ErrOutOfRange = errors.New("changelog: offset out of range")
-
-	// ErrStuck: the log says that it ends further on, but reading gets no
-	// further.
-	ErrStuck = errors.New("changelog: log cannot be read to its end")
 )
 
 // Errors of CheckTopic.

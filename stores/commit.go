@@ -107,8 +107,8 @@ func (c *collector) put(e change) {
 	c.list = append(c.list, e)
 }
 
-// finish sorts the store's entries and drops all but one of each key. A put
-// wins over a delete.
+// finish sorts the store's entries and drops all but one of each key: a put wins
+// over a delete, and the later one over the earlier.
 func (c *collector) finish(name string) {
 	l := c.list[c.from:]
 	byKey := func(a, b change) int {
@@ -117,7 +117,7 @@ func (c *collector) finish(name string) {
 		}
 		switch {
 		case a.delete == b.delete:
-			return 0
+			return b.key[0] - a.key[0]
 		case a.delete:
 			return 1
 		}
@@ -189,10 +189,10 @@ func (db *DB) Commit(c *Changes, next map[string]int64, appliedAt int64) error {
 	}
 	db.applied(next, appliedAt)
 	db.collected = false
-	db.commits++
 	for _, s := range db.stores {
 		s.committed()
 	}
+	db.commits++
 	for _, s := range db.stores {
 		s.shrink()
 	}

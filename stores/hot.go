@@ -1,6 +1,7 @@
 package stores
 
 import (
+	"bytes"
 	"encoding/binary"
 	"fmt"
 	"maps"
@@ -34,14 +35,15 @@ type hot[A any] struct {
 	tombs        []*Live[A] // deleted, and not yet deleted in the engine
 	drops        []drop     // bounds of DropBefore that the engine has not seen
 	dropCount    int
-	hidden       int64 // the engine's entries below this start are deleted
-	// revived holds engine keys below hidden that were made anew, with the
-	// number of the drops that do not concern them.
-	revived map[string]int
+	hidden       int64              // the engine's entries below this start are deleted
+	revived      map[string]revival // by engine key: those below hidden that were made anew
 
 	held int64 // bytes charged to the budget
 	buf  []byte
 	val  []byte
+	// missed is the engine key that the engine was last asked for in vain; it
+	// is often created next. Commits and restores forget it.
+	missed []byte
 }
 
 // drop is one DropBefore on its way to the engine.
@@ -50,6 +52,12 @@ type drop struct {
 	number int    // counts the drops of the store
 	born   uint32 // the interval in which it was made
 	sent   bool   // the last Collect has it
+}
+
+// revival is a key that was made anew below a bound on its way to the engine.
+type revival struct {
+	spared int  // the drops up to this number do not concern it
+	again  bool // a later drop does
 }
 
 // bucket holds the live objects of one window start.
@@ -200,6 +208,7 @@ func (h *hot[A]) load(b *bucket[A], key []byte) (*Live[A], error) {
 	}
 	h.val = value
 	if !ok {
+		h.missed = append(h.missed[:0], h.buf...)
 		return nil, nil
 	}
 	l, err := h.decode(b.start, keyString(key), value)
@@ -248,13 +257,16 @@ func (h *hot[A]) create(key []byte, start int64) (*Live[A], error) {
 		h.remove(b, old)
 	} else {
 		l.key = keyString(key)
-		l.stored = !b.complete
+		if l.stored, err = h.isStored(b, key); err != nil {
+			return nil, err
+		}
 		if start < h.hidden {
-			l.stored = true
+			// A drop took the bucket that would have told of a tombstone.
+			h.tombs = slices.DeleteFunc(h.tombs, func(t *Live[A]) bool { return t.start == start && t.key == l.key })
 			if h.revived == nil {
-				h.revived = map[string]int{}
+				h.revived = map[string]revival{}
 			}
-			h.revived[string(h.appendKey(nil, start, l.key))] = h.dropCount
+			h.revived[string(h.appendKey(nil, start, l.key))] = revival{spared: h.dropCount}
 		}
 	}
 	l.size = sizeOfLive[A](l.key, 0)
@@ -262,6 +274,23 @@ func (h *hot[A]) create(key []byte, start int64) (*Live[A], error) {
 	h.insert(b, l)
 	h.touch(l)
 	return l, nil
+}
+
+// isStored reports whether the engine has an entry of a key that the overlay
+// lacks, be it one that a drop hides.
+func (h *hot[A]) isStored(b *bucket[A], key []byte) (bool, error) {
+	if h.empty || b.complete && b.start >= h.hidden {
+		return false, nil
+	}
+	missed := h.missed
+	h.missed = h.missed[:0]
+	h.buf = append(h.appendStart(h.buf[:0], b.start), key...)
+	if bytes.Equal(missed, h.buf) {
+		return false, nil
+	}
+	value, ok, err := h.db.engine.Get(h.val[:0], h.buf)
+	h.val = value
+	return ok, h.wrap(err)
 }
 
 // remove takes l out of b; it is gone.
@@ -338,24 +367,27 @@ func (h *hot[A]) drop(bound int64) {
 	for _, start := range h.starts[:end] {
 		b := h.buckets[start]
 		for _, l := range b.objs {
-			// What the next commit still has to write stays in changed.
+			// What commits still have to write stays in changed and tombs.
 			h.release(b, l)
-			l.gone = !(l.stored && l.dirty && h.db.deletes == DeletesDeferred)
+			l.gone = !l.deleted && !(l.stored && l.dirty && h.db.deletes == DeletesDeferred)
 		}
 		delete(h.buckets, start)
 	}
 	h.starts = slices.Delete(h.starts, 0, end)
 	h.last = nil
-	h.tombs = slices.DeleteFunc(h.tombs, func(l *Live[A]) bool { return l.start < bound })
 	if h.empty {
 		return
 	}
 	h.dropCount++
 	h.drops = append(h.drops, drop{bound: bound, number: h.dropCount, born: h.db.commits})
 	h.hidden = max(h.hidden, bound)
-	for key := range h.revived {
-		if start, _, err := h.splitKey([]byte(key)); err == nil && start >= bound {
-			h.revived[key] = h.dropCount
+	for key, r := range h.revived {
+		switch start, _, err := h.splitKey([]byte(key)); {
+		case err != nil || r.again:
+		case start < bound:
+			h.revived[key] = revival{spared: r.spared, again: true}
+		default:
+			h.revived[key] = revival{spared: h.dropCount}
 		}
 	}
 }
@@ -459,7 +491,7 @@ func (h *hot[A]) collectDrops(c *collector) error {
 	n := len(c.list)
 	spared := false
 	for it.Next() {
-		if of, ok := h.revived[string(it.Key())]; ok && of >= number {
+		if r, ok := h.revived[string(it.Key())]; ok && r.spared >= number {
 			spared = true
 			continue
 		}
@@ -493,7 +525,7 @@ func (h *hot[A]) committed() {
 		h.empty = false
 	}
 	clear(h.sent)
-	h.sent = h.sent[:0]
+	h.sent, h.missed = h.sent[:0], h.missed[:0]
 	h.commitTombs()
 	h.commitDrops()
 	for _, start := range h.starts {
@@ -537,12 +569,13 @@ func (h *hot[A]) commitDrops() {
 		h.revived = nil
 		return
 	}
-	maps.DeleteFunc(h.revived, func(_ string, of int) bool { return of < number })
+	maps.DeleteFunc(h.revived, func(_ string, r revival) bool { return r.spared < number })
 }
 
 // forget drops every object: the engine's entries have changed beneath them.
 func (h *hot[A]) forget() {
 	h.charge(-h.held)
+	h.missed = h.missed[:0]
 	clear(h.buckets)
 	h.starts, h.last = nil, nil
 	h.tombs, h.drops, h.revived, h.hidden = nil, nil, nil, math.MinInt64

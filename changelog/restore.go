@@ -1,0 +1,208 @@
+package changelog
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"time"
+
+	"github.com/millrace/millrace/stores"
+)
+
+// Config says what Restore brings up to date, and from where.
+type Config struct {
+	DB    *stores.DB
+	Store string
+
+	Log       Reader
+	Topic     string
+	Partition int32
+
+	// Clock returns the wall-clock time. Required.
+	Clock func() time.Time
+	// DeleteRetention is for how long the topic keeps tombstones. Default:
+	// DefaultDeleteRetention.
+	DeleteRetention time.Duration
+	// ChunkBytes is how much is read and applied at a time. Default: 8 MiB.
+	ChunkBytes int
+	// Progress is called at the start and after each chunk, on the goroutine
+	// that called Restore. Default: none.
+	Progress func(Progress)
+	// Logger hears of restores from the log's start. Default: none.
+	Logger *slog.Logger
+}
+
+// Progress is how far a restore has come.
+type Progress struct {
+	Store     string
+	Topic     string
+	Partition int32
+	// Position is the next offset to apply, and End where the restore ends.
+	Position, End int64
+	// Remaining is at least how far it is to go: End less Position. With
+	// compaction there are fewer records than offsets.
+	Remaining int64
+	// Records counts what was applied.
+	Records int64
+}
+
+const defaultChunk = 8 << 20
+
+// restarts is how often one Restore begins again because the log lost the
+// records that it was about to read.
+const restarts = 5
+
+// Restore brings a store up to the end that the log has when Restore begins. It
+// goes on from the store's offset, if what the log holds still follows from
+// there; else it says so to the logger and restores the store whole. It can be
+// stopped at any point, by ctx or a crash, and called again: each chunk is
+// applied in one step with its offset.
+//
+// One Restore runs for a store at a time; several stores of one DB may be
+// restored at once. Nobody else uses the store meanwhile.
+//
+// A store is restored whole if its offset is
+//   - missing: it never had one;
+//   - beyond the log's end, or before its start: the topic was made anew, or
+//     truncated;
+//   - older than DeleteRetention: the log may have forgotten deletes that the
+//     store has not seen.
+func Restore(ctx context.Context, cfg Config) error {
+	if cfg.DeleteRetention <= 0 {
+		cfg.DeleteRetention = DefaultDeleteRetention
+	}
+	if cfg.ChunkBytes <= 0 {
+		cfg.ChunkBytes = defaultChunk
+	}
+	if cfg.Logger == nil {
+		cfg.Logger = slog.New(slog.DiscardHandler)
+	}
+	if cfg.Progress == nil {
+		cfg.Progress = func(Progress) {}
+	}
+	r := &restore{Config: cfg}
+	err := r.run(ctx)
+	for n := 0; n < restarts && errors.Is(err, ErrOutOfRange); n++ {
+		r.Logger.Warn("changelog lost the records that a restore was about to read: beginning again",
+			"store", r.Store, "topic", r.Topic, "partition", r.Partition, "error", err)
+		err = r.run(ctx)
+	}
+	if err != nil {
+		return fmt.Errorf("changelog: restoring store %q from %s/%d: %w", cfg.Store, cfg.Topic, cfg.Partition, err)
+	}
+	return nil
+}
+
+// restore is one Restore.
+type restore struct {
+	Config
+	began    time.Time
+	position int64
+	end      int64
+	// known is the time at which the store is known to hold everything before
+	// its position, in Unix milliseconds. While a store catches up that time is
+	// the old one: of what it has, something may have been deleted since.
+	known   int64
+	records int64
+}
+
+func (r *restore) run(ctx context.Context) error {
+	// Before the bounds are read: a delete that the log forgets must be one
+	// that was written after this moment.
+	r.began = r.Clock()
+	start, end, err := r.Log.Bounds(ctx, r.Topic, r.Partition)
+	if err != nil {
+		return err
+	}
+	r.end = end
+	if err := r.choose(ctx, start); err != nil {
+		return err
+	}
+	r.report()
+	for r.position < r.end {
+		if err := r.chunk(ctx); err != nil {
+			return err
+		}
+		r.report()
+	}
+	return nil
+}
+
+// choose decides where to begin.
+func (r *restore) choose(ctx context.Context, start int64) error {
+	next, appliedAt, ok := r.DB.Offset(r.Store)
+	reason := r.wholeReason(next, appliedAt, ok, start)
+	if reason == "" {
+		r.position, r.known = next, appliedAt
+		if next == r.end && r.began.Sub(time.UnixMilli(appliedAt)) > r.DeleteRetention/4 {
+			// Nothing to read: note that the position still holds.
+			return r.DB.Ingest(ctx, r.Store, nil, next, r.began.UnixMilli())
+		}
+		return nil
+	}
+	level := slog.LevelWarn
+	if !ok {
+		level = slog.LevelInfo
+	}
+	r.Logger.Log(ctx, level, "restoring a store from its changelog's start", "store", r.Store,
+		"topic", r.Topic, "partition", r.Partition, "reason", reason,
+		"position", next, "start", start, "end", r.end)
+	if err := r.DB.Clear(r.Store); err != nil {
+		return err
+	}
+	r.position, r.known = start, r.began.UnixMilli()
+	if r.position == r.end {
+		return r.DB.Ingest(ctx, r.Store, nil, r.position, r.known)
+	}
+	return nil
+}
+
+// wholeReason says why the store must be restored whole, or nothing.
+func (r *restore) wholeReason(next, appliedAt int64, ok bool, start int64) string {
+	age := r.began.Sub(time.UnixMilli(appliedAt))
+	switch {
+	case !ok:
+		return "it has no position"
+	case next > r.end:
+		return "its position is beyond the log's end: the topic was made anew or truncated"
+	case next < start:
+		return "its position is before the log's start: the log was truncated past it"
+	case age > r.DeleteRetention:
+		return fmt.Sprintf("its position is %v old, and the topic keeps deletes for %v", age.Round(time.Second), r.DeleteRetention)
+	}
+	return ""
+}
+
+// chunk reads and applies one chunk.
+func (r *restore) chunk(ctx context.Context) error {
+	c, err := r.Log.Read(ctx, r.Topic, r.Partition, r.position, r.ChunkBytes)
+	if err != nil {
+		return err
+	}
+	if c.Next <= r.position {
+		// An open transaction holds the end back, or the broker is slow.
+		return ctx.Err()
+	}
+	known := r.known
+	if c.Next >= r.end {
+		known = r.began.UnixMilli()
+	}
+	records := make([]stores.LogRecord, len(c.Records))
+	for i := range c.Records {
+		records[i] = c.Records[i].LogRecord
+	}
+	if err := r.DB.Ingest(ctx, r.Store, records, c.Next, known); err != nil {
+		return err
+	}
+	r.position = c.Next
+	r.records += int64(len(records))
+	return nil
+}
+
+func (r *restore) report() {
+	r.Progress(Progress{
+		Store: r.Store, Topic: r.Topic, Partition: r.Partition,
+		Position: r.position, End: r.end, Remaining: max(0, r.end-r.position), Records: r.records,
+	})
+}
