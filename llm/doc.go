@@ -27,6 +27,9 @@
 // no event of the window has a quality, error_rate and the members of
 // latency_ms where the window has no event.
 //
+// NewTopology joins these into the topology that millrace runs: performance by
+// model in tumbling windows, by Config; late events go to llm.late.
+//
 // A percentile is the value at the 0-based rank floor(q*(count-1)) of the sorted
 // latencies, the lower of two neighbours, as DDSketch defines it.
 //

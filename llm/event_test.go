@@ -269,7 +269,8 @@ func testForm[T, W any](t *testing.T, f form[T, W]) {
 	t.Run(f.name+"/truncated", func(t *testing.T) {
 		rapid.Check(t, func(t *rapid.T) {
 			v := f.draw(t)
-			for name, c := range all {
+			// The strict forms share the reader of the others.
+			for name, c := range map[string]codec.Codec[T]{"plain": f.plain, "json": f.json} {
 				b, err := c.Append(nil, v)
 				if err != nil {
 					t.Fatal(err)
