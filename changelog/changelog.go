@@ -39,18 +39,28 @@ type Appender interface {
 	Next(topic string, partition int32) (next int64, ok bool)
 }
 
-// Reader reads changelog records. It is safe for use by several goroutines at
-// once.
+// Reader reads changelogs. It is safe for use by several goroutines at once.
 type Reader interface {
 	// Bounds returns the offsets of the log's start and of its end, which is
 	// the high watermark. Errors wrap ErrNoTopic if there is no such partition.
 	Bounds(ctx context.Context, topic string, partition int32) (start, end int64, err error)
 
-	// Read returns records from an offset on: about maxBytes, but at least one
-	// batch. If there is nothing yet it waits until there is, ctx ends, or a
-	// short time has passed, well below a second; then Chunk.Next is from.
-	// Errors wrap ErrOutOfRange if from is not within the log's bounds.
-	Read(ctx context.Context, topic string, partition int32, from int64, maxBytes int) (Chunk, error)
+	// Open returns a feed of the records from an offset on. The feed may read
+	// ahead, up to about maxBytes.
+	Open(topic string, partition int32, from int64, maxBytes int) (Feed, error)
+}
+
+// Feed reads one partition onward. It belongs to one goroutine.
+type Feed interface {
+	// Read returns the next chunk: about as many bytes as Open was told, but at
+	// least one batch. If there is nothing yet it waits until there is, ctx
+	// ends, or a short time has passed, well below a second; then the chunk's
+	// Next has not moved. Errors wrap ErrOutOfRange if the offset is not within
+	// the log's bounds, and ErrNoTopic.
+	Read(ctx context.Context) (Chunk, error)
+
+	// Close releases the feed. It waits for what the feed runs.
+	Close()
 }
 
 // Log is what replication needs of a log.
@@ -68,6 +78,7 @@ type Record struct {
 // Chunk is what one Read returns.
 type Chunk struct {
 	// Records are in ascending order of offsets, none below the one asked for.
+	// Their bytes must not be changed; they stay valid.
 	Records []Record
 	// Next is the next fetch offset. It can be ahead of the last record, and
 	// move without any.

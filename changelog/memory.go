@@ -75,7 +75,7 @@ func NewMemory() *Memory {
 	return m
 }
 
-// readWait is for how long Read waits for a record.
+// readWait is for how long a feed waits for a record.
 const readWait = 100 * time.Millisecond
 
 // Create makes a topic. If it is there it is made anew: its records are gone
@@ -177,14 +177,29 @@ func (m *Memory) Bounds(ctx context.Context, topic string, partition int32) (sta
 	return p.start, p.end, nil
 }
 
-// Read is that of Reader. A gap ends a chunk and makes one of its own.
-func (m *Memory) Read(ctx context.Context, topic string, partition int32, from int64, maxBytes int) (Chunk, error) {
+// Open is that of Reader. A gap ends a chunk and makes one of its own.
+func (m *Memory) Open(topic string, partition int32, from int64, maxBytes int) (Feed, error) {
+	return &memoryFeed{log: m, at: place{topic, partition}, next: from, maxBytes: maxBytes}, nil
+}
+
+type memoryFeed struct {
+	log      *Memory
+	at       place
+	next     int64
+	maxBytes int
+}
+
+func (f *memoryFeed) Read(ctx context.Context) (Chunk, error) {
 	wait := time.NewTimer(readWait)
 	defer wait.Stop()
 	for {
-		c, grown, err := m.read(topic, partition, from, maxBytes)
-		if err != nil || c.Next > from {
-			return c, err
+		c, grown, err := f.log.read(f.at.topic, f.at.partition, f.next, f.maxBytes)
+		if err != nil {
+			return Chunk{}, err
+		}
+		if c.Next > f.next {
+			f.next = c.Next
+			return c, nil
 		}
 		select {
 		case <-ctx.Done():
@@ -195,6 +210,8 @@ func (m *Memory) Read(ctx context.Context, topic string, partition int32, from i
 		}
 	}
 }
+
+func (f *memoryFeed) Close() {}
 
 // read returns what there is, and a channel that is closed when there is more.
 func (m *Memory) read(topic string, partition int32, from int64, maxBytes int) (Chunk, <-chan struct{}, error) {

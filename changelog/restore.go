@@ -120,8 +120,16 @@ func (r *restore) run(ctx context.Context) error {
 		return err
 	}
 	r.report()
+	if r.position >= r.end {
+		return nil
+	}
+	feed, err := r.Log.Open(r.Topic, r.Partition, r.position, r.ChunkBytes)
+	if err != nil {
+		return err
+	}
+	defer feed.Close()
 	for r.position < r.end {
-		if err := r.chunk(ctx); err != nil {
+		if err := r.chunk(ctx, feed); err != nil {
 			return err
 		}
 		r.report()
@@ -175,8 +183,8 @@ func (r *restore) wholeReason(next, appliedAt int64, ok bool, start int64) strin
 }
 
 // chunk reads and applies one chunk.
-func (r *restore) chunk(ctx context.Context) error {
-	c, err := r.Log.Read(ctx, r.Topic, r.Partition, r.position, r.ChunkBytes)
+func (r *restore) chunk(ctx context.Context, feed Feed) error {
+	c, err := feed.Read(ctx)
 	if err != nil {
 		return err
 	}

@@ -1,0 +1,168 @@
+package changelog
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"sync"
+
+	"github.com/millrace/millrace/internal/kafka"
+	"github.com/millrace/millrace/stores"
+)
+
+// kafkaReader reads changelog topics of a cluster.
+type kafkaReader struct {
+	client *kafka.Client
+}
+
+// NewKafkaReader returns a Reader of the topics of a cluster. Each of its feeds
+// has connections of its own while it is open.
+func NewKafkaReader(c *kafka.Client) Reader { return kafkaReader{client: c} }
+
+func (r kafkaReader) Bounds(ctx context.Context, topic string, partition int32) (start, end int64, err error) {
+	tp := kafka.TopicPartition{Topic: topic, Partition: partition}
+	// The end first: a log that is truncated in between must not end before it
+	// starts.
+	ends, err := r.client.ListOffsets(ctx, kafka.Latest, tp)
+	if err != nil {
+		return 0, 0, explainKafka(err)
+	}
+	starts, err := r.client.ListOffsets(ctx, kafka.Earliest, tp)
+	if err != nil {
+		return 0, 0, explainKafka(err)
+	}
+	return starts[tp], max(ends[tp], starts[tp]), nil
+}
+
+func (r kafkaReader) Open(topic string, partition int32, from int64, maxBytes int) (Feed, error) {
+	fetcher, err := r.client.NewFetcher(kafka.FetchConfig{
+		Isolation:      kafka.ReadCommitted,
+		PartitionBytes: int32(min(max(maxBytes/2, 64<<10), 64<<20)),
+	})
+	if err != nil {
+		return nil, err
+	}
+	f := &kafkaFeed{
+		fetcher: fetcher, next: from, maxBytes: maxBytes,
+		tp:      kafka.TopicPartition{Topic: topic, Partition: partition},
+		arrived: make(chan struct{}, 1),
+	}
+	fetcher.Add(f.tp, from, f)
+	return f, nil
+}
+
+// kafkaFeed turns what a fetcher pushes into what a restore pulls. It reads
+// ahead while the restore applies a chunk.
+type kafkaFeed struct {
+	fetcher  *kafka.Fetcher
+	tp       kafka.TopicPartition
+	next     int64
+	maxBytes int
+	arrived  chan struct{} // capacity 1: the queue has something
+
+	mu     sync.Mutex // guards what follows; never held across a wait
+	queue  []*kafka.Delivery
+	bytes  int // of queue
+	paused bool
+}
+
+// Deliver is called by the fetcher.
+func (f *kafkaFeed) Deliver(d *kafka.Delivery) {
+	f.mu.Lock()
+	if n := len(f.queue); n > 0 && f.queue[n-1].Err == nil && f.queue[n-1].Next == d.Next && d.Err == nil && len(d.Batches) == 0 {
+		// The broker had nothing new, again.
+		f.mu.Unlock()
+		return
+	}
+	f.queue = append(f.queue, d)
+	f.bytes += d.Size()
+	pause := f.bytes >= f.maxBytes && !f.paused
+	f.paused = f.paused || pause
+	f.mu.Unlock()
+	if pause {
+		f.fetcher.Pause(f.tp)
+	}
+	select {
+	case f.arrived <- struct{}{}:
+	default:
+	}
+}
+
+// Read waits for an answer of the broker, which comes within its MaxWait, also
+// when it has nothing new.
+func (f *kafkaFeed) Read(ctx context.Context) (Chunk, error) {
+	for {
+		if queue := f.take(); len(queue) > 0 {
+			return f.chunk(queue)
+		}
+		select {
+		case <-ctx.Done():
+			return Chunk{}, ctx.Err()
+		case <-f.arrived:
+		}
+	}
+}
+
+// take empties the queue.
+func (f *kafkaFeed) take() []*kafka.Delivery {
+	f.mu.Lock()
+	queue := f.queue
+	f.queue, f.bytes = nil, 0
+	resume := f.paused
+	f.paused = false
+	f.mu.Unlock()
+	if resume {
+		f.fetcher.Resume(f.tp)
+	}
+	return queue
+}
+
+func (f *kafkaFeed) chunk(queue []*kafka.Delivery) (Chunk, error) {
+	c := Chunk{Next: f.next}
+	n := 0
+	for _, d := range queue {
+		for i := range d.Batches {
+			n += d.Batches[i].Len()
+		}
+	}
+	c.Records = slices.Grow(c.Records, n)
+	for _, d := range queue {
+		if d.Err != nil {
+			return Chunk{}, explainKafka(d.Err)
+		}
+		for i := range d.Batches {
+			for r := range d.Batches[i].All() {
+				c.Records = append(c.Records, Record{Offset: r.Offset, LogRecord: stores.LogRecord{
+					Key: r.Key, Value: r.Value, Time: r.Time, Header: stateHeader(r.Headers),
+				}})
+			}
+		}
+		c.Next = max(c.Next, d.Next)
+	}
+	f.next = c.Next
+	return c, nil
+}
+
+// stateHeader returns the content of the state's header, or nil.
+func stateHeader(headers []*kafka.Header) []byte {
+	for _, h := range headers {
+		if string(h.Key) == stores.StateHeader {
+			return h.Value
+		}
+	}
+	return nil
+}
+
+func (f *kafkaFeed) Close() { f.fetcher.Close() }
+
+// explainKafka wraps the sentinel of this package that fits.
+func explainKafka(err error) error {
+	switch {
+	case errors.Is(err, kafka.ErrOffsetOutOfRange):
+		return fmt.Errorf("%w: %w", ErrOutOfRange, err)
+	case errors.Is(err, kafka.ErrUnknownTopic):
+		return fmt.Errorf("%w: %w", ErrNoTopic, err)
+	}
+	return err
+}
