@@ -2,7 +2,6 @@ package streams
 
 import (
 	"context"
-	"errors"
 	"slices"
 	"sync/atomic"
 
@@ -63,7 +62,7 @@ func (in *Instance) take(id processors.TaskID) {
 	h.ctx, h.cancel = context.WithCancel(in.work)
 	before := in.draining[id]
 	in.tasks[id] = h
-	in.group.Go(func() {
+	in.openers.Go(func() {
 		if before != nil {
 			<-before.closed
 		}
@@ -86,7 +85,7 @@ func (in *Instance) reopen(h *holding) {
 		in.finish(h)
 		return
 	}
-	in.group.Go(func() { in.open(h) })
+	in.openers.Go(func() { in.open(h) })
 }
 
 // detach takes a task's database away from queries.
@@ -132,7 +131,7 @@ func (in *Instance) release(ids []processors.TaskID) {
 	for _, w := range in.workers {
 		w.post(func(ctx context.Context) error { return w.revoke(ctx, leaving) })
 	}
-	in.group.Go(func() {
+	in.openers.Go(func() {
 		for _, h := range leaving {
 			<-h.closed
 		}

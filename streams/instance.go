@@ -5,13 +5,17 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/millrace/millrace/changelog"
 	"github.com/millrace/millrace/internal/kafka"
+	"github.com/millrace/millrace/internal/task"
 	"github.com/millrace/millrace/processors"
 	"github.com/millrace/millrace/stores"
 	"github.com/millrace/millrace/topology"
@@ -49,6 +53,8 @@ type Instance struct {
 	storage Storage
 	member  *membership
 	workers []*worker
+	// group is member, for other goroutines than Run's.
+	group atomic.Pointer[membership]
 	// ends are where a bounded run stops reading.
 	ends map[kafka.TopicPartition]int64
 
@@ -56,15 +62,15 @@ type Instance struct {
 	work   context.Context
 	halt   context.CancelFunc
 	failed chan error
-	// group are the goroutines that open and release tasks; opening bounds how
+	// openers are the goroutines that open and release tasks; opening bounds how
 	// many open at a time.
-	group   sync.WaitGroup
+	openers sync.WaitGroup
 	opening chan struct{}
 
 	mu       sync.Mutex // guards what follows; never held across a wait
 	ran      bool
 	stopping bool
-	plan     *plan
+	plan     *task.Plan
 	tasks    map[processors.TaskID]*holding
 	// draining are lost tasks whose databases are still being closed.
 	draining map[processors.TaskID]*holding
@@ -159,7 +165,7 @@ func (in *Instance) start(ctx context.Context) error {
 	}
 	if in.storage = in.cfg.Storage; in.storage == nil {
 		dir := filepath.Join(in.cfg.StateDir, in.cfg.Application)
-		if in.storage, err = NewPebbleStorage(dir, nil, in.cfg.Memory/4, len(p.tasks()), in.log); err != nil {
+		if in.storage, err = NewPebbleStorage(dir, nil, in.cfg.Memory/4, len(p.Tasks()), in.log); err != nil {
 			return err
 		}
 	}
@@ -178,8 +184,11 @@ func (in *Instance) start(ctx context.Context) error {
 		}
 		in.workers = append(in.workers, w)
 	}
-	in.member, err = newMembership(in)
-	return err
+	if in.member, err = newMembership(in); err != nil {
+		return err
+	}
+	in.group.Store(in.member)
+	return nil
 }
 
 // connect reaches a broker, trying for a while: a cluster may be starting too.
@@ -248,7 +257,7 @@ func (in *Instance) live(ctx context.Context) error {
 	for _, w := range in.workers {
 		w.discard()
 	}
-	in.group.Wait()
+	in.openers.Wait()
 	leave()
 	members.Wait()
 	if left := in.member.leave(stop); left != nil {
@@ -328,35 +337,35 @@ func (in *Instance) shut() error {
 }
 
 // replan computes the plan from what the cluster has now.
-func (in *Instance) replan(ctx context.Context) (*plan, error) {
+func (in *Instance) replan(ctx context.Context) (*task.Plan, error) {
 	topics, err := in.client.Topics(ctx)
 	if err != nil {
 		return nil, err
 	}
-	p, err := makePlan(in.topology, in.cfg.Application, topics)
+	p, err := task.NewPlan(in.topology, in.cfg.Application, topics)
 	if err != nil {
-		return nil, err
+		return nil, fmt.Errorf("application %q: %w", in.cfg.Application, err)
 	}
-	if in.cfg.OnError == topology.DeadLetter || in.topology.DeadLetters() {
-		t := deadLetterTopic(in.cfg.Application)
-		p.created = append(p.created, t)
-		if n, ok := topics[t.name]; ok {
-			p.partitions[t.name] = n
-		} else {
-			p.partitions[t.name] = t.partitions
-		}
+	if in.deadLetters() {
+		topic := task.DeadLetterTopic(in.cfg.Application)
+		p.Partitions[topic] = max(1, topics[topic])
 	}
 	in.mu.Lock()
 	before := in.plan
 	in.plan = p
 	in.mu.Unlock()
-	if before != nil && !before.same(p) {
+	if before != nil && !maps.Equal(before.Partitions, p.Partitions) {
 		return p, in.prepareTopics(ctx, p)
 	}
 	return p, nil
 }
 
-func (in *Instance) currentPlan() *plan {
+// deadLetters reports whether records may go to the dead-letter topic.
+func (in *Instance) deadLetters() bool {
+	return in.cfg.OnError == topology.DeadLetter || in.topology.DeadLetters()
+}
+
+func (in *Instance) currentPlan() *task.Plan {
 	in.mu.Lock()
 	defer in.mu.Unlock()
 	return in.plan
@@ -367,7 +376,7 @@ func (in *Instance) currentPlan() *plan {
 func (in *Instance) topicsChanged(ctx context.Context) (bool, error) {
 	before := in.currentPlan()
 	p, err := in.replan(ctx)
-	return err == nil && !before.same(p), err
+	return err == nil && !maps.Equal(before.Partitions, p.Partitions), err
 }
 
 func (in *Instance) hasPattern() bool {
@@ -382,18 +391,15 @@ func (in *Instance) hasPattern() bool {
 }
 
 func (in *Instance) isRepartition(topic string) bool {
-	for _, t := range in.currentPlan().created {
-		if t.repartition && t.name == topic {
-			return true
-		}
-	}
-	return false
+	return slices.ContainsFunc(in.currentPlan().Internal, func(t task.InternalTopic) bool {
+		return t.Store == "" && t.Name == topic
+	})
 }
 
 // findEnds notes where the inputs end now.
-func (in *Instance) findEnds(ctx context.Context, p *plan) error {
+func (in *Instance) findEnds(ctx context.Context, p *task.Plan) error {
 	var tps []kafka.TopicPartition
-	for topic, n := range p.sources() {
+	for topic, n := range p.Outside() {
 		for i := range n {
 			tps = append(tps, kafka.TopicPartition{Topic: topic, Partition: i})
 		}

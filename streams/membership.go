@@ -9,6 +9,7 @@ import (
 
 	"github.com/millrace/millrace/internal/assign"
 	"github.com/millrace/millrace/internal/kafka"
+	"github.com/millrace/millrace/internal/task"
 	"github.com/millrace/millrace/processors"
 )
 
@@ -177,7 +178,7 @@ func (m *membership) round(ctx context.Context) error {
 	}
 	began := time.Now()
 	joined, err := m.member.Join(ctx, kafka.Subscription{
-		Topics: p.sourceTopics(), Generation: sub.Generation, UserData: sub.Fit(m.members).Append(nil),
+		Topics: p.SourceTopics(), Generation: sub.Generation, UserData: sub.Fit(m.members).Append(nil),
 	})
 	if err != nil {
 		return err
@@ -211,7 +212,7 @@ func (m *membership) round(ctx context.Context) error {
 }
 
 // assign plans for the whole group.
-func (m *membership) assign(p *plan, joined kafka.Joined) (map[string]kafka.Assignment, *Directory, error) {
+func (m *membership) assign(p *task.Plan, joined kafka.Joined) (map[string]kafka.Assignment, *Directory, error) {
 	var members []assign.Member
 	for _, j := range joined.Members {
 		sub, err := assign.DecodeSubscription(j.Subscription.UserData)
@@ -225,7 +226,7 @@ func (m *membership) assign(p *plan, joined kafka.Joined) (map[string]kafka.Assi
 		members = append(members, assign.Member{ID: j.ID, Subscription: sub})
 	}
 	var tasks []assign.Task
-	for _, id := range p.tasks() {
+	for _, id := range p.Tasks() {
 		tasks = append(tasks, toAssign(id))
 	}
 	planned := assign.Plan(members, tasks)
@@ -233,7 +234,7 @@ func (m *membership) assign(p *plan, joined kafka.Joined) (map[string]kafka.Assi
 	directory := &Directory{Generation: joined.Generation}
 	for _, member := range members {
 		a := planned.For(member.ID, m.in.cfg.Advertise)
-		given[member.ID] = kafka.Assignment{Partitions: p.partitionsRead(fromAssigns(a.Active)), UserData: a.Append(nil)}
+		given[member.ID] = kafka.Assignment{Partitions: partitionsRead(p, fromAssigns(a.Active)), UserData: a.Append(nil)}
 		entry := DirectoryMember{Endpoint: member.Endpoint}
 		for _, t := range a.Active {
 			entry.Tasks = append(entry.Tasks, t.String())
@@ -305,4 +306,16 @@ func fromAssigns(tasks []assign.Task) []processors.TaskID {
 		ids = append(ids, fromAssign(t))
 	}
 	return ids
+}
+
+// partitionsRead returns what some tasks read, by topic, for tools that show a
+// group's assignment.
+func partitionsRead(p *task.Plan, ids []processors.TaskID) map[string][]int32 {
+	read := map[string][]int32{}
+	for _, id := range ids {
+		for _, c := range p.Inputs(id) {
+			read[c.Topic] = append(read[c.Topic], c.Partition)
+		}
+	}
+	return read
 }

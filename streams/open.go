@@ -16,7 +16,7 @@ import (
 // opened is a task whose state is restored, on its way to its worker.
 type opened struct {
 	*holding
-	plan   *plan
+	plan   *task.Plan
 	state  *task.State
 	inputs []task.InputConfig
 }
@@ -60,7 +60,7 @@ func (in *Instance) discard(o *opened) {
 // this order nothing that was committed can be missed.
 func (in *Instance) restore(h *holding) (*opened, error) {
 	o := &opened{holding: h, plan: in.currentPlan()}
-	if !o.plan.has(h.id) {
+	if !o.plan.Has(h.id) {
 		return nil, errors.New("the topology has no such task: its inputs have fewer partitions here than where the group's leader looked")
 	}
 	if err := in.position(h.ctx, o); err != nil {
@@ -95,7 +95,7 @@ func (in *Instance) openState(h *holding, o *opened) error {
 	h.db = db
 	in.mu.Unlock()
 	group, ctx := errgroup.WithContext(h.ctx)
-	subs := o.plan.subs[h.id.Sub]
+	subs := o.plan.Subs[h.id.Sub]
 	for _, store := range subs.Changelogs() {
 		group.Go(func() error { return in.restoreStore(ctx, h, db, store) })
 	}
@@ -128,7 +128,7 @@ func (in *Instance) restoreStore(ctx context.Context, h *holding, db *stores.DB,
 // position finds where the task's inputs go on: at their committed offsets, or
 // at the start of those that have none.
 func (in *Instance) position(ctx context.Context, o *opened) error {
-	o.inputs = o.plan.inputs(o.id)
+	o.inputs = o.plan.Inputs(o.id)
 	tps := make([]kafka.TopicPartition, 0, len(o.inputs))
 	for _, c := range o.inputs {
 		tps = append(tps, kafka.TopicPartition{Topic: c.Topic, Partition: c.Partition})

@@ -33,7 +33,7 @@ func (o *outlet) Partitions(topic string) (int32, error) { return o.worker.in.pa
 // partitionsOf returns the number of partitions of a topic that is written,
 // asking the cluster about those whose names the topology computes.
 func (in *Instance) partitionsOf(topic string) (int32, error) {
-	if n, ok := in.currentPlan().partitions[topic]; ok {
+	if n, ok := in.currentPlan().Partitions[topic]; ok {
 		return n, nil
 	}
 	in.mu.Lock()

@@ -12,74 +12,89 @@ import (
 	"github.com/millrace/millrace/internal/task"
 )
 
+// ErrMissingTopic is wrapped by the errors about topics that the application
+// reads or writes and that do not exist.
+var ErrMissingTopic = task.ErrMissingTopic
+
 // ErrTopic is wrapped by errors about topics of the application that exist but
 // do not fit.
 var ErrTopic = errors.New("streams: topic does not fit the topology")
 
 // repartitionConfig is that of Kafka Streams: nothing expires by time, and what
 // was read is deleted by the application.
-var repartitionConfig = map[string]string{
-	"cleanup.policy": "delete", "segment.bytes": "52428800", "retention.ms": "-1", "message.timestamp.type": "CreateTime",
+func repartitionConfig() map[string]string {
+	return map[string]string{
+		"cleanup.policy": "delete", "segment.bytes": "52428800", "retention.ms": "-1", "message.timestamp.type": "CreateTime",
+	}
 }
 
 // prepareTopics makes the application's own topics, or checks those there are.
-func (in *Instance) prepareTopics(ctx context.Context, p *plan) error {
+func (in *Instance) prepareTopics(ctx context.Context, p *task.Plan) error {
 	var errs []error
-	for _, t := range p.created {
-		config := maps.Clone(repartitionConfig)
-		if t.changelog {
+	for _, t := range p.Internal {
+		config := repartitionConfig()
+		if t.Store != "" {
 			config = changelog.TopicConfig()
 		}
-		if t.deadLetter {
-			config = nil
+		d, err := in.prepareTopic(ctx, t.Name, t.Partitions, config)
+		if err == nil && d != nil {
+			err = in.checkTopic(t, d)
 		}
-		errs = append(errs, in.prepareTopic(ctx, t, config))
+		errs = append(errs, err)
+	}
+	if in.deadLetters() {
+		topic := task.DeadLetterTopic(in.cfg.Application)
+		_, err := in.prepareTopic(ctx, topic, p.Partitions[topic], nil)
+		errs = append(errs, err)
 	}
 	return errors.Join(errs...)
 }
 
-func (in *Instance) prepareTopic(ctx context.Context, t internalTopic, config map[string]string) error {
+// prepareTopic makes a topic and returns nil, or describes the one there is.
+func (in *Instance) prepareTopic(ctx context.Context, name string, partitions int32, config map[string]string) (*kafka.TopicDescription, error) {
 	if !in.cfg.NoCreate {
-		if config != nil && in.cfg.MinInsyncReplicas > 0 {
+		if in.cfg.MinInsyncReplicas > 0 {
 			config = maps.Clone(config)
+			if config == nil {
+				config = map[string]string{}
+			}
 			config["min.insync.replicas"] = strconv.Itoa(in.cfg.MinInsyncReplicas)
 		}
 		created, err := in.client.CreateTopic(ctx, kafka.TopicSpec{
-			Name: t.name, Partitions: t.partitions, Replication: in.cfg.ReplicationFactor, Configs: config,
+			Name: name, Partitions: partitions, Replication: in.cfg.ReplicationFactor, Configs: config,
 		})
 		if err != nil {
-			return fmt.Errorf("create topic %q: %w", t.name, err)
+			return nil, fmt.Errorf("create topic %q: %w", name, err)
 		}
 		if created {
-			in.log.Info("topic created", "topic", t.name, "partitions", t.partitions)
-			return nil
+			in.log.Info("topic created", "topic", name, "partitions", partitions)
+			return nil, nil
 		}
 	}
-	d, err := in.client.DescribeTopic(ctx, t.name)
+	d, err := in.client.DescribeTopic(ctx, name)
 	if errors.Is(err, kafka.ErrUnknownTopic) {
-		return fmt.Errorf("%w: %q, with %d partitions: create it with 'millrace topics --create', or let instances create topics", ErrMissingTopic, t.name, t.partitions)
+		return nil, fmt.Errorf("%w: %q, with %d partitions: create it with 'millrace topics --create', or let instances create topics", ErrMissingTopic, name, partitions)
 	}
 	if err != nil {
-		return fmt.Errorf("describe topic %q: %w", t.name, err)
+		return nil, fmt.Errorf("describe topic %q: %w", name, err)
 	}
-	described := changelog.Topic{Name: t.name, Partitions: int(d.Partitions), Config: d.Configs}
-	in.mu.Lock()
-	in.retention[t.name] = described.DeleteRetention()
-	in.mu.Unlock()
-	switch {
-	case t.deadLetter:
-		return nil
-	case t.changelog:
-		if err := changelog.CheckTopic(described, int(t.partitions)); err != nil {
-			return fmt.Errorf("%w: %w", ErrTopic, err)
-		}
-	case d.Partitions != t.partitions:
-		return fmt.Errorf("%w: repartition topic %q has %d partitions and the topology needs %d: the partitions of an input were changed, or another topology used the name; reset the application with 'millrace reset'", ErrTopic, t.name, d.Partitions, t.partitions)
-	}
-	return nil
+	return &d, nil
 }
 
-// deadLetterTopic is where the application sends records that it cannot handle.
-func deadLetterTopic(application string) internalTopic {
-	return internalTopic{name: task.DeadLetterTopic(application), partitions: 1, deadLetter: true}
+// checkTopic checks that a topic which exists fits.
+func (in *Instance) checkTopic(t task.InternalTopic, d *kafka.TopicDescription) error {
+	if t.Store == "" {
+		if d.Partitions != t.Partitions {
+			return fmt.Errorf("%w: repartition topic %q has %d partitions and the topology needs %d: the partitions of an input were changed, or another topology used the name; reset the application with 'millrace reset'", ErrTopic, t.Name, d.Partitions, t.Partitions)
+		}
+		return nil
+	}
+	described := changelog.Topic{Name: t.Name, Partitions: int(d.Partitions), Config: d.Configs}
+	in.mu.Lock()
+	in.retention[t.Name] = described.DeleteRetention()
+	in.mu.Unlock()
+	if err := changelog.CheckTopic(described, int(t.Partitions)); err != nil {
+		return fmt.Errorf("%w: %w", ErrTopic, err)
+	}
+	return nil
 }
