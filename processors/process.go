@@ -31,13 +31,20 @@ type Context[K, V any] struct {
 	stores map[string]any
 	next   Forward[K, V]
 	out    Record[K, V]
+	// failed is the first error of Forward for the record in process.
+	failed error
 }
 
-// Forward sends a record to the next nodes before it returns.
+// Forward sends a record to the next nodes before it returns. An error is that
+// of a node behind this one; the record in process has failed then, whether or
+// not Process returns the error too.
 func (c *Context[K, V]) Forward(r Record[K, V]) error {
 	c.out = r
 	err := c.next(&c.out)
 	c.rt.Node = c.node
+	if c.failed == nil {
+		c.failed = err
+	}
 	return err
 }
 
@@ -119,26 +126,28 @@ type Process[K, V, K2, V2 any] struct {
 	rt        *Runtime
 	node      *Node
 	processor Processor[K, V, K2, V2]
+	ctx       *Context[K2, V2]
 	w         int64
 }
 
 // NewProcess initialises a processor with the opened stores it may use.
 func NewProcess[K, V, K2, V2 any](rt *Runtime, n *Node, p Processor[K, V, K2, V2], opened map[string]any, next Forward[K2, V2]) (*Process[K, V, K2, V2], error) {
 	rt.Node = n
-	if err := p.Init(&Context[K2, V2]{rt: rt, node: n, stores: opened, next: next}); err != nil {
+	ctx := &Context[K2, V2]{rt: rt, node: n, stores: opened, next: next}
+	if err := p.Init(ctx); err != nil {
 		return nil, fmt.Errorf("init: %w", err)
 	}
-	return &Process[K, V, K2, V2]{rt: rt, node: n, processor: p, w: window.MinTime}, nil
+	return &Process[K, V, K2, V2]{rt: rt, node: n, processor: p, ctx: ctx, w: window.MinTime}, nil
 }
 
 // Process hands a record to the user's processor.
 func (p *Process[K, V, K2, V2]) Process(r *Record[K, V]) error {
 	// The processor may change fields of its own, which nobody can take back.
-	p.rt.Node, p.rt.Touched = p.node, true
+	p.rt.Node, p.rt.Touched, p.ctx.failed = p.node, true, nil
 	if err := p.processor.Process(*r); err != nil {
 		return p.node.fail(err)
 	}
-	return nil
+	return p.ctx.failed
 }
 
 // Restore notes the watermark.

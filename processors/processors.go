@@ -139,6 +139,36 @@ type Runtime struct {
 	Touched bool
 	// Watermark is the task's: no on-time event earlier than it is to come.
 	Watermark int64
+
+	// Due is the result that an aggregate sends now because its time has come,
+	// or has failed to send; Node is empty if there is none. If sending it
+	// fails, no record is to blame.
+	Due DueResult
+	// SkipDue reports whether a result is to be left out, because the task is
+	// replayed without it; nil for never.
+	SkipDue func(DueResult) bool
+}
+
+// DueResult names a result of an aggregate. The key is the encoded one and the
+// store's; Start is the window's, 0 without windows.
+type DueResult struct {
+	Node  string
+	Key   []byte
+	Start int64
+}
+
+// sendDue calls send for a result that time has made due, unless the result is
+// to be left out.
+func (rt *Runtime) sendDue(node string, key []byte, start int64, send func() error) error {
+	outer, touched := rt.Due, rt.Touched
+	rt.Due, rt.Touched = DueResult{Node: node, Key: key, Start: start}, false
+	if rt.SkipDue != nil && rt.SkipDue(rt.Due) {
+		rt.Observer.Dropped(node, DroppedError)
+	} else if err := send(); err != nil {
+		return err
+	}
+	rt.Due, rt.Touched = outer, rt.Touched || touched
+	return nil
 }
 
 // Node is what a node knows of itself at run time.

@@ -72,6 +72,10 @@ func (s *sink[K, V]) write(r *Record[K, V]) error {
 	if s.value, err = c.Value.Append(s.value[:0], r.Value); err != nil {
 		return s.node.fail(fmt.Errorf("value for %q: %w", topic, err))
 	}
+	if s.value == nil {
+		// Nil would be sent as null, which is a delete.
+		s.value = []byte{}
+	}
 	var key []byte
 	var partition int32
 	if r.nullKey {

@@ -81,18 +81,22 @@ func SelectKey[K, V, K2 any](rt *Runtime, n *Node, f func(Record[K, V]) K2, next
 func FlatMap[K, V, K2, V2 any](rt *Runtime, n *Node, f func(r Record[K, V], emit func(K2, V2) error) error, next Forward[K2, V2]) Forward[K, V] {
 	out := new(Record[K2, V2])
 	var from *Record[K, V]
+	var failed error
 	emit := func(key K2, value V2) error {
 		*out = Record[K2, V2]{Key: key, Value: value, Time: from.Time, Headers: from.Headers, Window: from.Window, Pane: from.Pane}
 		err := next(out)
 		rt.Node = n
+		if failed == nil {
+			failed = err
+		}
 		return err
 	}
 	return func(r *Record[K, V]) error {
-		rt.Node, from = n, r
+		rt.Node, from, failed = n, r, nil
 		if err := f(*r, emit); err != nil {
 			return n.fail(err)
 		}
-		return nil
+		return failed
 	}
 }
 

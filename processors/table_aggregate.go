@@ -11,8 +11,11 @@ import (
 
 // TableAggregateConfig says what an aggregate without windows does.
 type TableAggregateConfig[K, V, A any] struct {
-	Key   codec.Codec[K]
-	Add   func(*A, V) error
+	Key codec.Codec[K]
+	Add func(*A, V) error
+	// First takes the place of Add for the first value of a key, if it is not
+	// nil.
+	First func(*A, V) error
 	Store *stores.Aggregates[K, A]
 	Next  Forward[K, A]
 }
@@ -51,13 +54,18 @@ func (a *TableAggregate[K, V, A]) Process(r *Record[K, V]) error {
 	if err != nil {
 		return a.node.fail(err)
 	}
+	a.rt.Touched = true
+	add := a.c.Add
 	if live == nil {
 		if live, err = a.c.Store.Create(a.key); err != nil {
 			return a.node.fail(err)
 		}
+		live.Time = r.Time
+		if a.c.First != nil {
+			add = a.c.First
+		}
 	}
-	a.rt.Touched = true
-	if err := a.c.Add(live.Value, r.Value); err != nil {
+	if err := add(live.Value, r.Value); err != nil {
 		return a.node.fail(err)
 	}
 	live.Time = max(live.Time, r.Time)
@@ -98,19 +106,25 @@ func (a *TableAggregate[K, V, A]) BeforeCommit() error {
 	for i, live := range a.changed {
 		live.Held = false
 		a.changed[i] = nil
-		key, err := a.c.Key.Decode(live.Key())
-		if err == nil {
-			a.out = Record[K, A]{Key: key, Value: *live.Value, Time: live.Time}
-			err = a.c.Next(&a.out)
-		}
+		err := a.rt.sendDue(a.node.Name, live.Key(), 0, func() error { return a.send(live) })
 		if err != nil {
 			a.changed = a.changed[i+1:]
-			return a.node.fail(err)
+			return err
 		}
 	}
 	a.changed = a.changed[:0]
 	a.shown = a.w
 	return nil
+}
+
+func (a *TableAggregate[K, V, A]) send(live *stores.Live[A]) error {
+	a.rt.Node = a.node
+	key, err := a.c.Key.Decode(live.Key())
+	if err != nil {
+		return a.node.fail(fmt.Errorf("stored key: %w", err))
+	}
+	a.out = Record[K, A]{Key: key, Value: *live.Value, Time: live.Time}
+	return a.c.Next(&a.out)
 }
 
 // Close lets go of the live objects.

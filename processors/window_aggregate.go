@@ -20,7 +20,10 @@ type WindowAggregateConfig[K, V, A any] struct {
 	Emit    window.Emit
 	Key     codec.Codec[K]
 	Add     func(*A, V) error
-	Store   *stores.Windowed[K, A]
+	// First takes the place of Add for the first value of a key and window, if
+	// it is not nil.
+	First func(*A, V) error
+	Store *stores.Windowed[K, A]
 	// Next takes the results.
 	Next Forward[K, A]
 	// Late takes the events that no window takes; nil if they are only
@@ -42,8 +45,9 @@ type WindowAggregate[K, V, A any] struct {
 	out      Record[K, A]
 
 	// w is the input watermark: lateness is judged by it, however far firing
-	// has come. output is how far everything was fired.
-	w, output int64
+	// has come. finite is the same but for the end of a bounded run, output is
+	// how far everything was fired.
+	w, finite, output int64
 	// The sweeps over the store: what is complete, what is closed, what has
 	// passed its retention.
 	complete, closing sweep
@@ -79,7 +83,7 @@ func (s *sweep) lower(start int64) {
 func NewWindowAggregate[K, V, A any](rt *Runtime, n *Node, c WindowAggregateConfig[K, V, A]) *WindowAggregate[K, V, A] {
 	return &WindowAggregate[K, V, A]{
 		rt: rt, node: n, c: c, rule: c.Emit.Rule(c.Windows),
-		w: window.MinTime, output: window.MinTime, expired: math.MaxInt64,
+		w: window.MinTime, finite: window.MinTime, output: window.MinTime, expired: math.MaxInt64,
 		complete: sweep{from: window.MaxTime}, closing: sweep{from: window.MaxTime},
 	}
 }
@@ -107,7 +111,7 @@ func (a *WindowAggregate[K, V, A]) Process(r *Record[K, V]) error {
 		}
 	}
 	switch {
-	case refused == 0:
+	case refused == 0 && len(a.assigned) > 0:
 		return nil
 	case refused < len(a.assigned):
 		a.rt.Observer.Dropped(a.node.Name, DroppedPartlyLate)
@@ -130,10 +134,16 @@ func (a *WindowAggregate[K, V, A]) add(r *Record[K, V], w window.Window) (bool, 
 		return false, a.node.fail(err)
 	}
 	late := a.c.Windows.Complete(w, a.w)
+	add := a.c.Add
 	switch {
 	case live == nil:
+		a.rt.Touched = true
 		if live, err = a.c.Store.Create(a.key, w.Start); err != nil {
 			return false, a.node.fail(err)
+		}
+		live.Time = r.Time
+		if a.c.First != nil {
+			add = a.c.First
 		}
 	case live.Firing.Final():
 		// A replay meets a window whose final result was sent already.
@@ -142,13 +152,13 @@ func (a *WindowAggregate[K, V, A]) add(r *Record[K, V], w window.Window) (bool, 
 		// The window's turn to fire has not come: its on-time result goes
 		// first, without this event.
 		if pane, ok := live.Firing.OnTime(a.rule); ok {
-			if err := a.send(r.Key, live, w, pane); err != nil {
+			if err := a.sendStored(live, pane); err != nil {
 				return false, err
 			}
 		}
 	}
 	a.rt.Node, a.rt.Touched = a.node, true
-	if err := a.c.Add(live.Value, r.Value); err != nil {
+	if err := add(live.Value, r.Value); err != nil {
 		return false, a.node.fail(err)
 	}
 	live.Time = max(live.Time, r.Time)
@@ -183,19 +193,22 @@ func (a *WindowAggregate[K, V, A]) send(key K, live *stores.Live[A], w window.Wi
 	return a.c.Next(&a.out)
 }
 
-// sendStored sends a window that was found in the store.
+// sendStored sends a window that was found in the store, because its time has
+// come.
 func (a *WindowAggregate[K, V, A]) sendStored(live *stores.Live[A], pane window.Pane) error {
-	key, err := a.c.Key.Decode(live.Key())
-	if err != nil {
-		return a.node.fail(fmt.Errorf("stored key: %w", err))
-	}
-	return a.send(key, live, a.c.Windows.At(live.Start()), pane)
+	return a.rt.sendDue(a.node.Name, live.Key(), live.Start(), func() error {
+		key, err := a.c.Key.Decode(live.Key())
+		if err != nil {
+			return a.node.fail(fmt.Errorf("stored key: %w", err))
+		}
+		return a.send(key, live, a.c.Windows.At(live.Start()), pane)
+	})
 }
 
 // Restore finds where the sweeps go on. How far each window has fired stands
 // in the store, so that they begin at the first one there is.
 func (a *WindowAggregate[K, V, A]) Restore(w int64) error {
-	a.w, a.showAll = w, a.c.Emit.EarlyEvery() > 0
+	a.w, a.finite, a.showAll = w, w, a.c.Emit.EarlyEvery() > 0
 	first, ok, err := a.c.Store.NextStart(window.MinTime)
 	if err != nil || !ok {
 		return err
@@ -208,6 +221,9 @@ func (a *WindowAggregate[K, V, A]) Restore(w int64) error {
 // passed its retention.
 func (a *WindowAggregate[K, V, A]) Advance(w int64) (bool, error) {
 	a.w = max(a.w, w)
+	if a.w != window.MaxTime {
+		a.finite = a.w
+	}
 	budget := slice
 	if !a.c.Emit.ClosingOnly() {
 		onTime := func(f *window.Firing) (window.Pane, bool) { return f.OnTime(a.rule) }
@@ -221,7 +237,9 @@ func (a *WindowAggregate[K, V, A]) Advance(w int64) (bool, error) {
 			return false, err
 		}
 	}
-	if bound := a.c.Windows.ExpiredBefore(a.w); bound > a.expired {
+	// What a bounded run closes stays: a later run must find that its final
+	// result was sent.
+	if bound := a.c.Windows.ExpiredBefore(a.finite); bound > a.expired {
 		if _, err := a.c.Store.DropBefore(bound); err != nil {
 			return false, a.node.fail(err)
 		}
@@ -235,15 +253,23 @@ func (a *WindowAggregate[K, V, A]) Advance(w int64) (bool, error) {
 }
 
 // firedBefore is the time before which nothing on time comes out any more: the
-// start of the first window that has not fired.
+// start of the first window that has not fired, whether or not it has an entry.
+// That is the one that holds the watermark or, if only closed windows are sent,
+// the watermark less the lateness.
 func (a *WindowAggregate[K, V, A]) firedBefore() int64 {
-	switch {
-	case a.w == window.MaxTime || a.w == window.MinTime:
+	if a.w == window.MaxTime || a.w == window.MinTime {
 		return a.w
-	case a.c.Emit.ClosingOnly():
-		return min(a.w, a.c.Windows.ClosedBefore(a.w))
 	}
-	return min(a.w, a.c.Windows.CompleteBefore(a.w))
+	t, bound := a.w, a.c.Windows.CompleteBefore(a.w)
+	if a.c.Emit.ClosingOnly() {
+		lateness := a.c.Windows.LatenessMillis()
+		t, bound = max(t, window.MinTime+lateness)-lateness, a.c.Windows.ClosedBefore(a.w)
+	}
+	a.assigned = a.c.Windows.Assign(t, a.assigned[:0])
+	if len(a.assigned) == 0 {
+		return min(a.w, bound)
+	}
+	return a.assigned[0].Start
 }
 
 // sweep sends what decide says of each window that starts before bound.

@@ -18,9 +18,7 @@ type Windowed[K, V any] struct {
 // a handle share it.
 type lateOutput[K, V any] struct {
 	aggregate *node
-	// pending is the node of a Late that was asked for before its aggregate.
-	pending *node
-	stream  *stream[K, V]
+	stream    *stream[K, V]
 }
 
 // WindowedBy divides the groups into windows.
@@ -36,7 +34,6 @@ func (w Windowed[K, V]) Late() Stream[K, V] {
 		parent := w.g.s.node
 		n := b.add(kindLate, options{}, parent.id)
 		w.late.stream = &stream[K, V]{b: b, node: n}
-		w.late.pending = n
 		b.checks = append(b.checks, func() {
 			if w.late.aggregate == nil {
 				b.mistake(n, "Late is the side output of an aggregate, and these windows have none")
@@ -64,21 +61,12 @@ func (t Table[K, A]) Stream() Stream[K, A] { return Stream[K, A]{t.s} }
 // Aggregate gathers the values of each key and window into an A. The store
 // must be named with [Store]; [Emit] says when results are sent.
 func Aggregate[K, V, A any](w Windowed[K, V], value codec.Codec[A], agg Aggregator[V, A], opts ...WindowOption) WindowedTable[K, A] {
-	return WindowedTable[K, A]{aggregate(w, value, agg, opts, identity[K, A])}
+	return WindowedTable[K, A]{aggregate(w, value, agg, nil, opts)}
 }
 
-// results makes the edge that takes a node's aggregates from the edge of the
-// stream that follows it.
-type results[K, A, R any] func(*processors.Runtime, *processors.Node, processors.Forward[K, R]) processors.Forward[K, A]
-
-func identity[K, A any](_ *processors.Runtime, _ *processors.Node, next processors.Forward[K, A]) processors.Forward[K, A] {
-	return next
-}
-
-// aggregate adds the node of a windowed aggregate whose results are of type R.
-// The handles never see A: a handle of a type made from V would make handles
-// of types made from that, without end.
-func aggregate[K, V, A, R any](w Windowed[K, V], value codec.Codec[A], agg Aggregator[V, A], opts []WindowOption, results results[K, A, R]) *stream[K, R] {
+// aggregate adds the node of a windowed aggregate. first, if not nil, takes the
+// place of Add for the first value.
+func aggregate[K, V, A any](w Windowed[K, V], value codec.Codec[A], agg Aggregator[V, A], first func(*A, V) error, opts []WindowOption) *stream[K, A] {
 	o := options{}
 	for _, opt := range opts {
 		opt.windowed(&o)
@@ -98,7 +86,7 @@ func aggregate[K, V, A, R any](w Windowed[K, V], value codec.Codec[A], agg Aggre
 	if err := o.emit.Validate(); err != nil {
 		b.mistake(n, "emit: %v", err)
 	}
-	checkAggregator(b, n, value, agg)
+	checkAggregator(b, n, w.g.key, value, agg)
 	if w.windows.NeedsMerge() && agg.Merge == nil {
 		b.mistake(n, "%v windows merge, and the aggregator has no Merge", w.windows)
 	}
@@ -110,14 +98,14 @@ func aggregate[K, V, A, R any](w Windowed[K, V], value codec.Codec[A], agg Aggre
 		})
 	}
 	w.late.aggregate = n
-	out := &stream[K, R]{b: b, node: n}
+	out := &stream[K, A]{b: b, node: n}
 	w.g.s.children = append(w.g.s.children, func(in *instance) (processors.Forward[K, V], error) {
 		next, err := out.edge(in)
 		if err != nil {
 			return nil, err
 		}
 		c := processors.WindowAggregateConfig[K, V, A]{
-			Windows: w.windows, Emit: o.emit, Key: w.g.key, Add: agg.Add, Next: results(in.rt, in.node(n), next),
+			Windows: w.windows, Emit: o.emit, Key: w.g.key, Add: agg.Add, First: first, Next: next,
 		}
 		if w.late.stream != nil {
 			if c.Late, err = w.late.stream.edge(in); err != nil {
@@ -135,12 +123,12 @@ func aggregate[K, V, A, R any](w Windowed[K, V], value codec.Codec[A], agg Aggre
 // AggregateTable gathers the values of each key into an A, without windows.
 // The store must be named with [Store].
 func AggregateTable[K, V, A any](g Grouped[K, V], value codec.Codec[A], agg Aggregator[V, A], opts ...TableOption) Table[K, A] {
-	return Table[K, A]{aggregateTable(g, value, agg, opts, identity[K, A])}
+	return Table[K, A]{aggregateTable(g, value, agg, nil, opts)}
 }
 
-// aggregateTable adds the node of an aggregate without windows whose results
-// are of type R.
-func aggregateTable[K, V, A, R any](g Grouped[K, V], value codec.Codec[A], agg Aggregator[V, A], opts []TableOption, results results[K, A, R]) *stream[K, R] {
+// aggregateTable adds the node of an aggregate without windows. first is as for
+// aggregate.
+func aggregateTable[K, V, A any](g Grouped[K, V], value codec.Codec[A], agg Aggregator[V, A], first func(*A, V) error, opts []TableOption) *stream[K, A] {
 	o := options{}
 	for _, opt := range opts {
 		opt.table(&o)
@@ -151,15 +139,15 @@ func aggregateTable[K, V, A, R any](g Grouped[K, V], value codec.Codec[A], agg A
 	st.open = func(db *stores.DB) (any, error) {
 		return stores.OpenAggregates(db, stores.AggregatesConfig[K, A]{Name: st.name, Key: g.key, Value: value, New: agg.New})
 	}
-	checkAggregator(b, n, value, agg)
-	out := &stream[K, R]{b: b, node: n}
+	checkAggregator(b, n, g.key, value, agg)
+	out := &stream[K, A]{b: b, node: n}
 	g.s.children = append(g.s.children, func(in *instance) (processors.Forward[K, V], error) {
 		next, err := out.edge(in)
 		if err != nil {
 			return nil, err
 		}
 		store := in.opened[st.name].(*stores.Aggregates[K, A])
-		c := processors.TableAggregateConfig[K, V, A]{Key: g.key, Store: store, Add: agg.Add, Next: results(in.rt, in.node(n), next)}
+		c := processors.TableAggregateConfig[K, V, A]{Key: g.key, Store: store, Add: agg.Add, First: first, Next: next}
 		node := processors.NewTableAggregate(in.rt, in.node(n), c)
 		in.addStateful(n, node)
 		return node.Process, nil
@@ -167,9 +155,9 @@ func aggregateTable[K, V, A, R any](g Grouped[K, V], value codec.Codec[A], agg A
 	return out
 }
 
-func checkAggregator[V, A any](b *Builder, n *node, value codec.Codec[A], agg Aggregator[V, A]) {
-	if value == nil {
-		b.mistake(n, "an aggregate needs a codec for its values")
+func checkAggregator[K, V, A any](b *Builder, n *node, key codec.Codec[K], value codec.Codec[A], agg Aggregator[V, A]) {
+	if key == nil || value == nil {
+		b.mistake(n, "an aggregate needs a codec for its keys, which the grouping gives, and one for its values")
 	}
 	if agg.New == nil || agg.Add == nil {
 		b.mistake(n, "an Aggregator needs New and Add")
@@ -196,57 +184,35 @@ func (g Grouped[K, V]) Count(opts ...TableOption) Table[K, int64] {
 }
 
 // Reduce folds the values of each key and window into one: the first value
-// stands for itself, and f adds each further one to it. f must be associative.
+// stands for itself, and f adds each further one to it. f must be associative,
+// and clone what it keeps of a string or slice of v, which may alias fetched
+// bytes.
 func (w Windowed[K, V]) Reduce(f func(into *V, v V) error, opts ...WindowOption) WindowedTable[K, V] {
-	return WindowedTable[K, V]{aggregate(w, reductionCodec[V]{w.g.value}, reducer(f), opts, reduced[K, V])}
+	return WindowedTable[K, V]{aggregate(w, w.g.value, reducer(f), first(w.g.value), opts)}
 }
 
 // Reduce folds the values of each key into one, as [Windowed.Reduce] does.
 func (g Grouped[K, V]) Reduce(f func(into *V, v V) error, opts ...TableOption) Table[K, V] {
-	return Table[K, V]{aggregateTable(g, reductionCodec[V]{g.value}, reducer(f), opts, reduced[K, V])}
+	return Table[K, V]{aggregateTable(g, g.value, reducer(f), first(g.value), opts)}
 }
 
-// reduction is the aggregate of Reduce: a value, once there is one.
-type reduction[V any] struct {
-	any   bool
-	value V
+func reducer[V any](f func(*V, V) error) Aggregator[V, V] {
+	a := Aggregator[V, V]{New: func() *V { return new(V) }, Add: f}
+	if f != nil {
+		a.Merge = func(into, from *V) error { return f(into, *from) }
+	}
+	return a
 }
 
-func reducer[V any](f func(*V, V) error) Aggregator[V, reduction[V]] {
-	add := func(r *reduction[V], v V) error {
-		if !r.any {
-			r.any, r.value = true, v
-			return nil
+// first returns what a reduction does with the first value: it keeps a copy,
+// made by way of the codec.
+func first[V any](c codec.Codec[V]) func(*V, V) error {
+	return func(into *V, v V) error {
+		b, err := c.Append(nil, v)
+		if err != nil {
+			return err
 		}
-		return f(&r.value, v)
+		*into, err = c.Decode(b)
+		return err
 	}
-	return Aggregator[V, reduction[V]]{
-		New: func() *reduction[V] { return new(reduction[V]) },
-		Add: add,
-		Merge: func(into, from *reduction[V]) error {
-			if !from.any {
-				return nil
-			}
-			return add(into, from.value)
-		},
-	}
-}
-
-// reductionCodec writes a reduction as its value alone. One without a value is
-// never stored.
-type reductionCodec[V any] struct{ value codec.Codec[V] }
-
-func (c reductionCodec[V]) Append(dst []byte, r reduction[V]) ([]byte, error) {
-	return c.value.Append(dst, r.value)
-}
-
-func (c reductionCodec[V]) Decode(b []byte) (reduction[V], error) {
-	v, err := c.value.Decode(b)
-	return reduction[V]{true, v}, err
-}
-
-// reduced takes the value out of a reduction.
-func reduced[K, V any](rt *processors.Runtime, n *processors.Node, next processors.Forward[K, V]) processors.Forward[K, reduction[V]] {
-	value := func(r Record[K, reduction[V]]) (V, error) { return r.Value.value, nil }
-	return processors.MapValues(rt, n, value, next)
 }

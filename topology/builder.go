@@ -187,6 +187,10 @@ func (b *Builder) Build() (*Topology, error) {
 	}
 	t := &Topology{application: b.application, nodes: b.nodes, stores: b.stores}
 	t.divide()
+	b.checkParts(t)
+	if len(b.mistakes) > 0 {
+		return nil, errors.Join(b.mistakes...)
+	}
 	return t, nil
 }
 
@@ -200,6 +204,9 @@ func (b *Builder) check() {
 			b.mistake(n, "the name is taken by the node made at %s: give one of them another topology.Named", first.where)
 		}
 		nodes[n.name] = n
+		if n.name == "" || strings.ContainsAny(n.name, " \t\r\n,") {
+			b.mistake(n, "a node's name is not empty and has no blank and no comma in it")
+		}
 		if n.kind == kindSource && n.repartition == "" {
 			b.checkSource(n, topics)
 		}
@@ -210,9 +217,6 @@ func (b *Builder) check() {
 				b.mistake(n, "the repartition %q is made already at %s", n.repartition, first.where)
 			}
 			repartitions[n.repartition] = n
-			if n.partitions < 0 {
-				b.mistake(n, "topology.Partitions(%d): must be at least 1", n.partitions)
-			}
 		}
 	}
 	for _, s := range b.stores {
@@ -231,6 +235,55 @@ func (b *Builder) check() {
 			b.mistakes = append(b.mistakes, storeMistake(s, "is used by no processor; give it to one with topology.Uses"))
 		}
 	}
+}
+
+// needs notes a mistake if n was given no function.
+func (b *Builder) needs(n *node, missing bool, what string) {
+	if missing {
+		b.mistake(n, "%s is nil", what)
+	}
+}
+
+// checkParts checks what is known once the graph is divided.
+func (b *Builder) checkParts(t *Topology) {
+	metas := map[string]*node{}
+	for i := range t.subs {
+		sub := &t.subs[i]
+		meta := sub.Meta()
+		if meta == "" {
+			continue
+		}
+		n := b.nodes[sub.first]
+		if mistake := checkTopicPart(sub.Name); mistake != "" {
+			b.mistake(n, "it gives its sub-topology a name, which makes a changelog topic, and the name %q %s; give one with topology.Named", sub.Name, mistake)
+		} else if first, taken := metas[meta]; taken {
+			b.mistake(n, "it gives its sub-topology the name %q, which the node made at %s has given to another: give one of them another topology.Named", sub.Name, first.where)
+		}
+		metas[meta] = n
+	}
+	// A watermark that waits for itself stands still.
+	into := make([][]Repartition, len(t.subs))
+	for _, r := range t.Repartitions() {
+		into[r.Reader] = append(into[r.Reader], r)
+	}
+	for _, r := range t.Repartitions() {
+		if leadsTo(into, r.Reader, r.Writer, map[int]bool{}) {
+			sink := slices.IndexFunc(b.nodes, func(n *node) bool { return n.kind == kindSink && n.repartition == r.Name })
+			b.mistake(b.nodes[sink], "the repartition %q leads back to the sub-topology that writes it, because a store or a merge joins the two: no watermark can pass a circle", r.Name)
+		}
+	}
+}
+
+// leadsTo reports whether what sub-topology from sends reaches to.
+func leadsTo(into [][]Repartition, from, to int, seen map[int]bool) bool {
+	if from == to {
+		return true
+	}
+	if seen[to] {
+		return false
+	}
+	seen[to] = true
+	return slices.ContainsFunc(into[to], func(r Repartition) bool { return leadsTo(into, from, r.Writer, seen) })
 }
 
 // checkSource checks the topics and the watermark strategy of one source.

@@ -17,7 +17,7 @@ type Grouped[K, V any] struct {
 // way of a repartition topic. The step must be [Named]: the name is the
 // topic's, <application>-<name>-repartition.
 func GroupBy[K, V, K2 any](s Stream[K, V], key codec.Codec[K2], value codec.Codec[V], by func(Record[K, V]) K2, opts ...GroupOption) Grouped[K2, V] {
-	keyed := SelectKey(s, by)
+	keyed := SelectKey(s, by, OnError(groupOptions(opts).policy))
 	return Grouped[K2, V]{s: repartition(keyed.s, key, value, groupOptions(opts)), key: key, value: value}
 }
 
@@ -45,7 +45,13 @@ func repartition[K, V any](s *stream[K, V], key codec.Codec[K], value codec.Code
 	b := s.b
 	name := o.name
 	from := b.add(kindSink, options{name: name + ".sink", policy: o.policy}, s.node.id)
-	from.repartition, from.partitions = name, o.partitions
+	partitions := int32(0)
+	if o.partitions != nil {
+		if partitions = *o.partitions; partitions < 1 {
+			b.mistake(from, "topology.Partitions(%d): want at least 1", partitions)
+		}
+	}
+	from.repartition, from.partitions = name, partitions
 	if key == nil || value == nil {
 		b.mistake(from, "a step that may repartition needs a codec for its keys and one for its values")
 	}
@@ -56,7 +62,7 @@ func repartition[K, V any](s *stream[K, V], key codec.Codec[K], value codec.Code
 		return processors.Sink(in.rt, in.node(from), c), nil
 	})
 	to := b.add(kindSource, options{name: name + ".source", policy: o.policy})
-	to.repartition, to.partitions = name, o.partitions
+	to.repartition, to.partitions = name, partitions
 	out := &stream[K, V]{b: b, node: to, input: &input[K, V]{key: key, value: value}}
 	to.compose = func(in *instance) (processors.Source, error) {
 		next, err := out.edge(in)

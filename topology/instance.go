@@ -2,6 +2,7 @@ package topology
 
 import (
 	"cmp"
+	"errors"
 	"fmt"
 	"slices"
 
@@ -98,6 +99,10 @@ func (t *Topology) Instantiate(sub int, rt *processors.Runtime, opened Stores) (
 		}
 		src, err := n.compose(in)
 		if err != nil {
+			// The processors made so far are the caller's to close no more.
+			for _, s := range in.stateful {
+				err = errors.Join(err, s.Close())
+			}
 			return nil, fmt.Errorf("node %q (%s): %w", n.name, n.where, err)
 		}
 		out.sources[n.id] = src

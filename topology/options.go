@@ -31,7 +31,7 @@ type options struct {
 	topics      []string
 	store       string
 	emit        window.Emit
-	partitions  int32
+	partitions  *int32
 	partitioner processors.Partitioner
 	headers     []processors.Header
 	uses        []anyStore
@@ -121,7 +121,7 @@ type partitionsOption int32
 // the greatest number among the topics that lead to it.
 func Partitions(n int32) GroupOption { return partitionsOption(n) }
 
-func (p partitionsOption) group(o *options) { o.partitions = int32(p) }
+func (p partitionsOption) group(o *options) { o.partitions = (*int32)(&p) }
 
 type partitionerOption struct{ choose Partitioner }
 

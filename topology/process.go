@@ -1,6 +1,8 @@
 package topology
 
 import (
+	"slices"
+
 	"github.com/millrace/millrace/codec"
 	"github.com/millrace/millrace/processors"
 	"github.com/millrace/millrace/stores"
@@ -45,8 +47,19 @@ func Process[K, V, K2, V2 any](s Stream[K, V], make func() Processor[K, V, K2, V
 	}
 	b := s.s.b
 	n := b.add(kindProcess, o, s.s.node.id)
+	b.needs(n, make == nil, "the function that makes processors")
 	for _, u := range o.uses {
-		st := u.graphStore()
+		var st *store
+		if u != nil {
+			st = u.graphStore()
+		}
+		if !slices.Contains(b.stores, st) {
+			b.mistake(n, "topology.Uses was given a store that this builder has not made")
+			continue
+		}
+		if slices.Contains(n.stores, st) {
+			continue
+		}
 		st.users = append(st.users, n.id)
 		n.stores = append(n.stores, st)
 	}

@@ -114,7 +114,8 @@ func newSource[K, V any](b *Builder, n *node, key codec.Codec[K], value codec.Co
 }
 
 // EventTime says how a source's records tell their time, in Unix milliseconds,
-// and how its watermark follows. It belongs directly behind [Source].
+// and how its watermark follows. A nil f stands for the record's timestamp. It
+// belongs directly behind [Source].
 func (s Stream[K, V]) EventTime(f func(V) int64, strategy window.Strategy) Stream[K, V] {
 	n := s.s.node
 	switch {
@@ -132,6 +133,7 @@ func (s Stream[K, V]) EventTime(f func(V) int64, strategy window.Strategy) Strea
 // Filter passes on the records that keep returns true for.
 func (s Stream[K, V]) Filter(keep func(Record[K, V]) bool, opts ...NodeOption) Stream[K, V] {
 	n := s.s.b.add(kindFilter, nodeOptions(opts), s.s.node.id)
+	s.s.b.needs(n, keep == nil, "the predicate")
 	return step(s.s, n, s.s.keyChanged, func(rt *processors.Runtime, n *processors.Node, next processors.Forward[K, V]) processors.Forward[K, V] {
 		return processors.Filter(rt, n, keep, next)
 	})
@@ -140,6 +142,7 @@ func (s Stream[K, V]) Filter(keep func(Record[K, V]) bool, opts ...NodeOption) S
 // Peek calls look with each record and passes the record on.
 func (s Stream[K, V]) Peek(look func(Record[K, V]), opts ...NodeOption) Stream[K, V] {
 	n := s.s.b.add(kindPeek, nodeOptions(opts), s.s.node.id)
+	s.s.b.needs(n, look == nil, "the function")
 	return step(s.s, n, s.s.keyChanged, func(rt *processors.Runtime, n *processors.Node, next processors.Forward[K, V]) processors.Forward[K, V] {
 		return processors.Peek(rt, n, look, next)
 	})
@@ -192,6 +195,7 @@ func (s Stream[K, V]) Split(cases ...Case[K, V]) (branches []Stream[K, V], rest 
 		if c.name == "" {
 			b.mistake(n, "a case of Split has no name")
 		}
+		b.needs(n, c.is == nil, "the predicate of a case")
 		out := derived(c.name)
 		streams, when = append(streams, out), append(when, c.is)
 		branches = append(branches, Stream[K, V]{out})
@@ -227,7 +231,9 @@ func (s Stream[K, V]) To(topic string, key codec.Codec[K], value codec.Codec[V],
 // ToEach writes each record to the topic that route returns for it. The topics
 // must exist.
 func (s Stream[K, V]) ToEach(route func(Record[K, V]) string, key codec.Codec[K], value codec.Codec[V], opts ...SinkOption) {
-	s.sink(opts, processors.SinkConfig[K, V]{Route: route, Key: key, Value: value}).routed = true
+	n := s.sink(opts, processors.SinkConfig[K, V]{Route: route, Key: key, Value: value})
+	n.routed = true
+	s.s.b.needs(n, route == nil, "the function that returns topics")
 }
 
 // ToWindowed writes results of a windowed aggregate with Kafka Streams'

@@ -32,6 +32,8 @@ type SubTopology struct {
 	Sinks  []int
 	Stores []string
 	nodes  []*node
+	// first is the source that gave the name.
+	first int
 }
 
 // metaSuffix ends the names of the stores in which tasks keep their progress.
@@ -150,12 +152,12 @@ func (t *Topology) Hash() string {
 			for _, s := range n.stores {
 				fmt.Fprintf(h, "store %s %s", s.name, s.kind)
 				if n.windows != nil {
-					fmt.Fprintf(h, " %v", *n.windows)
+					fmt.Fprintf(h, " %s", n.windows.Layout())
 				}
 				fmt.Fprintln(h)
 			}
 			if n.kind == kindSink && n.repartition != "" {
-				fmt.Fprintf(h, "repartition %s\n", n.repartition)
+				fmt.Fprintf(h, "repartition %s %d\n", n.repartition, n.partitions)
 			}
 		}
 	}
@@ -206,7 +208,7 @@ func (t *Topology) divide() {
 		slices.Sort(s.Stores)
 		s.Stores = slices.Compact(s.Stores)
 		first := slices.MinFunc(s.Sources, func(a, b SourceSpec) int { return cmp.Compare(a.stableName(), b.stableName()) })
-		s.Name = first.stableName()
+		s.Name, s.first = first.stableName(), first.Node
 	}
 }
 

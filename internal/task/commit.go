@@ -44,18 +44,24 @@ func (t *Task) DirtyBytes() int64 {
 // Prepare sends what is due once a commit and collects what the commit is to
 // write. No record may be processed until Committed.
 func (t *Task) Prepare() (*Commit, error) {
-	for _, n := range t.instance.Stateful {
+	// What one node sends reaches later ones only. Each is therefore advanced
+	// and then asked for its last results, in order: a change that the commit
+	// makes durable has been sent by then.
+	t.due = false
+	for i, n := range t.instance.Stateful {
+		done, err := t.advance(i)
+		if err != nil {
+			return nil, err
+		}
+		t.due = t.due || !done
 		if err := t.firing(n.BeforeCommit); err != nil {
 			return nil, err
 		}
 	}
-	if err := t.fire(); err != nil {
-		return nil, err
-	}
 	if err := t.markers.send(t.now, true); err != nil {
 		return nil, err
 	}
-	if err := t.progress.save(t.inputs); err != nil {
+	if err := t.progress.save(t.inputs, t.instance.Stateful, t.told); err != nil {
 		return nil, fmt.Errorf("task %v: progress: %w", t.cfg.ID, err)
 	}
 	changes, err := t.db.Collect()
@@ -83,6 +89,10 @@ func (t *Task) Committed(c *Commit, next map[string]int64) error {
 		if t.cfg.Skips != nil {
 			t.cfg.Skips.Passed(in.config.Topic, in.config.Partition, in.next)
 		}
+	}
+	if t.rt.SkipDue != nil {
+		t.rt.SkipDue = nil
+		t.cfg.Skips.passedResults(t.cfg.ID)
 	}
 	return nil
 }

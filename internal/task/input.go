@@ -102,9 +102,15 @@ func (in *Input) Process(r *Fetched) error {
 	if in.upstreams != nil && r.Key == nil {
 		return in.marker(r)
 	}
+	if !t.markers.begun {
+		// A reader that has heard of no marker goes by the records' own times.
+		if err := t.markers.send(t.now, false); err != nil {
+			return err
+		}
+	}
 	rt := t.rt
 	rt.Position = processors.Position{Topic: in.config.Topic, Partition: in.config.Partition, Offset: r.Offset}
-	rt.Touched = false
+	rt.Touched, rt.Due = false, processors.DueResult{}
 	if t.cfg.Skips != nil {
 		if skip, ok := t.cfg.Skips.find(rt.Position); ok {
 			return t.discard(r, skip.Policy, skip.Err)

@@ -43,9 +43,10 @@ type markers struct {
 	task *Task
 	// sent is the watermark last sent to each repartition, idle what was said
 	// of idleness, last when.
-	sent []int64
-	idle bool
-	last time.Time
+	sent  []int64
+	idle  bool
+	last  time.Time
+	begun bool // all was sent once, or there is nothing to send
 
 	header [1]processors.Header
 	buf    []byte
@@ -56,11 +57,12 @@ type markers struct {
 func (m *markers) send(now time.Time, force bool) error {
 	t := m.task
 	if len(m.sent) == 0 {
+		m.begun = true
 		return nil
 	}
 	idle := t.tracker.Idle()
 	since := now.Sub(m.last)
-	repeat := m.last.IsZero() || since >= markerRepeat || idle != m.idle
+	repeat := !m.begun || since >= markerRepeat || idle != m.idle
 	if !repeat && !force && since < markerLinger {
 		return nil
 	}
@@ -74,6 +76,7 @@ func (m *markers) send(now time.Time, force bool) error {
 		}
 		m.sent[i], m.last, m.idle = w, now, idle
 	}
+	m.begun = true
 	return nil
 }
 

@@ -1,6 +1,7 @@
 package task
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"runtime/debug"
@@ -9,6 +10,7 @@ import (
 	"github.com/millrace/millrace/codec"
 	"github.com/millrace/millrace/processors"
 	"github.com/millrace/millrace/stores"
+	"github.com/millrace/millrace/window"
 )
 
 // ReplayError asks the owner of a task to throw away every task of its
@@ -17,6 +19,10 @@ import (
 // cannot be taken back in place.
 type ReplayError struct {
 	Position processors.Position
+	// Result is set if no record failed but a result that time had made due,
+	// and Position is that of the last record; Task is whose it is.
+	Result *processors.DueResult
+	Task   processors.TaskID
 	// Policy is Skip or DeadLetter.
 	Policy processors.ErrorPolicy
 	Err    error
@@ -24,20 +30,40 @@ type ReplayError struct {
 
 // Error names the record and the cause.
 func (e *ReplayError) Error() string {
+	if e.Result != nil {
+		return fmt.Sprintf("task %v: replay without the result of node %q for key %q, window %d: %v",
+			e.Task, e.Result.Node, e.Result.Key, e.Result.Start, e.Err)
+	}
 	return fmt.Sprintf("replay without %v: %v", e.Position, e.Err)
 }
 
 // Unwrap returns the cause.
 func (e *ReplayError) Unwrap() error { return e.Err }
 
-// Skips are the records that a replay leaves out. They are kept until a commit
-// has passed them, over any number of replays. One goroutine uses it.
+// Skips are the records and results that a replay leaves out. Records are kept
+// until a commit has passed them, over any number of replays, and results until
+// the next commit of their task. One goroutine uses it.
 type Skips struct {
 	records map[processors.Position]*ReplayError
+	due     map[skippedResult]struct{}
 }
 
-// Add notes the record that e is about.
+// skippedResult names a result.
+type skippedResult struct {
+	task      processors.TaskID
+	node, key string
+	start     int64
+}
+
+// Add notes the record or result that e is about.
 func (s *Skips) Add(e *ReplayError) {
+	if r := e.Result; r != nil {
+		if s.due == nil {
+			s.due = map[skippedResult]struct{}{}
+		}
+		s.due[skippedResult{e.Task, r.Node, string(r.Key), r.Start}] = struct{}{}
+		return
+	}
 	if s.records == nil {
 		s.records = map[processors.Position]*ReplayError{}
 	}
@@ -58,8 +84,30 @@ func (s *Skips) Passed(topic string, partition int32, offset int64) {
 	}
 }
 
-// Len returns how many records are left out.
-func (s *Skips) Len() int { return len(s.records) }
+// results returns which results of a task are left out, or nil if none are.
+func (s *Skips) results(task processors.TaskID) func(processors.DueResult) bool {
+	for r := range s.due {
+		if r.task == task {
+			return func(r processors.DueResult) bool {
+				_, ok := s.due[skippedResult{task, r.Node, string(r.Key), r.Start}]
+				return ok
+			}
+		}
+	}
+	return nil
+}
+
+// passedResults forgets the results of a task.
+func (s *Skips) passedResults(task processors.TaskID) {
+	for r := range s.due {
+		if r.task == task {
+			delete(s.due, r)
+		}
+	}
+}
+
+// Len returns how many records and results are left out.
+func (s *Skips) Len() int { return len(s.records) + len(s.due) }
 
 // PanicError is a panic of user code.
 type PanicError struct {
@@ -106,10 +154,24 @@ func (t *Task) judge(r *Fetched, err error) error {
 	switch {
 	case policy == processors.Fail:
 		return fmt.Errorf("task %v at %v: %w", t.cfg.ID, t.rt.Position, err)
+	case t.rt.Due.Node != "":
+		// A result had to go first, and failed: the record is not to blame.
+		return t.replayResult(policy, err)
 	case t.rt.Touched:
 		return &ReplayError{Position: t.rt.Position, Policy: policy, Err: err}
 	}
 	return t.discard(r, policy, err)
+}
+
+// replayResult asks for a replay without the result in flight. An error of
+// nothing that can be left out is final.
+func (t *Task) replayResult(policy processors.ErrorPolicy, err error) error {
+	due := t.rt.Due
+	if due.Node == "" {
+		return fmt.Errorf("task %v, at watermark %s: %w", t.cfg.ID, window.FormatTime(t.rt.Watermark), err)
+	}
+	due.Key = bytes.Clone(due.Key)
+	return &ReplayError{Position: t.rt.Position, Result: &due, Task: t.cfg.ID, Policy: policy, Err: err}
 }
 
 // discard counts the record and, if the policy says so, sends it to the

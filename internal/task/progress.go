@@ -11,7 +11,8 @@ import (
 )
 
 // progress is the task's own store: what upstream tasks have said of their
-// watermarks, by the input offsets at which they had said it.
+// watermarks, and how far time had come at each stateful node, by the input
+// offsets at which that was so.
 //
 // At least once, the store is written before the offsets are committed, so
 // that it may be one commit ahead of them. It therefore keeps the last two
@@ -40,43 +41,51 @@ func openProgress(db *stores.DB, sub topology.SubTopology) (*progress, error) {
 	return &progress{store: store}, nil
 }
 
-// load returns, for each input, the vector that was saved at its committed
-// offsets, or nils if there is none.
-func (p *progress) load(inputs []InputConfig) ([][]byte, error) {
-	vectors := make([][]byte, len(inputs))
+// load returns, for each input, the vector that was saved at the committed
+// offsets, and the input watermarks of the stateful nodes by name; nils and no
+// watermarks if nothing was saved there.
+func (p *progress) load(inputs []InputConfig) (vectors [][]byte, told map[string]int64, err error) {
+	none := make([][]byte, len(inputs))
 	if p.store == nil {
-		return vectors, nil
+		return none, nil, nil
 	}
 	for i, slot := range slots {
 		entry, ok, err := p.store.Get(slot)
 		if err != nil {
-			return nil, fmt.Errorf("progress: %w", err)
+			return nil, nil, fmt.Errorf("progress: %w", err)
 		}
 		if !ok {
 			continue
 		}
-		found, err := parseProgress(entry, inputs, vectors)
+		vectors, told, err := parseProgress(entry, inputs)
 		if err != nil {
-			return nil, fmt.Errorf("progress: slot %s: %w", slot, err)
+			return nil, nil, fmt.Errorf("progress: slot %s: %w", slot, err)
 		}
-		if found {
+		if vectors != nil {
 			p.slot, p.last = 1-i, slices.Clone(entry)
-			return vectors, nil
+			return vectors, told, nil
 		}
 	}
-	return make([][]byte, len(inputs)), nil
+	return none, nil, nil
 }
 
-// The form of an entry is a version byte and, for each input, the length of
-// its topic, the topic, partition, offset, the length of its vector and the
-// vector; numbers are varints.
+// The form of an entry is a version byte; the number of stateful nodes and for
+// each the length of its name, the name and its input watermark; and, for each
+// input, the length of its topic, the topic, partition, offset, the length of
+// its vector and the vector. Numbers are varints.
 const progressVersion = 1
 
-func (p *progress) save(inputs []*Input) error {
+func (p *progress) save(inputs []*Input, nodes []topology.StatefulNode, told []int64) error {
 	if p.store == nil {
 		return nil
 	}
 	b := append(p.buf[:0], progressVersion)
+	b = binary.AppendUvarint(b, uint64(len(told)))
+	for i, w := range told {
+		b = binary.AppendUvarint(b, uint64(len(nodes[i].Name)))
+		b = append(b, nodes[i].Name...)
+		b = binary.AppendVarint(b, w)
+	}
 	for _, in := range inputs {
 		b = binary.AppendUvarint(b, uint64(len(in.config.Topic)))
 		b = append(b, in.config.Topic...)
@@ -101,45 +110,60 @@ func (p *progress) save(inputs []*Input) error {
 	return nil
 }
 
-// parseProgress fills vectors from an entry and reports whether it was made at
-// exactly the inputs' offsets.
-func parseProgress(b []byte, inputs []InputConfig, vectors [][]byte) (found bool, err error) {
+// parseProgress reads an entry. The vectors are nil if it was made at other
+// offsets than the inputs'.
+func parseProgress(b []byte, inputs []InputConfig) (vectors [][]byte, told map[string]int64, err error) {
 	if len(b) == 0 || b[0] != progressVersion {
-		return false, fmt.Errorf("%w: progress of an unknown version", stores.ErrCorrupt)
+		return nil, nil, fmt.Errorf("%w: progress of an unknown version", stores.ErrCorrupt)
 	}
-	b = b[1:]
+	nodes, n := binary.Uvarint(b[1:])
+	if n <= 0 {
+		return nil, nil, errShortProgress
+	}
+	b = b[1+n:]
+	told = map[string]int64{}
+	for range nodes {
+		name, rest, ok := cutBytes(b)
+		w, n := binary.Varint(rest)
+		if !ok || n <= 0 {
+			return nil, nil, errShortProgress
+		}
+		told[string(name)] = w
+		b = rest[n:]
+	}
+	vectors = make([][]byte, len(inputs))
 	matched := 0
 	for len(b) > 0 {
 		topic, rest, ok := cutBytes(b)
-		if !ok {
-			return false, errShortProgress
-		}
 		partition, n := binary.Varint(rest)
-		if n <= 0 {
-			return false, errShortProgress
+		if !ok || n <= 0 {
+			return nil, nil, errShortProgress
 		}
 		rest = rest[n:]
 		offset, n := binary.Varint(rest)
 		if n <= 0 {
-			return false, errShortProgress
+			return nil, nil, errShortProgress
 		}
 		vector, rest, ok := cutBytes(rest[n:])
 		if !ok {
-			return false, errShortProgress
+			return nil, nil, errShortProgress
 		}
 		b = rest
 		i := slices.IndexFunc(inputs, func(c InputConfig) bool {
 			return c.Topic == string(topic) && int64(c.Partition) == partition
 		})
 		if i < 0 || inputs[i].Offset != offset {
-			return false, nil
+			return nil, nil, nil
 		}
 		if len(vector) > 0 {
 			vectors[i] = vector
 		}
 		matched++
 	}
-	return matched == len(inputs), nil
+	if matched != len(inputs) {
+		return nil, nil, nil
+	}
+	return vectors, told, nil
 }
 
 var errShortProgress = fmt.Errorf("%w: progress is cut short", stores.ErrCorrupt)

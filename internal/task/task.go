@@ -63,10 +63,11 @@ type Task struct {
 	markers  markers
 	now      time.Time
 
-	// at is the input watermark that each stateful node has been advanced to
-	// in full; due is set while some node has more to do.
-	at  []int64
-	due bool
+	// told is the input watermark that each stateful node was last told, the end
+	// of a bounded run left out; at is the one that it has been advanced to in
+	// full. due is set while some node has more to do.
+	told, at []int64
+	due      bool
 	// durable is the watermark to keep: never that of a bounded run's end.
 	durable int64
 }
@@ -125,7 +126,7 @@ func (t *Task) compose() (in *topology.Instance, err error) {
 
 // restore sets watermarks to those of the committed offsets.
 func (t *Task) restore() error {
-	vectors, err := t.progress.load(t.cfg.Inputs)
+	vectors, told, err := t.progress.load(t.cfg.Inputs)
 	if err != nil {
 		return err
 	}
@@ -151,14 +152,21 @@ func (t *Task) restore() error {
 	t.tracker.Restore(w)
 	w = t.tracker.Watermark()
 	t.setWatermark(w)
-	t.at = make([]int64, len(t.instance.Stateful))
+	t.told, t.at = make([]int64, len(t.instance.Stateful)), make([]int64, len(t.instance.Stateful))
 	for i, n := range t.instance.Stateful {
-		t.at[i] = window.MinTime
-		if err := n.Restore(w); err != nil {
+		at, known := told[n.Name]
+		if !known {
+			at = w
+		}
+		t.told[i], t.at[i] = at, window.MinTime
+		if err := n.Restore(at); err != nil {
 			return fmt.Errorf("node %q: %w", n.Name, err)
 		}
 	}
 	t.due = true
+	if t.cfg.Skips != nil {
+		t.rt.SkipDue = t.cfg.Skips.results(t.cfg.ID)
+	}
 	return nil
 }
 
@@ -214,26 +222,34 @@ func (t *Task) fire() error {
 	if !t.due {
 		return nil
 	}
-	for i, n := range t.instance.Stateful {
-		w := t.reached(n.Upstream)
-		if w <= t.at[i] {
-			continue
-		}
-		var done bool
-		err := t.firing(func() (err error) {
-			done, err = n.Advance(w)
-			return err
-		})
-		if err != nil {
+	for i := range t.instance.Stateful {
+		if done, err := t.advance(i); !done || err != nil {
 			return err
 		}
-		if !done {
-			return nil
-		}
-		t.at[i] = w
 	}
 	t.due = false
 	return nil
+}
+
+// advance tells a stateful node how far its input has come, and reports whether
+// it has done all that is due by that.
+func (t *Task) advance(i int) (done bool, err error) {
+	n := &t.instance.Stateful[i]
+	w := t.reached(n.Upstream)
+	if w <= t.at[i] {
+		return true, nil
+	}
+	if w != window.MaxTime {
+		t.told[i] = max(t.told[i], w)
+	}
+	err = t.firing(func() (err error) {
+		done, err = n.Advance(w)
+		return err
+	})
+	if done && err == nil {
+		t.at[i] = w
+	}
+	return done, err
 }
 
 // reached is the watermark of what comes from up.
@@ -250,6 +266,8 @@ func (t *Task) reached(up topology.Upstream) int64 {
 
 // firing runs f, which sends results that time has made due. A result that the
 // policy skips is counted, and f called again: it goes on behind that result.
+// If the result has changed state behind the aggregate, the task is to be
+// replayed without it.
 func (t *Task) firing(f func() error) error {
 	for {
 		err := t.guarded(f)
@@ -260,15 +278,25 @@ func (t *Task) firing(f func() error) error {
 		if policy == processors.Fail {
 			return fmt.Errorf("task %v, result at watermark %s: %w", t.cfg.ID, window.FormatTime(t.rt.Watermark), err)
 		}
+		if t.rt.Due.Node == "" || t.rt.Touched {
+			return t.replayResult(policy, err)
+		}
+		t.rt.Due = processors.DueResult{}
 		t.cfg.Observer.Dropped(nodeName(err), processors.DroppedError)
 		t.cfg.Logger.Warn("result dropped", "task", t.cfg.ID, "error", err)
 	}
 }
 
 // Ended reports whether a bounded run is over for the task: the inputs have
-// ended and everything has fired.
+// ended, and everything has fired. Where an aggregate without windows stands
+// before another node that time moves, that takes a commit. What the task has
+// done since the last commit is still to be committed.
 func (t *Task) Ended() bool {
-	return t.tracker.Watermark() == window.MaxTime && !t.due
+	ended := t.tracker.Watermark() == window.MaxTime && !t.due
+	for _, at := range t.at {
+		ended = ended && at == window.MaxTime
+	}
+	return ended
 }
 
 // Close closes the nodes. The database is the owner's.
