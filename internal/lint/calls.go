@@ -26,7 +26,7 @@ var calls = []call{
 		"two instances in one process log to different places; take a *slog.Logger"},
 	{"log/slog", []string{"Default", "Debug", "Info", "Warn", "Error", "DebugContext", "InfoContext", "WarnContext", "ErrorContext"}, inLibrary,
 		"that is the process's logger; take a *slog.Logger"},
-	{"log", []string{"Fatal", "Fatalf", "Fatalln", "Panic", "Panicf", "Panicln"}, anywhere,
+	{"log", []string{"Fatal", "Fatalf", "Fatalln", "Panic", "Panicf", "Panicln"}, outsideExample,
 		"return an error"},
 	{"os", []string{"Exit"}, func(f File, in string) bool { return in != "TestMain" && f.ast.Name.Name != "main" },
 		"return an error"},
@@ -38,15 +38,25 @@ var calls = []call{
 
 func anywhere(File, string) bool { return true }
 
+// outsideExample holds for all but the examples of the documentation, which
+// have no test to fail.
+func outsideExample(f File, in string) bool {
+	return !f.isTest() || !strings.HasPrefix(in, "Example")
+}
+
 // inLibrary holds for code that runs in a user's process.
 func inLibrary(f File, _ string) bool {
 	return !f.isTest() && f.ast.Name.Name != "main"
 }
 
-// outsideBubble holds where time is real: sleeping in a file whose tests run
-// under testing/synctest advances a virtual clock.
-func outsideBubble(f File, _ string) bool {
-	return !slices.ContainsFunc(f.ast.Imports, func(spec *ast.ImportSpec) bool {
+// outsideBubble holds where time is real: under testing/synctest a sleep
+// advances a virtual clock. The bubble may be made by a helper in another test
+// file of the package.
+func outsideBubble(f File, _ string) bool { return !f.virtual }
+
+// importsSynctest says whether the file makes bubbles of virtual time itself.
+func importsSynctest(f File) bool {
+	return slices.ContainsFunc(f.ast.Imports, func(spec *ast.ImportSpec) bool {
 		return spec.Path.Value == `"testing/synctest"`
 	})
 }
@@ -62,7 +72,14 @@ func withoutWallClock(f File, _ string) bool {
 // imports.
 func Calls(t *Tree) []Finding {
 	var found []Finding
+	bubbles := map[string]bool{} // folders whose tests make some
 	for _, f := range t.goFiles() {
+		if f.isTest() && importsSynctest(f) {
+			bubbles[f.dir()] = true
+		}
+	}
+	for _, f := range t.goFiles() {
+		f.virtual = importsSynctest(f) || f.isTest() && bubbles[f.dir()]
 		names := f.importNames()
 		for spec, p := range f.imports() {
 			if spec.Name != nil && spec.Name.Name == "." {

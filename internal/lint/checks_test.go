@@ -46,6 +46,10 @@ func TestEachRuleFindsItsBreach(t *testing.T) {
 		{"new top-level folder", ImportDirection, "helpers/a.go", "package helpers\n", "helpers/a.go:1: the folder helpers is in no room"},
 		{"a name that only begins like a room", ImportDirection, "storesandmore/a.go", "package s\n", "storesandmore/a.go:1: the folder"},
 
+		{"sarama by name", DirectSarama, "changelog/a.go", "package changelog\n\nimport _ \"github.com/IBM/sarama\"\n", "changelog/a.go:3: only internal/kafka"},
+		{"sarama in its room", DirectSarama, "internal/kafka/a.go", "package kafka\n\nimport _ \"github.com/IBM/sarama\"\n", ""},
+		{"sarama in a test", DirectSarama, "query/a_test.go", "package query\n\nimport _ \"github.com/IBM/sarama\"\n", ""},
+
 		{"promauto", Calls, "streams/a.go", "package s\n\nimport \"github.com/prometheus/client_golang/prometheus/promauto\"\n\nvar c = promauto.NewCounter\n", "streams/a.go:5: promauto.NewCounter"},
 		{"global registry", Calls, "cmd/m/a.go", "package main\n\nimport \"github.com/prometheus/client_golang/prometheus\"\n\nvar r = prometheus.MustRegister\n", "cmd/m/a.go:5: prometheus.MustRegister"},
 		{"global logger", Calls, "cmd/m/a.go", "package main\n\nimport \"log/slog\"\n\nfunc main() { slog.SetDefault(nil) }\n", "cmd/m/a.go:5: slog.SetDefault"},
@@ -60,6 +64,8 @@ func TestEachRuleFindsItsBreach(t *testing.T) {
 		{"sleep in a test", Calls, "llm/a_test.go", "package llm\n\nimport \"time\"\n\nfunc f() { time.Sleep(1) }\n", "llm/a_test.go:5: time.Sleep"},
 		{"sleep in code", Calls, "llm/a.go", "package llm\n\nimport \"time\"\n\nfunc f() { time.Sleep(1) }\n", "llm/a.go:5: time.Sleep"},
 		{"sleep in virtual time", Calls, "llm/a_test.go", "package llm\n\nimport (\n\t\"testing/synctest\"\n\t\"time\"\n)\n\nfunc f() { synctest.Wait(); time.Sleep(1) }\n", ""},
+		{"fatal in an example", Calls, "llm/a_test.go", "package llm\n\nimport \"log\"\n\nfunc ExampleX() { log.Fatal() }\n", ""},
+		{"fatal in a test", Calls, "llm/a_test.go", "package llm\n\nimport \"log\"\n\nfunc TestX() { log.Fatal() }\n", "llm/a_test.go:5: log.Fatal"},
 		{"wall clock in the core", Calls, "internal/task/a.go", "package task\n\nimport \"time\"\n\nvar now = time.Now\n", "internal/task/a.go:5: time.Now"},
 		{"wall clock elsewhere", Calls, "streams/a.go", "package s\n\nimport \"time\"\n\nvar now = time.Now\n", ""},
 		{"skip", Calls, "llm/a_test.go", "package llm\n\nfunc f(t T) { t.Skipf(\"x\") }\n", "llm/a_test.go:3: a skipped test"},
@@ -101,6 +107,20 @@ func TestEachRuleFindsItsBreach(t *testing.T) {
 				t.Errorf("found %q, want one that begins %q", found, c.want)
 			}
 		})
+	}
+}
+
+func TestSleepIsAllowedWhereAHelperMakesTheBubble(t *testing.T) {
+	helper := "package kafka\n\nimport _ \"testing/synctest\"\n"
+	sleeper := "package kafka\n\nimport \"time\"\n\nfunc f() { time.Sleep(1) }\n"
+	for files, want := range map[[2]string]int{
+		{"internal/kafka/h_test.go", "internal/kafka/a_test.go"}: 0,
+		{"internal/other/h_test.go", "internal/kafka/a_test.go"}: 1,
+		{"internal/kafka/h_test.go", "internal/kafka/a.go"}:      1,
+	} {
+		if found := Calls(tree(t, files[0], helper, files[1], sleeper)); len(found) != want {
+			t.Errorf("%v: found %v, want %d findings", files, found, want)
+		}
 	}
 }
 

@@ -30,6 +30,8 @@
 // # Caveats
 //
 // Names are resolved by each file's imports, not by types: a dot import would
-// hide a call, and so is a finding itself. Exceptions are listed beside their
+// hide a call, and so is a finding itself. A test may sleep if a test file of
+// its package uses testing/synctest, as a helper often makes the bubble; that
+// the sleep stands inside it is not checked. Exceptions are listed beside their
 // rule, with the reason.
 package lint

@@ -30,12 +30,35 @@ var drivers = []driver{
 	{"github.com/urfave/cli", nil, "parse flags in cmd"},
 	{"github.com/vbauerster/mpb", nil, "report progress to a listener, and draw the bar in cmd"},
 	{
-		// A topology and its tests need no Kafka: whoever only builds or
-		// tests one compiles none of it.
-		"github.com/IBM/sarama",
-		[]string{"internal/kafka", "internal/embedded", "internal/simulation", "streams", "query", "examples", "changelog/kafka"},
-		"speak to Kafka through an interface that streams implements over internal/kafka",
+		// A topology is built without Kafka: what only names the steps
+		// compiles none of it.
+		sarama,
+		[]string{"internal/kafka", "internal/embedded", "internal/simulation", "changelog", "internal/task", "streams", "streamtest", "query", "examples"},
+		"take what Kafka gives through an interface",
 	},
+}
+
+// sarama is the Kafka client.
+const sarama = "github.com/IBM/sarama"
+
+// saramaImporters are the folders whose code names sarama itself.
+var saramaImporters = []string{"internal/kafka", "internal/embedded", "internal/simulation", "streams", "cmd", "integration"}
+
+// DirectSarama finds code that names sarama and may not. Tests may.
+func DirectSarama(t *Tree) []Finding {
+	var found []Finding
+	for _, f := range t.goFiles() {
+		here := func(folder string) bool { return under(f.dir(), folder) }
+		if f.isTest() || slices.ContainsFunc(saramaImporters, here) {
+			continue
+		}
+		for spec, p := range f.imports() {
+			if under(p, sarama) {
+				found = append(found, f.at(spec.Pos(), "only %s import sarama; use internal/kafka", strings.Join(saramaImporters, ", ")))
+			}
+		}
+	}
+	return sorted(found)
 }
 
 // Package is what go list says of a package of this module.

@@ -35,6 +35,7 @@ func TestTree(t *testing.T) {
 		check func(*Tree) []Finding
 	}{
 		{"ImportDirection", ImportDirection},
+		{"DirectSarama", DirectSarama},
 		{"Calls", Calls},
 		{"Sizes", Sizes},
 		{"Format", Format},

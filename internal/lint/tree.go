@@ -48,6 +48,8 @@ type File struct {
 
 	fset *token.FileSet
 	ast  *ast.File // nil if it is no Go file
+
+	virtual bool // its code runs under testing/synctest; set by Calls
 }
 
 // Load reads the tree under root. Folders whose names begin with a dot, but for
