@@ -87,7 +87,8 @@ func (e *RecordTooLargeError) Error() string {
 // Is makes the error an ErrRecordTooLarge.
 func (e *RecordTooLargeError) Is(target error) bool { return target == ErrRecordTooLarge }
 
-// sentinels are the answers that mean something to a caller.
+// sentinel returns the error by which callers know an answer, nil if it means
+// nothing to them.
 func sentinel(code sarama.KError) error {
 	switch code {
 	case sarama.ErrUnknownTopicOrPartition:

@@ -12,8 +12,9 @@ import (
 )
 
 const (
-	// maxPartitionBytes is how far a partition's request grows for a large batch.
-	maxPartitionBytes = 1 << 30
+	// maxPartitionBytes is how far a partition's request grows for a large batch;
+	// sarama takes no answer above 100 MiB.
+	maxPartitionBytes = 64 << 20
 
 	// pausedWait replaces FetchConfig.MaxWait while a partition of the broker is
 	// paused: it is likely to be resumed soon and must not wait for the others.

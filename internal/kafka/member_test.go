@@ -182,13 +182,28 @@ func TestASecondProcessTakesOverAnInstance(t *testing.T) {
 	})
 }
 
+// moveCoordinator moves the coordinator of a group to another node.
+func (e *env) moveCoordinator(group string) {
+	fake := e.cluster.Fake()
+	for was := fake.CoordinatorFor(group); fake.CoordinatorFor(group) == was; {
+		fake.RehashCoordinators()
+	}
+}
+
 func TestAMemberFollowsItsCoordinator(t *testing.T) {
 	bubble(t, 3, map[string]int32{"in": 1}, func(t *testing.T, e *env) {
 		c := e.client()
 		m := e.member(c, "")
-		e.rejoin(map[string]*kafka.Member{"m": m})
-		e.cluster.Fake().RehashCoordinators()
+		joined := e.rejoin(map[string]*kafka.Member{"m": m})["m"]
+		commit := kafka.Commit{
+			Group: "g", MemberID: joined.MemberID, Generation: joined.Generation,
+			Offsets: map[kafka.TopicPartition]kafka.Committed{tp("in", 0): {Offset: 1}},
+		}
+		e.check(c.CommitOffsets(e.context(), commit))
+		e.moveCoordinator("g")
 		e.check(m.Heartbeat(e.context()))
+		e.moveCoordinator("g")
+		e.check(c.CommitOffsets(e.context(), commit))
 		e.cut(kmsg.Heartbeat, 2)
 		e.check(m.Heartbeat(e.context()))
 		e.cluster.Fake().Fault(kfake.Fault{Keys: []kmsg.Key{kmsg.Heartbeat}, TopLevel: true, Err: kerr.CoordinatorLoadInProgress, Count: 3})

@@ -1,8 +1,12 @@
 package kafka_test
 
 import (
+	"context"
 	"errors"
 	"fmt"
+	"net"
+	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -276,5 +280,59 @@ func TestSendBlocksAtTheBoundAndCloseReleasesIt(t *testing.T) {
 		if err := <-result; !errors.Is(err, kafka.ErrClosed) {
 			t.Errorf("a blocked Send got %v, want ErrClosed", err)
 		}
+	})
+}
+
+// swallowing is a connection that can be made to lose what is written to it.
+type swallowing struct {
+	net.Conn
+	on atomic.Bool
+}
+
+func (s *swallowing) Write(b []byte) (int, error) {
+	if s.on.Load() {
+		return len(b), nil
+	}
+	return s.Conn.Write(b)
+}
+
+func TestADeadConnectionIsReplaced(t *testing.T) {
+	bubble(t, 1, map[string]int32{"in": 1}, func(t *testing.T, e *env) {
+		var mu sync.Mutex
+		var conns []*swallowing
+		c := e.client(func(cfg *kafka.Config) {
+			cfg.RequestTimeout = time.Second
+			cfg.Dial = func(ctx context.Context, network, addr string) (net.Conn, error) {
+				inner, err := e.cluster.Dial(ctx, network, addr)
+				if err != nil {
+					return nil, err
+				}
+				mu.Lock()
+				defer mu.Unlock()
+				conns = append(conns, &swallowing{Conn: inner})
+				return conns[len(conns)-1], nil
+			}
+		})
+		p := e.producer(c, kafka.ProducerConfig{BatchBytes: 100})
+		send := func(from, to int) {
+			for i := from; i < to; i++ {
+				e.check(p.Send("in", 0, nil, fmt.Append(nil, i), 1, nil))
+			}
+			e.flush(p)
+		}
+		send(0, 50)
+		mu.Lock()
+		for _, s := range conns {
+			s.on.Store(true)
+		}
+		mu.Unlock()
+		began := time.Now()
+		send(50, 100)
+		if took := time.Since(began); took > 5*time.Second {
+			t.Errorf("recovery took %v, with a request timeout of 1 s", took)
+		}
+		got := newCollector()
+		e.fetcher(c, kafka.FetchConfig{}).Add(tp("in", 0), 0, got)
+		expectEqual(t, "all", got.values(t, 100), sequence(100))
 	})
 }
