@@ -24,7 +24,7 @@ var calls = []call{
 		"that is the process's registry; take a prometheus.Registerer"},
 	{"log/slog", []string{"SetDefault"}, anywhere,
 		"two instances in one process log to different places; take a *slog.Logger"},
-	{"log/slog", []string{"Default", "Debug", "Info", "Warn", "Error", "DebugContext", "InfoContext", "WarnContext", "ErrorContext"}, inLibrary,
+	{"log/slog", []string{"Debug", "Info", "Warn", "Error", "DebugContext", "InfoContext", "WarnContext", "ErrorContext"}, inLibrary,
 		"that is the process's logger; take a *slog.Logger"},
 	{"log", []string{"Fatal", "Fatalf", "Fatalln", "Panic", "Panicf", "Panicln"}, outsideExample,
 		"return an error"},
