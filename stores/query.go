@@ -42,7 +42,8 @@ type RangeQuery struct {
 	From, To []byte
 	// Limit is the greatest number of items of the page; at least 1.
 	Limit int
-	// Cursor is that of the page before, or nil.
+	// Cursor is that of the page before, or nil. Any Position will do: the page
+	// begins at the first item that has it or a later one.
 	Cursor []byte
 }
 
@@ -52,8 +53,9 @@ type WindowsQuery struct {
 	Key []byte
 	// From and To bound the starts of the windows, in Unix milliseconds.
 	From, To int64
-	Limit    int
-	Cursor   []byte
+	// Limit and Cursor are as in RangeQuery.
+	Limit  int
+	Cursor []byte
 }
 
 // Item is one answer. It marshals to JSON if the store's values do.
@@ -66,6 +68,10 @@ type Item struct {
 	Time int64
 	// Final is true if nothing will change the value of the window any more.
 	Final bool
+	// Position is where the item stands in its store, for pages: their items
+	// are in ascending order of its bytes, and so can pages of several tasks
+	// be merged. Get leaves it nil.
+	Position []byte
 }
 
 // Page is one part of a longer answer.
@@ -182,6 +188,7 @@ func (q *keyQuery[K]) Range(v *View, r RangeQuery) (Page, error) {
 			return false, nil
 		}
 		item, err := q.item(key, value)
+		item.Position = bytes.Clone(key)
 		page.Items = append(page.Items, item)
 		return true, err
 	})
@@ -317,7 +324,7 @@ func (q *windowedQuery[K, A]) add(page *Page, limit int, key, value []byte) (boo
 		return false, err
 	}
 	w := q.window(int64(binary.BigEndian.Uint64(key) ^ (1 << 63)))
-	item.Window = &w
+	item.Window, item.Position = &w, bytes.Clone(key)
 	page.Items = append(page.Items, item)
 	return true, nil
 }
