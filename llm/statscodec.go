@@ -162,10 +162,44 @@ func (in *input) sketch(s *sketch, values int64) {
 		return
 	}
 	left -= s.zeros
-	lowest, highest := int64(sketchMapping.Index(sketchMin)), int64(sketchMapping.Index(sketchMax))
 	bins := in.uvarint()
+	// The first pass checks. The second begins with the outermost bins, so that
+	// the store takes its final extent at once instead of growing bin by bin.
+	second := *in
+	first, last := in.bins(bins, func(_ int, count uint64) bool {
+		ok := count > 0 && count <= left
+		left -= count
+		return ok
+	})
+	if in.err == nil && left != 0 {
+		in.fail(errSketch)
+	}
+	if in.err != nil || bins == 0 {
+		return
+	}
+	s.bins.AddWithCount(first.index, float64(first.count))
+	if last.index != first.index {
+		s.bins.AddWithCount(last.index, float64(last.count))
+	}
+	second.bins(bins, func(index int, count uint64) bool {
+		if index != first.index && index != last.index {
+			s.bins.AddWithCount(index, float64(count))
+		}
+		return true
+	})
+}
+
+type bin struct {
+	index int
+	count uint64
+}
+
+// bins reads n bins, hands each to take, which may refuse it, and returns the
+// first and the last.
+func (in *input) bins(n uint64, take func(index int, count uint64) bool) (first, last bin) {
+	lowest, highest := int64(sketchMapping.Index(sketchMin)), int64(sketchMapping.Index(sketchMax))
 	index := int64(0)
-	for i := uint64(0); i < bins && in.err == nil; i++ {
+	for i := uint64(0); i < n && in.err == nil; i++ {
 		if i == 0 {
 			index = in.varint()
 		} else {
@@ -177,14 +211,14 @@ func (in *input) sketch(s *sketch, values int64) {
 			index += int64(step)
 		}
 		count := in.uvarint()
-		if in.err == nil && (count == 0 || count > left || index < lowest || index > highest) {
+		if in.err == nil && (index < lowest || index > highest || !take(int(index), count)) {
 			in.fail(errSketch)
 			return
 		}
-		left -= count
-		s.bins.AddWithCount(int(index), float64(count))
+		last = bin{int(index), count}
+		if i == 0 {
+			first = last
+		}
 	}
-	if left != 0 {
-		in.fail(errSketch)
-	}
+	return first, last
 }
