@@ -45,6 +45,10 @@ type Reader interface {
 	// the high watermark. Errors wrap ErrNoTopic if there is no such partition.
 	Bounds(ctx context.Context, topic string, partition int32) (start, end int64, err error)
 
+	// LogID returns what tells a topic from another one of the same name, made
+	// before or after it; "" if the log cannot tell.
+	LogID(ctx context.Context, topic string) (string, error)
+
 	// Open returns a feed of the records from an offset on. The feed may read
 	// ahead, up to about maxBytes.
 	Open(topic string, partition int32, from int64, maxBytes int) (Feed, error)

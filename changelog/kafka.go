@@ -35,10 +35,15 @@ func (r kafkaReader) Bounds(ctx context.Context, topic string, partition int32) 
 	return starts[tp], max(ends[tp], starts[tp]), nil
 }
 
+func (r kafkaReader) LogID(ctx context.Context, topic string) (string, error) {
+	id, err := r.client.TopicID(ctx, topic)
+	return id, explainKafka(err)
+}
+
 func (r kafkaReader) Open(topic string, partition int32, from int64, maxBytes int) (Feed, error) {
 	fetcher, err := r.client.NewFetcher(kafka.FetchConfig{
 		Isolation:      kafka.ReadCommitted,
-		PartitionBytes: int32(min(max(maxBytes/2, 64<<10), 64<<20)),
+		PartitionBytes: int32(min(max(maxBytes/2, 1<<10), 64<<20)),
 	})
 	if err != nil {
 		return nil, err
@@ -61,7 +66,9 @@ type kafkaFeed struct {
 	maxBytes int
 	arrived  chan struct{} // capacity 1: the queue has something
 
-	mu     sync.Mutex // guards what follows; never held across a wait
+	// mu guards what follows. It is taken before the fetcher's own, and held over
+	// Pause and Resume so that they come in the order of their causes.
+	mu     sync.Mutex
 	queue  []*kafka.Delivery
 	bytes  int // of queue
 	paused bool
@@ -77,12 +84,11 @@ func (f *kafkaFeed) Deliver(d *kafka.Delivery) {
 	}
 	f.queue = append(f.queue, d)
 	f.bytes += d.Size()
-	pause := f.bytes >= f.maxBytes && !f.paused
-	f.paused = f.paused || pause
-	f.mu.Unlock()
-	if pause {
+	if f.bytes >= f.maxBytes && !f.paused {
+		f.paused = true
 		f.fetcher.Pause(f.tp)
 	}
+	f.mu.Unlock()
 	select {
 	case f.arrived <- struct{}{}:
 	default:
@@ -107,12 +113,11 @@ func (f *kafkaFeed) Read(ctx context.Context) (Chunk, error) {
 // take empties the queue.
 func (f *kafkaFeed) take() []*kafka.Delivery {
 	f.mu.Lock()
+	defer f.mu.Unlock()
 	queue := f.queue
 	f.queue, f.bytes = nil, 0
-	resume := f.paused
-	f.paused = false
-	f.mu.Unlock()
-	if resume {
+	if f.paused {
+		f.paused = false
 		f.fetcher.Resume(f.tp)
 	}
 	return queue

@@ -24,6 +24,7 @@ type Memory struct {
 	mu     sync.Mutex // guards what follows; never held across a wait
 	parts  map[place]*part
 	inject func(Call) Fault
+	made   int // topics
 	grown  chan struct{} // closed and replaced when a log grows
 }
 
@@ -38,6 +39,7 @@ func (p place) String() string { return fmt.Sprintf("%s/%d", p.topic, p.partitio
 // part is one partition: records between start and end, in ascending order of
 // offsets, with gaps.
 type part struct {
+	id         int // counts the topics that were made
 	start, end int64
 	records    []Record
 }
@@ -83,8 +85,9 @@ const readWait = 100 * time.Millisecond
 func (m *Memory) Create(topic string, partitions int) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
+	m.made++
 	for p := range partitions {
-		m.parts[place{topic, int32(p)}] = &part{}
+		m.parts[place{topic, int32(p)}] = &part{id: m.made}
 	}
 }
 
@@ -175,6 +178,16 @@ func (m *Memory) Bounds(ctx context.Context, topic string, partition int32) (sta
 		return 0, 0, fmt.Errorf("%w: %s/%d", ErrNoTopic, topic, partition)
 	}
 	return p.start, p.end, nil
+}
+
+// LogID is that of Reader.
+func (m *Memory) LogID(ctx context.Context, topic string) (string, error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if p := m.parts[place{topic, 0}]; p != nil {
+		return fmt.Sprintf("%s-%d", topic, p.id), nil
+	}
+	return "", fmt.Errorf("%w: %s", ErrNoTopic, topic)
 }
 
 // Open is that of Reader. A gap ends a chunk and makes one of its own.

@@ -64,8 +64,8 @@ const restarts = 5
 //
 // A store is restored whole if its offset is
 //   - missing: it never had one;
-//   - beyond the log's end, or before its start: the topic was made anew, or
-//     truncated;
+//   - of another topic of that name, beyond the log's end, or before its start:
+//     the topic was made anew, or truncated;
 //   - older than DeleteRetention: the log may have forgotten deletes that the
 //     store has not seen.
 func Restore(ctx context.Context, cfg Config) error {
@@ -98,6 +98,7 @@ func Restore(ctx context.Context, cfg Config) error {
 type restore struct {
 	Config
 	began    time.Time
+	log      string // id of the topic, or ""
 	position int64
 	end      int64
 	// known is the time at which the store is known to hold everything before
@@ -116,6 +117,9 @@ func (r *restore) run(ctx context.Context) error {
 		return err
 	}
 	r.end = end
+	if r.log, err = r.Log.LogID(ctx, r.Topic); err != nil {
+		return err
+	}
 	if err := r.choose(ctx, start); err != nil {
 		return err
 	}
@@ -142,6 +146,7 @@ func (r *restore) choose(ctx context.Context, start int64) error {
 	next, appliedAt, ok := r.DB.Offset(r.Store)
 	reason := r.wholeReason(next, appliedAt, ok, start)
 	if reason == "" {
+		r.DB.SetLogID(r.Store, r.log)
 		r.position, r.known = next, appliedAt
 		if next == r.end && r.began.Sub(time.UnixMilli(appliedAt)) > r.DeleteRetention/4 {
 			// Nothing to read: note that the position still holds.
@@ -159,6 +164,7 @@ func (r *restore) choose(ctx context.Context, start int64) error {
 	if err := r.DB.Clear(r.Store); err != nil {
 		return err
 	}
+	r.DB.SetLogID(r.Store, r.log)
 	r.position, r.known = start, r.began.UnixMilli()
 	if r.position == r.end {
 		return r.DB.Ingest(ctx, r.Store, nil, r.position, r.known)
@@ -169,9 +175,12 @@ func (r *restore) choose(ctx context.Context, start int64) error {
 // wholeReason says why the store must be restored whole, or nothing.
 func (r *restore) wholeReason(next, appliedAt int64, ok bool, start int64) string {
 	age := r.began.Sub(time.UnixMilli(appliedAt))
+	log := r.DB.LogID(r.Store)
 	switch {
 	case !ok:
 		return "it has no position"
+	case log != "" && r.log != "" && log != r.log:
+		return "its position is in another topic of that name: the topic was made anew"
 	case next > r.end:
 		return "its position is beyond the log's end: the topic was made anew or truncated"
 	case next < start:

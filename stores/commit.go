@@ -264,10 +264,11 @@ func (db *DB) layoutsStored(of []store) {
 }
 
 func (i *storeInfo) offsetPair(next, appliedAt int64) Pair {
-	value := binary.BigEndian.AppendUint64(make([]byte, 0, 16), uint64(next))
+	value := binary.BigEndian.AppendUint64(nil, uint64(next))
+	value = binary.BigEndian.AppendUint64(value, uint64(appliedAt))
 	return Pair{
 		Key:   append([]byte(offsetKey), i.prefix[:]...),
-		Value: binary.BigEndian.AppendUint64(value, uint64(appliedAt)),
+		Value: append(value, i.db.LogID(i.name)...),
 	}
 }
 
@@ -347,6 +348,7 @@ func (db *DB) restored(s store, o *offset) {
 	defer db.mu.Unlock()
 	if o == nil {
 		delete(db.offsets, s.info().name)
+		delete(db.logs, s.info().name)
 		return
 	}
 	db.layoutsStored([]store{s})

@@ -41,6 +41,7 @@ type DB struct {
 
 	mu      sync.Mutex // guards what follows; never held across a wait or I/O
 	offsets map[string]offset
+	logs    map[string]string // by store: which log the offset is of
 	layouts map[[prefixLen]byte]layout
 	queries map[string]Queryable
 	closing bool
@@ -95,7 +96,11 @@ func (i *storeInfo) wrap(err error) error {
 	return fmt.Errorf("store %q: %w", i.name, err)
 }
 
-type offset struct{ next, appliedAt int64 }
+// offset is a store's place in its changelog.
+type offset struct {
+	next, appliedAt int64
+	log             string
+}
 
 // layout is what the engine remembers of a store.
 type layout struct {
@@ -107,10 +112,11 @@ type layout struct {
 const (
 	prefixLen     = 4
 	formatVersion = 1
+	offsetLen     = 16 // of an offset without its log
 
 	formatKey = "\x00\x00\x00\x00f"
 	layoutKey = "\x00\x00\x00\x00l" // + the store's prefix: kind, tag, name
-	offsetKey = "\x00\x00\x00\x00o" // + the store's prefix: next, applied at
+	offsetKey = "\x00\x00\x00\x00o" // + the store's prefix: next, applied at, log
 )
 
 // Open opens the state in an engine. Errors wrap ErrLayout, ErrCorrupt or what
@@ -122,6 +128,7 @@ func Open(cfg Config) (*DB, error) {
 		byName:  make(map[string]store),
 		commits: 1,
 		offsets: make(map[string]offset),
+		logs:    make(map[string]string),
 		layouts: make(map[[prefixLen]byte]layout),
 		queries: make(map[string]Queryable),
 		ctx:     ctx, cancel: cancel,
@@ -157,10 +164,11 @@ func (db *DB) load() error {
 			db.layouts[[prefixLen]byte(rest)] = layout{
 				kind: string(parts[0]), tag: string(parts[1]), name: string(parts[2]), stored: true,
 			}
-		case bytes.HasPrefix(key, []byte(offsetKey)) && len(rest) == prefixLen && len(value) == 16:
+		case bytes.HasPrefix(key, []byte(offsetKey)) && len(rest) == prefixLen && len(value) >= offsetLen:
 			offsets[[prefixLen]byte(rest)] = offset{
 				next:      int64(binary.BigEndian.Uint64(value)),
 				appliedAt: int64(binary.BigEndian.Uint64(value[8:])),
+				log:       string(value[offsetLen:]),
 			}
 		default:
 			return fmt.Errorf("%w: entry %q of the database itself", ErrCorrupt, key)
@@ -172,6 +180,7 @@ func (db *DB) load() error {
 			return fmt.Errorf("%w: an offset of a store without layout, prefix %x", ErrCorrupt, prefix)
 		}
 		db.offsets[l.name] = o
+		db.logs[l.name] = o.log
 	}
 	return it.Err()
 }
@@ -234,6 +243,24 @@ func (db *DB) Offset(store string) (next, appliedAt int64, ok bool) {
 	defer db.mu.Unlock()
 	o, ok := db.offsets[store]
 	return o.next, o.appliedAt, ok
+}
+
+// LogID returns which log the offset of a store is of, as SetLogID was told, or
+// "" if that is not known. Any goroutine may call it.
+func (db *DB) LogID(store string) string {
+	db.mu.Lock()
+	defer db.mu.Unlock()
+	return db.logs[store]
+}
+
+// SetLogID says which log the offsets of a store are of from now on, such as the
+// id of the topic: a topic that is made anew has the same name and offsets that
+// mean something else. It is written along with the next offset. Any goroutine
+// may call it.
+func (db *DB) SetLogID(store, id string) {
+	db.mu.Lock()
+	defer db.mu.Unlock()
+	db.logs[store] = id
 }
 
 // Names returns the names of the open stores in ascending order. It belongs to
