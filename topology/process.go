@@ -33,7 +33,7 @@ func KeyValueStore[K, V any](b *Builder, name string, key codec.Codec[K], value 
 // In returns the task's own store behind the handle. Call it in a processor's
 // Init, with the context given there. The error says that the processor was
 // not given the store with [Uses].
-func (k KeyValue[K, V]) In(ctx processors.StoreContext) (*processors.Store[K, V], error) {
+func (k KeyValue[K, V]) In(ctx processors.StoreContext) (*State[K, V], error) {
 	return processors.StoreIn[K, V](ctx, k.s.name)
 }
 

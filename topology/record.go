@@ -17,6 +17,9 @@ type Processor[K, V, K2, V2 any] = processors.Processor[K, V, K2, V2]
 // Context is what a Processor is given at Init.
 type Context[K, V any] = processors.Context[K, V]
 
+// State is a processor's access to a key-value store; [KeyValue.In] returns it.
+type State[K, V any] = processors.Store[K, V]
+
 // Aggregator says how values of type V are gathered in an aggregate of type A.
 type Aggregator[V, A any] = processors.Aggregator[V, A]
 

@@ -1,0 +1,78 @@
+// Alerts when a model answers much more slowly than it used to.
+package main
+
+import (
+	"context"
+	"fmt"
+	"log"
+	"os"
+	"os/signal"
+	"strings"
+
+	"github.com/millrace/millrace/codec"
+	"github.com/millrace/millrace/streams"
+	"github.com/millrace/millrace/topology"
+)
+
+// Baseline is what is remembered of a model.
+type Baseline struct {
+	Mean  float64
+	Count int64
+}
+
+// watch is "latencies", in milliseconds by model, to "alerts".
+func watch() (*topology.Topology, error) {
+	b := topology.New("watch")
+	latencies := topology.Source(b, "latencies", codec.String, codec.Float64)
+	baselines := topology.KeyValueStore(b, "baselines", codec.String, codec.Msgpack[Baseline]())
+	alerts := topology.Process(latencies, func() topology.Processor[string, float64, string, string] {
+		return &watcher{store: baselines}
+	}, topology.Uses(baselines))
+	alerts.To("alerts", codec.String, codec.String)
+	return b.Build()
+}
+
+// watcher keeps an exponentially weighted mean of each model's latency.
+type watcher struct {
+	store     topology.KeyValue[string, Baseline]
+	ctx       *topology.Context[string, string]
+	baselines *topology.State[string, Baseline]
+}
+
+func (w *watcher) Init(ctx *topology.Context[string, string]) (err error) {
+	w.ctx = ctx
+	w.baselines, err = w.store.In(ctx)
+	return err
+}
+
+func (w *watcher) Process(r topology.Record[string, float64]) error {
+	b, _, err := w.baselines.Get(r.Key)
+	if err != nil {
+		return err
+	}
+	if b.Count >= 10 && r.Value > 3*b.Mean {
+		alert := topology.Record[string, string]{
+			Key: r.Key, Value: fmt.Sprintf("%.0f ms, usually %.0f", r.Value, b.Mean), Time: r.Time, Headers: r.Headers,
+		}
+		if err := w.ctx.Forward(alert); err != nil {
+			return err
+		}
+	}
+	b.Count++
+	b.Mean += (r.Value - b.Mean) / float64(min(b.Count, 100))
+	return w.baselines.Put(r.Key, b)
+}
+
+func (w *watcher) Close() error { return nil }
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
+	defer stop()
+	t, err := watch()
+	if err == nil {
+		err = streams.Run(ctx, t, streams.Config{Brokers: strings.Split(os.Getenv("BROKERS"), ",")})
+	}
+	if err != nil {
+		log.Fatal(err)
+	}
+}
