@@ -104,9 +104,11 @@ func (c *Client) DescribeTopic(ctx context.Context, topic string) (TopicDescript
 	return d, err
 }
 
-// DeleteTopic deletes a topic. One that does not exist is ErrUnknownTopic.
+// DeleteTopic deletes a topic and waits until a broker no longer lists it. One
+// that does not exist is ErrUnknownTopic.
 func (c *Client) DeleteTopic(ctx context.Context, topic string) error {
-	return c.Retry(ctx, fmt.Sprintf("delete topic %q", topic), func(ctx context.Context) error {
+	what := fmt.Sprintf("delete topic %q", topic)
+	err := c.Retry(ctx, what, func(ctx context.Context) error {
 		return c.onController(ctx, func(b *sarama.Broker) error {
 			r, err := b.DeleteTopics(&sarama.DeleteTopicsRequest{
 				Version: versionDeleteTopics,
@@ -118,6 +120,18 @@ func (c *Client) DeleteTopic(ctx context.Context, topic string) error {
 			}
 			return answer(r.TopicErrorCodes[topic], r.TopicErrorMessages[topic])
 		})
+	})
+	if err != nil {
+		return err
+	}
+	return c.Retry(ctx, what+": wait until it is gone", func(ctx context.Context) error {
+		if err := c.refresh(ctx, topic); err != nil {
+			return err
+		}
+		if _, exists := c.leader(TopicPartition{topic, 0}); exists {
+			return answer(sarama.ErrRequestTimedOut, nil)
+		}
+		return nil
 	})
 }
 

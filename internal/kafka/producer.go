@@ -131,6 +131,7 @@ type outgoing struct {
 	flight   []*batch // sent, in order
 	pending  int      // of flight, how many have no answer
 	broken   bool     // one of flight has failed: send no more until all have answers
+	known    bool     // the leader has stored a batch: it will refuse one that comes before its turn
 	cause    error    // of the last failure
 	failures int      // since the last acknowledgement
 	leader   int32

@@ -8,12 +8,15 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kfake"
 	"github.com/twmb/franz-go/pkg/kmsg"
+	"github.com/twmb/franz-go/pkg/kversion"
 
+	"github.com/millrace/millrace/internal/embedded"
 	"github.com/millrace/millrace/internal/kafka"
 )
 
@@ -159,6 +162,34 @@ func TestRetriesKeepOrderAndRepeatNothing(t *testing.T) {
 			})
 		})
 	}
+}
+
+// TestTheFirstBatchKeepsItsTurn has a broker refuse the first batch of a partition
+// while others wait behind it. Brokers up to Kafka 4.4 take any sequence number of
+// a producer they have nothing of, so none may overtake it.
+func TestTheFirstBatchKeepsItsTurn(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		cluster, err := embedded.Start(embedded.Config{
+			Topics: map[string]int32{"in": 1}, Network: &kfake.VirtualNetwork{}, Options: []kfake.Opt{kfake.MaxVersions(kversion.V4_0_0())},
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer cluster.Close()
+		e := &env{t: t, cluster: cluster}
+		c := e.client()
+		p := e.producer(c, kafka.ProducerConfig{BatchBytes: 100})
+		for round := range 2 { // the second time the broker knows the producer
+			e.cluster.Fake().Fault(kfake.Fault{Keys: []kmsg.Key{kmsg.Produce}, Err: kerr.NotLeaderForPartition, Count: 1})
+			for i := range 100 {
+				e.check(p.Send("in", 0, nil, fmt.Append(nil, round*100+i), 1, nil))
+			}
+			e.flush(p)
+		}
+		got := newCollector()
+		e.fetcher(c, kafka.FetchConfig{}).Add(tp("in", 0), 0, got)
+		expectEqual(t, "all", got.values(t, 200), sequence(200))
+	})
 }
 
 // cut drops the connection of the next requests of a kind, unanswered.

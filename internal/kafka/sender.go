@@ -77,7 +77,9 @@ func (p *Producer) run(s *sender) {
 }
 
 // take moves the next batch of each partition that a broker leads from its queue
-// into flight.
+// into flight. The first one goes alone: a broker that has nothing of a producer
+// takes any sequence number, so if it refused the first batch (not yet the leader,
+// say) and took the second, the first would come too late for ever.
 func (p *Producer) take(s *sender) []*batch {
 	if s.inFlight >= inFlight {
 		return nil
@@ -90,7 +92,7 @@ func (p *Producer) take(s *sender) []*batch {
 	var batches []*batch
 	size := 0
 	for _, o := range p.order {
-		if o.leader != s.id || o.broken || len(o.queue) == 0 {
+		if o.leader != s.id || o.broken || len(o.queue) == 0 || !o.known && o.pending > 0 {
 			continue
 		}
 		b := o.queue[0]
@@ -206,7 +208,7 @@ func (p *Producer) acknowledged(b *batch, base int64) {
 	i := slices.Index(o.flight, b)
 	o.flight = slices.Delete(o.flight, i, i+1)
 	if !o.broken {
-		o.failures = 0
+		o.known, o.failures = true, 0
 	}
 	n := int64(len(b.records))
 	switch {
@@ -227,7 +229,7 @@ func (p *Producer) requeue(o *outgoing) {
 	o.queue = slices.Insert(o.queue, 0, o.flight...)
 	clear(o.flight)
 	o.flight = o.flight[:0]
-	o.broken = false
+	o.broken, o.known = false, false
 	p.lose(o)
 }
 
