@@ -1,0 +1,184 @@
+package streamtest
+
+import (
+	"errors"
+	"fmt"
+
+	"github.com/millrace/millrace/internal/task"
+	"github.com/millrace/millrace/processors"
+)
+
+// Bounds beyond which a topology is taken not to come to rest: one that writes
+// to its own source, or that fails anew at each replay.
+const (
+	maxRounds  = 1_000_000
+	maxReplays = 10_000
+)
+
+// settle does everything that there is to do at the clock's time: it reads all
+// topics to their ends, lets time have its effect, and commits if that is how
+// the driver was set up.
+func (d *Driver) settle() {
+	if d.batches > 0 || d.closed {
+		return
+	}
+	d.answer()
+	for range maxRounds {
+		if d.err != nil {
+			return
+		}
+		if d.processNext() {
+			continue
+		}
+		if !d.rest() {
+			return
+		}
+	}
+	d.stop(fmt.Errorf("streamtest: the topology does not come to rest after %d rounds: does it write to a topic that it reads?", maxRounds))
+}
+
+// rest does what is due when all topics are read, and reports whether there is
+// more to do.
+func (d *Driver) rest() (more bool) {
+	d.answer()
+	for _, r := range d.tasks {
+		again, err := r.task.Tick(d.now)
+		if err != nil {
+			d.handle(err)
+			return true
+		}
+		more = more || again
+	}
+	before := d.written
+	d.outlet.flush()
+	more = more || d.written > before
+	if more || d.err != nil {
+		return more
+	}
+	if d.cfg.commit == commitAtRest && d.dirty() {
+		d.commit(false)
+		return true
+	}
+	return false
+}
+
+// answer tells each input whether it is read to its end, as a broker's answer
+// does.
+func (d *Driver) answer() {
+	for _, r := range d.tasks {
+		for _, in := range r.task.Inputs() {
+			atEnd := d.topics[in.Topic()].at(in.Partition(), in.Next()) == nil
+			in.Answered(d.now, in.Next(), atEnd)
+			if d.ending && atEnd {
+				in.End()
+			}
+		}
+	}
+}
+
+// processNext processes one record, and reports whether there was one.
+func (d *Driver) processNext() bool {
+	in, rec := d.choose()
+	if in == nil {
+		return false
+	}
+	f, spoil := rec.fetched(d.cfg.keepBytes)
+	err := in.Process(&f)
+	for i := range spoil {
+		spoil[i] = poison
+	}
+	if err != nil {
+		d.handle(err)
+		return true
+	}
+	d.outlet.flush()
+	if d.at(AfterRecord) {
+		return true
+	}
+	d.processed++
+	if d.cfg.commit == commitEvery && d.processed >= d.cfg.every {
+		d.commit(false)
+	}
+	return true
+}
+
+// choose returns the next record to process and the input that reads it.
+func (d *Driver) choose() (input *task.Input, next *record) {
+	ready := 0
+	for _, r := range d.tasks {
+		for _, in := range r.task.Inputs() {
+			rec := d.topics[in.Topic()].at(in.Partition(), in.Next())
+			if rec == nil {
+				continue
+			}
+			ready++
+			if d.rng != nil {
+				// Each of those that are ready has the same chance.
+				if d.rng.IntN(ready) == 0 {
+					input, next = in, rec
+				}
+			} else if next == nil || rec.order < next.order {
+				input, next = in, rec
+			}
+		}
+	}
+	return input, next
+}
+
+// handle acts on an error of a task.
+func (d *Driver) handle(err error) {
+	replay, ok := errors.AsType[*task.ReplayError](err)
+	if !ok {
+		d.stop(err)
+		return
+	}
+	d.replays++
+	if d.replays > maxReplays {
+		d.stop(fmt.Errorf("streamtest: %d replays: %w", d.replays, err))
+		return
+	}
+	d.skips.Add(replay)
+	d.rebuild(false)
+}
+
+func (d *Driver) dirty() bool {
+	for _, r := range d.tasks {
+		if r.task.Dirty() {
+			return true
+		}
+	}
+	return false
+}
+
+// End is a bounded run's end: everything that was sent is processed, all inputs
+// end, every window fires and closes, and the result is committed. Nothing may
+// be sent after it until Restart.
+func (d *Driver) End() {
+	d.ending = true
+	for range maxRounds {
+		d.settle()
+		if d.err != nil {
+			return
+		}
+		ended := d.ended()
+		before := d.written
+		d.commit(true)
+		if ended && d.err == nil && d.ended() && d.written == before && !d.dirty() {
+			return
+		}
+	}
+	d.stop(fmt.Errorf("streamtest: the bounded run does not end: tasks %v wait", d.waiting()))
+}
+
+func (d *Driver) ended() bool { return len(d.waiting()) == 0 }
+
+// waiting returns the tasks that have not ended.
+func (d *Driver) waiting() []processors.TaskID {
+	var ids []processors.TaskID
+	for _, r := range d.tasks {
+		if !r.task.Ended() {
+			ids = append(ids, r.id)
+		}
+	}
+	return ids
+}
