@@ -39,8 +39,11 @@ var calls = []call{
 func anywhere(File, string) bool { return true }
 
 // outsideExample holds for all but the examples of the documentation, which
-// have no test to fail.
+// have no test to fail, and the main functions of the programs to copy.
 func outsideExample(f File, in string) bool {
+	if under(f.Path, "examples") && in == "main" {
+		return false
+	}
 	return !f.isTest() || !strings.HasPrefix(in, "Example")
 }
 

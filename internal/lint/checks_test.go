@@ -56,6 +56,8 @@ func TestEachRuleFindsItsBreach(t *testing.T) {
 		{"log through the global logger", Calls, "streams/a.go", "package s\n\nimport \"log/slog\"\n\nfunc f() { slog.Info(\"x\") }\n", "streams/a.go:5: slog.Info"},
 		{"own logger", Calls, "streams/a.go", "package s\n\nimport \"log/slog\"\n\nfunc f(l *slog.Logger) { l.Info(\"x\") }\n", ""},
 		{"fatal", Calls, "cmd/m/a.go", "package main\n\nimport \"log\"\n\nfunc main() { log.Fatal() }\n", "cmd/m/a.go:5: log.Fatal"},
+		{"fatal in a program to copy", Calls, "examples/1-a/main.go", "package main\n\nimport \"log\"\n\nfunc main() { log.Fatal() }\n", ""},
+		{"fatal below the main of one", Calls, "examples/1-a/main.go", "package main\n\nimport \"log\"\n\nfunc f() { log.Fatal() }\n", "examples/1-a/main.go:5: log.Fatal"},
 		{"renamed import", Calls, "llm/a.go", "package llm\n\nimport std \"log\"\n\nfunc f() { std.Fatal() }\n", "llm/a.go:5: log.Fatal"},
 		{"dot import", Calls, "llm/a.go", "package llm\n\nimport . \"log\"\n\nfunc f() { Fatal() }\n", "llm/a.go:3: a dot import"},
 		{"exit from a library", Calls, "llm/a.go", "package llm\n\nimport \"os\"\n\nfunc f() { os.Exit(1) }\n", "llm/a.go:5: os.Exit"},

@@ -29,8 +29,11 @@ func PackageComments(t *Tree) []Finding {
 	for dir, files := range t.packages() {
 		least, where := partDocLines, dir+"/doc.go"
 		top := isPublic(dir) && !strings.Contains(dir, "/")
-		if top {
+		switch {
+		case top:
 			least = publicDocLines
+		case under(dir, "examples"):
+			least = 1 // its page says the rest
 		}
 		lines := 0
 		for _, f := range files {
