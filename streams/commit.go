@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 
 	"github.com/millrace/millrace/changelog"
 	"github.com/millrace/millrace/internal/kafka"
@@ -46,17 +47,23 @@ func (w *worker) commitDue() bool {
 	if w.in.cfg.Clock().Sub(w.lastCommit) >= w.in.cfg.CommitInterval {
 		return true
 	}
-	var dirty int64
+	var bytes int64
 	for _, r := range w.tasks {
-		dirty += r.task.DirtyBytes()
+		bytes += r.task.DirtyBytes()
+		if r.task.Dirty() && r.task.Ended() { // a bounded run waits for it
+			return true
+		}
 	}
-	return dirty > dirtyLimit
+	return bytes > dirtyLimit
 }
 
 // commitAll commits until nothing is left: deletes go with the commit after
 // the one that made them.
 func (w *worker) commitAll(ctx context.Context) error {
 	for w.dirty() {
+		if ctx.Err() != nil {
+			return context.Cause(ctx)
+		}
 		if err := w.commit(ctx); err != nil {
 			return err
 		}
@@ -66,12 +73,16 @@ func (w *worker) commitAll(ctx context.Context) error {
 
 func (w *worker) dirty() bool {
 	for _, r := range w.tasks {
-		if r.task.Dirty() {
+		if r.dirty() {
 			return true
 		}
 	}
 	return false
 }
+
+// dirty reports whether there is something to commit: also deletes, which go
+// with the commit after the one that made them.
+func (r *running) dirty() bool { return r.task.Dirty() || r.state.DB.Pending() > 0 }
 
 // prepared is one task's part of a commit.
 type prepared struct {
@@ -91,7 +102,7 @@ func (w *worker) commit(ctx context.Context) error {
 	var parts []*prepared
 	for _, id := range w.order() {
 		r := w.tasks[id]
-		if !r.task.Dirty() {
+		if !r.dirty() {
 			continue
 		}
 		c, err := r.task.Prepare()
@@ -137,8 +148,10 @@ func (w *worker) flush(ctx context.Context) error { return w.producer.Flush(ctx)
 // replicate appends what changed to the changelog topics and waits until it is
 // acknowledged.
 func (w *worker) replicate(ctx context.Context, parts []*prepared) error {
-	if err := w.in.member.alive(ctx); err != nil {
-		return err
+	for _, p := range parts {
+		if err := w.in.member.alive(ctx, p.epoch); err != nil {
+			return err
+		}
 	}
 	now := w.in.cfg.Clock()
 	header := []kafka.Header{{Key: []byte(stores.StateHeader)}}
@@ -201,7 +214,7 @@ func (w *worker) commitOffsets(ctx context.Context, parts []*prepared) error {
 	}
 	for {
 		as := w.in.member.current()
-		if parts[0].epoch != as.epoch {
+		if slices.ContainsFunc(parts, func(p *prepared) bool { return p.epoch != as.epoch }) {
 			return errLost
 		}
 		err := w.in.client.CommitOffsets(ctx, kafka.Commit{
@@ -210,13 +223,10 @@ func (w *worker) commitOffsets(ctx context.Context, parts []*prepared) error {
 		switch {
 		case err == nil:
 			return nil
-		case errors.Is(err, kafka.ErrRebalanceInProgress), errors.Is(err, kafka.ErrIllegalGeneration):
+		case errors.Is(err, kafka.ErrRebalanceInProgress), errors.Is(err, kafka.ErrIllegalGeneration), errors.Is(err, kafka.ErrUnknownMember):
 			if err := w.in.member.settled(ctx, as); err != nil {
 				return err
 			}
-		case errors.Is(err, kafka.ErrUnknownMember), errors.Is(err, kafka.ErrFencedInstance):
-			w.in.member.rejoin()
-			return fmt.Errorf("%w: %w", errLost, err)
 		default:
 			return err
 		}
@@ -241,7 +251,9 @@ func (w *worker) report(parts []*prepared) {
 			w.in.purge.committed(o.Topic, o.Partition, o.Next)
 		}
 	}
-	if w.in.cfg.Listener.Committed != nil {
-		w.in.cfg.Listener.Committed(ids)
-	}
+	w.in.life.tell(func(l Listener) {
+		if l.Committed != nil {
+			l.Committed(ids)
+		}
+	})
 }

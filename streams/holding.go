@@ -20,10 +20,12 @@ type holding struct {
 	id     processors.TaskID
 	worker *worker
 	epoch  int
-	// ctx ends when the task is to go: opening it stops, and it is not opened
-	// again.
+	// ctx ends when the task is to go or the instance stops: opening it stops,
+	// and it is not opened again.
 	ctx    context.Context
 	cancel context.CancelFunc
+	// going is set when the task is to go to another member.
+	going atomic.Bool
 	// closed is closed when the task's database is.
 	closed chan struct{}
 	// db is the open database; Instance.mu guards it.
@@ -51,17 +53,25 @@ func (in *Instance) apply(generation int32, start, revoke []processors.TaskID) {
 	in.life.settle()
 }
 
+// letGo has a task closed: it goes to another member.
+func (h *holding) letGo() {
+	h.going.Store(true)
+	h.cancel()
+}
+
 // take begins to open a task.
 func (in *Instance) take(id processors.TaskID) {
 	in.mu.Lock()
-	defer in.mu.Unlock()
 	if in.stopping || in.tasks[id] != nil {
+		in.mu.Unlock()
 		return
 	}
 	h := &holding{id: id, worker: in.leastBusy(), epoch: in.member.current().epoch, closed: make(chan struct{})}
 	h.ctx, h.cancel = context.WithCancel(in.work)
 	before := in.draining[id]
 	in.tasks[id] = h
+	in.mu.Unlock()
+	in.life.setTask(id, TaskRestoring)
 	in.openers.Go(func() {
 		if before != nil {
 			<-before.closed
@@ -81,10 +91,11 @@ func (in *Instance) leastBusy() *worker {
 
 // reopen opens a task again that its worker threw away, unless it is to go.
 func (in *Instance) reopen(h *holding) {
-	if h.ctx.Err() != nil {
+	if h.ctx.Err() != nil || h.epoch != in.member.current().epoch {
 		in.finish(h)
 		return
 	}
+	in.life.setTask(h.id, TaskRestoring)
 	in.openers.Go(func() { in.open(h) })
 }
 
@@ -118,6 +129,7 @@ func (in *Instance) finish(h *holding) {
 // joins again so that the leader can give them away.
 func (in *Instance) release(ids []processors.TaskID) {
 	in.mu.Lock()
+	stopping := in.stopping
 	var leaving []*holding
 	for _, id := range ids {
 		if h := in.tasks[id]; h != nil {
@@ -125,8 +137,11 @@ func (in *Instance) release(ids []processors.TaskID) {
 		}
 	}
 	in.mu.Unlock()
+	if stopping {
+		return // everything is being closed
+	}
 	for _, h := range leaving {
-		h.cancel()
+		h.letGo()
 	}
 	for _, w := range in.workers {
 		w.post(func(ctx context.Context) error { return w.revoke(ctx, leaving) })
@@ -149,7 +164,7 @@ func (in *Instance) lose() {
 	}
 	in.mu.Unlock()
 	for _, h := range lost {
-		h.cancel()
+		h.letGo()
 	}
 	for _, w := range in.workers {
 		w.post(func(context.Context) error { return w.dropLost() })

@@ -1,6 +1,7 @@
 package streams
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -58,10 +59,11 @@ type Instance struct {
 	// ends are where a bounded run stops reading.
 	ends map[kafka.TopicPartition]int64
 
-	// work ends when the workers are to stop; failed holds the first error.
-	work   context.Context
-	halt   context.CancelFunc
-	failed chan error
+	// work ends when the workers are to stop, and limit when they must have: it
+	// bounds what they wait for. failed holds the first error.
+	work, limit context.Context
+	halt        context.CancelFunc
+	failed      chan error
 	// openers are the goroutines that open and release tasks; opening bounds how
 	// many open at a time.
 	openers sync.WaitGroup
@@ -82,8 +84,10 @@ type Instance struct {
 
 // Limits of an instance.
 const (
-	// stopTimeout is how long a graceful stop may take.
-	stopTimeout = 5 * time.Second
+	// stopTimeout is how long a graceful stop may take, and commitTimeout how much
+	// of it the last commit may.
+	stopTimeout   = 5 * time.Second
+	commitTimeout = 4 * time.Second
 	// startTimeout is how long a broker may keep silent at the start.
 	startTimeout = 10 * time.Second
 	// openAtOnce is how many tasks are restored at a time.
@@ -113,7 +117,7 @@ func New(t *topology.Topology, cfg Config) (*Instance, error) {
 		listener: cfg.Listener, state: Created, tasks: map[processors.TaskID]TaskState{},
 		log: in.log.Info, count: in.metrics.tasks,
 	}
-	in.status = &status{observe: in.metrics.task, tasks: map[processors.TaskID]TaskStatus{}, taken: map[processors.TaskID]time.Time{}}
+	in.status = &status{observe: in.metrics.task, gone: in.metrics.taskGone, tasks: map[processors.TaskID]TaskStatus{}, taken: map[processors.TaskID]time.Time{}}
 	in.purge = &purge{in: in, before: map[kafka.TopicPartition]int64{}}
 	return in, nil
 }
@@ -138,7 +142,7 @@ func (in *Instance) Run(ctx context.Context) error {
 		err = in.live(ctx)
 	}
 	err = errors.Join(err, in.shut())
-	if err != nil && ctx.Err() != nil && in.client == nil {
+	if ctx.Err() != nil && errors.Is(err, context.Cause(ctx)) {
 		err = nil // stopped while it was starting
 	}
 	if err != nil {
@@ -193,28 +197,40 @@ func (in *Instance) start(ctx context.Context) error {
 
 // connect reaches a broker, trying for a while: a cluster may be starting too.
 func (in *Instance) connect(ctx context.Context) error {
-	began := time.Now()
+	bounded, cancel := context.WithTimeoutCause(ctx, startTimeout, fmt.Errorf("%w: no answer within %v", kafka.ErrUnavailable, startTimeout))
+	defer cancel()
+	var last error
 	for {
-		client, err := kafka.Open(ctx, in.cfg.kafka())
+		client, err := kafka.Open(bounded, in.cfg.kafka())
 		if err == nil {
 			in.client = client
 			return nil
 		}
-		if ctx.Err() != nil || !errors.Is(err, kafka.ErrUnavailable) || time.Since(began) > startTimeout {
-			return fmt.Errorf("brokers %s: %w", strings.Join(in.cfg.Brokers, ", "), err)
+		if bounded.Err() == nil {
+			last = err
 		}
-		in.log.Warn("no broker answers yet", "brokers", in.cfg.Brokers, "error", err)
-		select {
-		case <-ctx.Done():
-		case <-time.After(time.Second):
+		if bounded.Err() == nil && errors.Is(err, kafka.ErrUnavailable) {
+			in.log.Warn("no broker answers yet", "brokers", in.cfg.Brokers, "error", err)
+			select {
+			case <-bounded.Done():
+			case <-time.After(time.Second):
+				continue
+			}
 		}
+		if ctx.Err() != nil {
+			return context.Cause(ctx)
+		}
+		return fmt.Errorf("brokers %s: %w", strings.Join(in.cfg.Brokers, ", "), cmp.Or(last, err))
 	}
 }
 
 // live runs workers and membership until the instance is to stop, and stops
 // them.
 func (in *Instance) live(ctx context.Context) error {
-	in.work, in.halt = context.WithCancel(context.Background())
+	var giveUp context.CancelFunc
+	in.limit, giveUp = context.WithCancel(context.Background())
+	defer giveUp()
+	in.work, in.halt = context.WithCancel(in.limit)
 	memberCtx, leave := context.WithCancel(context.Background())
 	defer leave()
 	var members, workers sync.WaitGroup
@@ -226,7 +242,7 @@ func (in *Instance) live(ctx context.Context) error {
 	members.Go(func() { in.purge.run(memberCtx) })
 	for _, w := range in.workers {
 		workers.Go(func() {
-			if err := w.run(in.work); err != nil {
+			if err := w.run(in.limit, in.work); err != nil {
 				in.fail(err)
 			}
 		})
@@ -237,9 +253,18 @@ func (in *Instance) live(ctx context.Context) error {
 	in.stopping = true
 	in.mu.Unlock()
 	in.halt()
-	workers.Wait()
 	stop, cancel := context.WithTimeout(context.Background(), stopTimeout)
 	defer cancel()
+	defer context.AfterFunc(in.limit, func() {
+		for _, w := range in.workers {
+			w.abort()
+		}
+	})()
+	defer time.AfterFunc(commitTimeout, giveUp).Stop()
+	if err != nil {
+		giveUp()
+	}
+	workers.Wait()
 	// Each worker commits what it has done, unless the instance has failed:
 	// then only what is committed counts.
 	var closing sync.WaitGroup
@@ -250,18 +275,23 @@ func (in *Instance) live(ctx context.Context) error {
 				errs[i] = w.abandon()
 				return
 			}
-			errs[i] = w.close(stop)
+			errs[i] = w.close(in.limit)
 		})
 	}
 	closing.Wait()
 	for _, w := range in.workers {
 		w.discard()
 	}
-	in.openers.Wait()
 	leave()
 	members.Wait()
+	in.openers.Wait()
 	if left := in.member.leave(stop); left != nil {
 		in.log.Warn("the group was not left: its other members take over when the session times out", "error", left)
+	}
+	select {
+	case late := <-in.failed:
+		errs = append(errs, late)
+	default:
 	}
 	return errors.Join(append([]error{err}, errs...)...)
 }
@@ -290,7 +320,8 @@ func (in *Instance) untilDone(ctx context.Context) error {
 	}
 }
 
-// ended reports whether a bounded run is over for every task held.
+// ended reports whether a bounded run is over for every task held. Without
+// tasks it waits for a while: others may be about to give some away.
 func (in *Instance) ended() bool {
 	if in.life.get() != Running {
 		return false
@@ -298,6 +329,9 @@ func (in *Instance) ended() bool {
 	statuses := in.status.all()
 	in.mu.Lock()
 	defer in.mu.Unlock()
+	if len(in.tasks) == 0 {
+		return in.member.quiet()
+	}
 	for id := range in.tasks {
 		if !statuses[id].Ended {
 			return false

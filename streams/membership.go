@@ -32,6 +32,7 @@ type membership struct {
 	changed   chan struct{} // closed at the next change of the above
 	leader    string        // the leader's endpoint
 	directory *Directory    // of this generation, if this member leads
+	assigned  time.Time     // when the last assignment came
 }
 
 // identity is what a commit is fenced by.
@@ -114,7 +115,12 @@ func (m *membership) wait(ctx context.Context, done func() bool) error {
 // settled waits for a generation other than the one that a commit was refused
 // under. It returns errLost if the member was expelled.
 func (m *membership) settled(ctx context.Context, refused identity) error {
-	m.rejoin()
+	m.mu.Lock()
+	unaware := !m.joining && m.now == refused
+	m.mu.Unlock()
+	if unaware {
+		m.rejoin()
+	}
 	err := m.wait(ctx, func() bool {
 		return m.now.epoch != refused.epoch || !m.joining && m.now.generation != refused.generation
 	})
@@ -124,12 +130,11 @@ func (m *membership) settled(ctx context.Context, refused identity) error {
 	return err
 }
 
-// alive returns when this member is known to be in the group: a heartbeat
-// succeeded within the session timeout. A process that was stopped and wakes up
-// finds out here that its tasks may have gone, before it writes to their
-// changelogs.
-func (m *membership) alive(ctx context.Context) error {
-	epoch := m.current().epoch
+// alive returns when this member is known to be in the group, and to have been
+// since the epoch: a heartbeat succeeded within the session timeout. A process
+// that was stopped and wakes up finds out here that its tasks may have gone,
+// before it writes to their changelogs.
+func (m *membership) alive(ctx context.Context, epoch int) error {
 	err := m.wait(ctx, func() bool {
 		return m.now.epoch != epoch || time.Since(m.beat) < m.in.cfg.SessionTimeout
 	})
@@ -144,6 +149,10 @@ func (m *membership) run(ctx context.Context) error {
 	for ctx.Err() == nil {
 		m.in.life.set(Rebalancing)
 		m.change(func() { m.joining = true })
+		select {
+		case <-m.again: // this is the rebalance that was wanted
+		default:
+		}
 		err := m.round(ctx)
 		if err == nil {
 			err = m.beats(ctx)
@@ -203,6 +212,7 @@ func (m *membership) round(ctx context.Context) error {
 	m.change(func() {
 		m.now.id, m.now.generation = joined.MemberID, joined.Generation
 		m.joining, m.beat, m.leader, m.directory = false, began, a.Leader, directory
+		m.assigned = time.Now()
 	})
 	m.in.metrics.rebalanced()
 	m.in.log.Info("rebalanced", "generation", joined.Generation, "leader", joined.Leader, "members", a.Members,
@@ -268,13 +278,36 @@ func (m *membership) beats(ctx context.Context) error {
 				return err
 			}
 		case <-ticker.C:
-			sent := time.Now()
-			if err := m.member.Heartbeat(ctx); err != nil {
+			if err := m.heartbeat(ctx); err != nil {
 				return err
 			}
-			m.change(func() { m.beat = sent })
 		}
 	}
+}
+
+// heartbeat sends one heartbeat. A coordinator that keeps silent is asked again
+// over another connection, while the session still lasts.
+func (m *membership) heartbeat(ctx context.Context) error {
+	sent := time.Now()
+	bounded, cancel := context.WithTimeout(ctx, m.in.cfg.SessionTimeout/3)
+	defer cancel()
+	err := m.member.Heartbeat(bounded)
+	switch {
+	case err == nil:
+		m.change(func() { m.beat = sent })
+	case ctx.Err() == nil && errors.Is(err, context.DeadlineExceeded):
+		m.in.log.Warn("no answer to a heartbeat", "waited", time.Since(sent), "error", err)
+		return nil
+	}
+	return err
+}
+
+// quiet reports whether there was no assignment for as long as a member may be
+// away: no task is on its way here.
+func (m *membership) quiet() bool {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return !m.joining && time.Since(m.assigned) >= m.in.cfg.SessionTimeout
 }
 
 // patternInterval is how often sources by pattern look for new topics.

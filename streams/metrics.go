@@ -108,6 +108,14 @@ func (m *metrics) tasks(counts map[TaskState]int) {
 	}
 }
 
+// taskGone forgets the watermarks of a task that runs here no more.
+func (m *metrics) taskGone(st TaskStatus, idle int) {
+	m.idle.Set(float64(idle))
+	for _, in := range st.Inputs {
+		m.watermark.DeleteLabelValues(in.Topic, strconv.Itoa(int(in.Partition)))
+	}
+}
+
 // task takes note of a task's watermarks.
 func (m *metrics) task(st TaskStatus, idle int) {
 	m.idle.Set(float64(idle))

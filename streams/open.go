@@ -30,7 +30,6 @@ func (in *Instance) open(h *holding) {
 		in.finish(h)
 		return
 	}
-	in.life.setTask(h.id, TaskRestoring)
 	o, err := in.restore(h)
 	<-in.opening
 	if err == nil {
@@ -111,16 +110,22 @@ func (in *Instance) openState(h *holding, o *opened) error {
 func (in *Instance) restoreStore(ctx context.Context, h *holding, db *stores.DB, store string) error {
 	topic := changelog.TopicName(in.cfg.Application, store)
 	var before int64
+	remains := func(n int64) {
+		h.remaining.Add(n - before)
+		in.metrics.restoring(n - before)
+		before = n
+	}
+	defer func() { remains(0) }() // also if it was stopped on the way
 	return changelog.Restore(ctx, changelog.Config{
 		DB: db, Store: store, Log: in.reader, Topic: topic, Partition: h.id.Partition,
 		Clock: in.cfg.Clock, DeleteRetention: in.deleteRetention(topic), Logger: in.log,
 		Progress: func(p changelog.Progress) {
-			h.remaining.Add(p.Remaining - before)
-			in.metrics.restoring(p.Remaining - before)
-			before = p.Remaining
-			if in.cfg.Listener.Restoring != nil {
-				in.cfg.Listener.Restoring(h.id, store, p.Remaining)
-			}
+			remains(p.Remaining)
+			in.life.tell(func(l Listener) {
+				if l.Restoring != nil {
+					l.Restoring(h.id, store, p.Remaining)
+				}
+			})
 		},
 	})
 }

@@ -42,7 +42,7 @@ func (in *Instance) partitionsOf(topic string) (int32, error) {
 	if ok {
 		return n, nil
 	}
-	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
+	ctx, cancel := context.WithTimeout(in.limit, 30*time.Second)
 	defer cancel()
 	n, err := in.client.Partitions(ctx, topic)
 	if err != nil {

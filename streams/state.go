@@ -53,12 +53,24 @@ func (l *lifecycle) get() State {
 	return l.state
 }
 
+// tell calls the listener while no other call to it is under way.
+func (l *lifecycle) tell(call func(Listener)) {
+	l.telling.Lock()
+	defer l.telling.Unlock()
+	call(l.listener)
+}
+
 // set changes the instance's state, unless it has ended.
 func (l *lifecycle) set(to State) {
 	l.telling.Lock()
 	defer l.telling.Unlock()
+	l.change(func() State { return to })
+}
+
+// change sets the state to what choose says of the fields. telling is held.
+func (l *lifecycle) change(choose func() State) {
 	l.mu.Lock()
-	from := l.state
+	from, to := l.state, choose()
 	ended := from == Stopped || from == Failed || from == Stopping && to != Stopped && to != Failed
 	if from == to || ended {
 		l.mu.Unlock()
@@ -76,10 +88,10 @@ func (l *lifecycle) set(to State) {
 // its tasks run.
 func (l *lifecycle) setTask(id processors.TaskID, s TaskState) {
 	l.telling.Lock()
+	defer l.telling.Unlock()
 	l.mu.Lock()
 	if l.tasks[id] == s || s == TaskClosed && l.tasks[id] == "" {
 		l.mu.Unlock()
-		l.telling.Unlock()
 		return
 	}
 	if s == TaskClosed {
@@ -97,24 +109,32 @@ func (l *lifecycle) setTask(id processors.TaskID, s TaskState) {
 	if l.listener.Task != nil {
 		l.listener.Task(id, s)
 	}
-	l.telling.Unlock()
-	l.settle()
+	l.change(func() State {
+		if l.state == Rebalancing {
+			return Rebalancing
+		}
+		return l.ofTasks()
+	})
 }
 
-// settle sets the instance's state to that of its tasks.
+// settle ends a rebalance: the instance's state is that of its tasks.
 func (l *lifecycle) settle() {
-	l.mu.Lock()
-	to := Running
+	l.telling.Lock()
+	defer l.telling.Unlock()
+	l.change(l.ofTasks)
+}
+
+// ofTasks is the state that follows from the tasks'. mu is held.
+func (l *lifecycle) ofTasks() State {
+	if l.state != Running && l.state != Restoring && l.state != Rebalancing {
+		return l.state
+	}
 	for _, s := range l.tasks {
 		if s == TaskRestoring {
-			to = Restoring
+			return Restoring
 		}
 	}
-	live := l.state == Running || l.state == Restoring || l.state == Rebalancing
-	l.mu.Unlock()
-	if live {
-		l.set(to)
-	}
+	return Running
 }
 
 // taskStates returns a copy of the tasks' states.

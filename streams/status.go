@@ -16,7 +16,7 @@ type TaskStatus struct {
 	// window.MaxTime at the end of a bounded run.
 	Watermark int64
 	Inputs    []InputStatus
-	// Ended: a bounded run is over for the task.
+	// Ended: a bounded run is over for the task, and committed.
 	Ended bool
 }
 
@@ -38,9 +38,9 @@ const statusInterval = 100 * time.Millisecond
 
 // status keeps what queries and metrics may know of the running tasks.
 type status struct {
-	// observe is told of a task's new status, and of how many input
-	// partitions of all tasks are idle.
-	observe func(st TaskStatus, idle int)
+	// observe is told of a task's new status, gone of the last status of a task
+	// that ran here; both of how many input partitions of all tasks are idle.
+	observe, gone func(st TaskStatus, idle int)
 
 	mu    sync.Mutex
 	tasks map[processors.TaskID]TaskStatus
@@ -49,7 +49,7 @@ type status struct {
 
 // update takes note of a task, unless it was done a moment ago.
 func (s *status) update(t *task.Task, now time.Time) {
-	ended := t.Ended()
+	ended := t.Ended() && !t.Dirty()
 	s.mu.Lock()
 	fresh := now.Sub(s.taken[t.ID()]) < statusInterval && s.tasks[t.ID()].Ended == ended
 	s.mu.Unlock()
@@ -65,23 +65,31 @@ func (s *status) update(t *task.Task, now time.Time) {
 	}
 	s.mu.Lock()
 	s.tasks[t.ID()], s.taken[t.ID()] = st, now
-	idle := 0
-	for _, st := range s.tasks {
-		for _, in := range st.Inputs {
-			if in.Idle {
-				idle++
-			}
-		}
-	}
+	idle := s.idle()
 	s.mu.Unlock()
 	s.observe(st, idle)
 }
 
+// idle counts the idle inputs. mu is held.
+func (s *status) idle() (n int) {
+	for _, st := range s.tasks {
+		for _, in := range st.Inputs {
+			if in.Idle {
+				n++
+			}
+		}
+	}
+	return n
+}
+
 func (s *status) forget(id processors.TaskID) {
 	s.mu.Lock()
-	defer s.mu.Unlock()
+	last := s.tasks[id]
 	delete(s.tasks, id)
 	delete(s.taken, id)
+	idle := s.idle()
+	s.mu.Unlock()
+	s.gone(last, idle)
 }
 
 // all returns the statuses of the running tasks.

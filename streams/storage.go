@@ -100,13 +100,14 @@ func (s *pebbleStorage) identify() (id [16]byte, err error) {
 	f, err := s.fs.Open(path)
 	if err == nil {
 		defer f.Close()
-		_, err = io.ReadFull(f, id[:])
-		if err != nil {
-			return id, fmt.Errorf("%s: %w; delete the file, and the folder gets a new id", path, err)
+		if _, err = io.ReadFull(f, id[:]); err == nil {
+			return id, nil
 		}
-		return id, nil
-	}
-	if !errors.Is(err, fs.ErrNotExist) {
+		if !errors.Is(err, io.EOF) && !errors.Is(err, io.ErrUnexpectedEOF) {
+			return id, fmt.Errorf("%s: %w", path, err)
+		}
+		// A crash came between its making and its writing.
+	} else if !errors.Is(err, fs.ErrNotExist) {
 		return id, fmt.Errorf("%w: %s: %w", stores.ErrReadOnly, path, err)
 	}
 	rand.Read(id[:])
@@ -115,10 +116,19 @@ func (s *pebbleStorage) identify() (id [16]byte, err error) {
 		return id, fmt.Errorf("%w: %s: %w", stores.ErrReadOnly, path, err)
 	}
 	_, err = out.Write(id[:])
-	if err = errors.Join(err, out.Sync(), out.Close()); err != nil {
+	if err = errors.Join(err, out.Sync(), out.Close(), s.syncDir()); err != nil {
 		return id, fmt.Errorf("%w: %s: %w", stores.ErrReadOnly, path, err)
 	}
 	return id, nil
+}
+
+// syncDir makes the names in the folder durable.
+func (s *pebbleStorage) syncDir() error {
+	dir, err := s.fs.OpenDir(s.dir)
+	if err != nil {
+		return err
+	}
+	return errors.Join(dir.Sync(), dir.Close())
 }
 
 func (s *pebbleStorage) Process() [16]byte { return s.process }

@@ -26,8 +26,9 @@ var errLost = errors.New("streams: tasks were lost to other members")
 // worker is one goroutine with the tasks that it runs. They share a producer
 // and are committed together. Everything but post belongs to the goroutine.
 type worker struct {
-	in       *Instance
-	index    int
+	in    *Instance
+	index int
+	// producer is changed with mu held.
 	producer *kafka.Producer
 	outlet   *outlet
 	tasks    map[processors.TaskID]*running
@@ -41,6 +42,7 @@ type worker struct {
 	commands []func(context.Context) error
 	arriving []*opened
 	closed   bool
+	aborted  bool
 }
 
 // running is a task with what feeds it.
@@ -57,9 +59,10 @@ type feed struct {
 	queue *queue
 	// end is where a bounded run stops reading; -1 for never.
 	end int64
-	// failing is when the partition was last found unreadable, zero while it
-	// is not.
+	// failing is when the partition was found unreadable, zero while it is not,
+	// and cause why.
 	failing time.Time
+	cause   error
 }
 
 func newWorker(in *Instance, index int) *worker {
@@ -96,12 +99,13 @@ func (w *worker) notify() {
 	}
 }
 
-// run works until ctx ends. The tasks are then still open: see close.
-func (w *worker) run(ctx context.Context) error {
+// run works until work ends; what is under way then goes on until it is done or
+// ctx ends. The tasks are still open when run returns: see close.
+func (w *worker) run(ctx, work context.Context) error {
 	w.lastCommit = w.in.cfg.Clock()
 	timer := time.NewTimer(tickInterval)
 	defer timer.Stop()
-	for ctx.Err() == nil {
+	for work.Err() == nil {
 		busy, err := w.pass(ctx)
 		if err != nil {
 			if err = w.recoverFrom(ctx, err); err != nil {
@@ -114,7 +118,7 @@ func (w *worker) run(ctx context.Context) error {
 		}
 		timer.Reset(tickInterval)
 		select {
-		case <-ctx.Done():
+		case <-work.Done():
 		case <-w.wake:
 		case <-timer.C:
 		}
@@ -181,6 +185,9 @@ func (w *worker) step(r *running) (more bool, err error) {
 		}
 		more = r.next() != nil
 	}
+	if err := w.overdue(r, now); err != nil {
+		return false, err
+	}
 	firing, err := r.task.Tick(now)
 	if err != nil {
 		return false, err
@@ -214,16 +221,18 @@ func (w *worker) feed(r *running, f *feed, now time.Time) error {
 	if d.Err != nil {
 		return w.unreadable(r, f, d, now)
 	}
-	f.failing = time.Time{}
+	f.readable()
 	var rec task.Fetched
 	var headers []processors.Header
 	for i := range d.Batches {
 		batch := &d.Batches[i]
+		n := 0
 		for j := range batch.Len() {
 			fetched := batch.At(j)
 			if f.end >= 0 && fetched.Offset >= f.end {
 				break
 			}
+			n++
 			rec = task.Fetched{Offset: fetched.Offset, Time: fetched.Time, Key: fetched.Key, Value: fetched.Value}
 			if len(fetched.Headers) > 0 {
 				headers = headers[:0]
@@ -236,7 +245,7 @@ func (w *worker) feed(r *running, f *feed, now time.Time) error {
 				return err
 			}
 		}
-		w.in.metrics.records(d.Topic, batch.Len())
+		w.in.metrics.records(d.Topic, n)
 	}
 	next := d.Next
 	if f.end >= 0 {
@@ -255,10 +264,9 @@ func (f *feed) checkEnd() {
 }
 
 // unreadable decides what to do about a partition that the fetcher cannot
-// read.
+// read. It tells once when that begins.
 func (w *worker) unreadable(r *running, f *feed, d *kafka.Delivery, now time.Time) error {
-	switch {
-	case errors.Is(d.Err, kafka.ErrOffsetOutOfRange):
+	if errors.Is(d.Err, kafka.ErrOffsetOutOfRange) {
 		next := f.input.Next()
 		if next >= d.LogStart {
 			return fmt.Errorf("task %v: input %v ends before the committed offset %d: the topic was made anew, or its brokers lost data; reset the application with 'millrace reset': %w", r.id, f.input, next, d.Err)
@@ -267,12 +275,34 @@ func (w *worker) unreadable(r *running, f *feed, d *kafka.Delivery, now time.Tim
 			"from", next, "to", d.LogStart)
 		w.in.fetcher.Seek(d.TopicPartition, d.LogStart)
 		return nil
-	case f.failing.IsZero():
+	}
+	if errors.Is(d.Err, kafka.ErrUnavailable) { // after Config.TaskTimeout
+		return fmt.Errorf("task %v: input %v cannot be read: %w", r.id, f.input, d.Err)
+	}
+	if f.failing.IsZero() {
 		f.failing = now
 		f.input.Pause()
 		w.in.log.Warn("input cannot be read for now", "task", r.id.String(), "topic", d.Topic, "partition", d.Partition, "error", d.Err)
-	case now.Sub(f.failing) > w.in.cfg.TaskTimeout:
-		return fmt.Errorf("task %v: input %v could not be read for %v: %w", r.id, f.input, w.in.cfg.TaskTimeout, d.Err)
+	}
+	f.cause = d.Err
+	return nil
+}
+
+// readable ends what unreadable began.
+func (f *feed) readable() {
+	if !f.failing.IsZero() {
+		f.failing, f.cause = time.Time{}, nil
+		f.input.Resume()
+	}
+}
+
+// overdue returns an error if an input of the task has been unreadable for too
+// long.
+func (w *worker) overdue(r *running, now time.Time) error {
+	for _, f := range r.feeds {
+		if !f.failing.IsZero() && now.Sub(f.failing) > w.in.cfg.TaskTimeout {
+			return fmt.Errorf("task %v: input %v could not be read for %v: %w", r.id, f.input, w.in.cfg.TaskTimeout, f.cause)
+		}
 	}
 	return nil
 }
@@ -338,9 +368,10 @@ func (w *worker) drop(r *running) error {
 
 // dropLost closes the tasks that are to go, without a commit.
 func (w *worker) dropLost() error {
+	epoch := w.in.member.current().epoch
 	var errs []error
 	for _, id := range w.order() {
-		if r := w.tasks[id]; r.ctx.Err() != nil {
+		if r := w.tasks[id]; r.going.Load() || r.epoch != epoch {
 			errs = append(errs, w.drop(r))
 		}
 	}
@@ -362,14 +393,15 @@ func (w *worker) revoke(ctx context.Context, leaving []*holding) error {
 	return errors.Join(err, w.dropLost())
 }
 
-// close commits and closes everything. It is called when run has returned.
+// close commits and closes everything. It is called when run has returned. A
+// commit that could not be made is no error: what it held is processed again.
 func (w *worker) close(ctx context.Context) error {
 	err := w.commitAll(ctx)
-	for _, id := range w.order() {
-		err = errors.Join(err, w.drop(w.tasks[id]))
+	if err != nil && (ctx.Err() != nil || w.mends(err)) {
+		w.in.log.Warn("stopped without a last commit: the next run repeats what came after the one before", "worker", w.index, "error", err)
+		err = nil
 	}
-	w.producer.Close()
-	return err
+	return errors.Join(err, w.abandon())
 }
 
 // abandon closes everything without a commit.
@@ -394,40 +426,47 @@ func (w *worker) discard() {
 	}
 }
 
+// mends reports whether throwing the tasks away and opening them again mends
+// what err is about.
+func (w *worker) mends(err error) bool {
+	_, replay := errors.AsType[*task.ReplayError](err)
+	return replay || errors.Is(err, errLost) || errors.Is(err, kafka.ErrProducerState)
+}
+
 // recoverFrom throws the worker's tasks away after an error that replay can
-// mend, and has them opened again. It returns any other error.
+// mend, and has those opened again that are still its own. It returns any other
+// error.
 func (w *worker) recoverFrom(ctx context.Context, err error) error {
 	if ctx.Err() != nil {
 		return nil
 	}
-	replay, isReplay := errors.AsType[*task.ReplayError](err)
-	switch {
-	case isReplay:
-		w.skips.Add(replay)
-		w.in.log.Warn("replaying without a record", "worker", w.index, "at", replay.Position, "error", replay.Err)
-	case errors.Is(err, errLost):
-		return w.dropLost()
-	case errors.Is(err, kafka.ErrProducerState):
-		w.in.log.Warn("producer lost its state: throwing tasks away", "worker", w.index, "error", err)
-	default:
+	if !w.mends(err) {
 		return err
 	}
+	if replay, ok := errors.AsType[*task.ReplayError](err); ok {
+		w.skips.Add(replay)
+		w.in.log.Warn("replaying without a record", "worker", w.index, "at", replay.Position, "error", replay.Err)
+	} else {
+		w.in.log.Warn("throwing tasks away", "worker", w.index, "tasks", len(w.tasks), "error", err)
+	}
 	var again []*holding
+	var errs []error
 	for _, id := range w.order() {
 		again = append(again, w.tasks[id].holding)
-		if err := w.shut(w.tasks[id]); err != nil {
-			return err
-		}
+		errs = append(errs, w.shut(w.tasks[id]))
 	}
 	// What was sent and not acknowledged must not mix with the replay.
 	w.producer.Close()
-	if err := w.produce(ctx); err != nil {
-		return err
-	}
+	errs = append(errs, w.produce(ctx))
+	err = errors.Join(errs...)
 	for _, h := range again {
+		if err != nil {
+			w.in.finish(h)
+			continue
+		}
 		w.in.reopen(h)
 	}
-	return nil
+	return err
 }
 
 // produce makes the worker's producer.
@@ -436,8 +475,24 @@ func (w *worker) produce(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("worker %d: %w", w.index, err)
 	}
+	w.mu.Lock()
 	w.producer = p
+	aborted := w.aborted
+	w.mu.Unlock()
+	if aborted {
+		p.Close()
+	}
 	return nil
+}
+
+// abort ends the worker's sending, which otherwise waits while brokers are
+// gone. Any goroutine may call it.
+func (w *worker) abort() {
+	w.mu.Lock()
+	w.aborted = true
+	p := w.producer
+	w.mu.Unlock()
+	p.Close()
 }
 
 func (w *worker) producerErr() error {
