@@ -211,9 +211,7 @@ func (b *Builder) check() {
 			b.checkSource(n, topics)
 		}
 		if n.kind == kindSink && n.repartition != "" {
-			if mistake := checkTopicPart(n.repartition); mistake != "" {
-				b.mistake(n, "it repartitions, and its name makes a topic: the name %q %s; give one with topology.Named", n.repartition, mistake)
-			} else if first, taken := repartitions[n.repartition]; taken {
+			if first, taken := repartitions[n.repartition]; taken {
 				b.mistake(n, "the repartition %q is made already at %s", n.repartition, first.where)
 			}
 			repartitions[n.repartition] = n

@@ -45,6 +45,9 @@ func repartition[K, V any](s *stream[K, V], key codec.Codec[K], value codec.Code
 	b := s.b
 	name := o.name
 	from := b.add(kindSink, options{name: name + ".sink", policy: o.policy}, s.node.id)
+	if mistake := checkTopicPart(name); mistake != "" {
+		b.mistake(from, "it repartitions, and its name makes a topic: the name %q %s; give one with topology.Named", name, mistake)
+	}
 	partitions := int32(0)
 	if o.partitions != nil {
 		if partitions = *o.partitions; partitions < 1 {
