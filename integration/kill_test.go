@@ -1,0 +1,221 @@
+//go:build integration
+
+package integration_test
+
+import (
+	"errors"
+	"os"
+	"path/filepath"
+	"testing"
+	"time"
+
+	"github.com/twmb/franz-go/pkg/kgo"
+
+	"github.com/millrace/millrace/llm"
+	"github.com/millrace/millrace/llm/trace"
+)
+
+// TestKilledInstanceLosesNothing kills one of two processes in the middle of a
+// replay, starts it again without its state, and compares the final windows
+// with what is in the topic.
+func TestKilledInstanceLosesNothing(t *testing.T) { killedInstanceLosesNothing(t, 200_000, 25_000) }
+
+// figures are what is compared of a model and window.
+type figures struct{ count, errors, prompt, completion int64 }
+
+type modelWindow struct {
+	model string
+	start int64
+}
+
+func killedInstanceLosesNothing(t *testing.T, events int64, perSecond int) {
+	c := newCluster(t)
+	const partitions = 4
+	application, topic := c.name("killed"), c.name("killed-events")
+	repartition := application + "-by-model-repartition"
+	c.create(topic, partitions)
+	c.ensure(llm.StatsTopic, 4)
+	c.ensure(llm.LateTopic, 4)
+	from := c.offsets(llm.StatsTopic, logEnd)
+	stateA, tapA := t.TempDir(), filepath.Join(t.TempDir(), "tap")
+	spec := workerSpec{Brokers: c.brokers, Application: application, Topology: "llm", Topic: topic, CommitInterval: time.Second}
+	specA, specB := spec, spec
+	specA.StateDir, specA.Tap = stateA, tapA
+	specB.StateDir = t.TempDir()
+
+	a, b := startWorker(t, specA), startWorker(t, specB)
+	a.awaitRunning()
+	b.awaitRunning()
+	began := time.Now()
+	replayed := make(chan error, 1)
+	end := began.Add(-2 * time.Hour)
+	g := generate(t, trace.Options{Events: events, End: end, Disorder: time.Minute, DisorderShare: 0.05, Seed: 1})
+	go func() { replayed <- c.replay(g, topic, partitions, perSecond) }()
+
+	eventually(t, "a third is committed", func() bool { return total(only(c.committed(application), topic)) > events/3 })
+	a.kill()
+	committed, ends := c.committed(application), c.offsets(repartition, logEnd)
+	killedAt := time.Since(began)
+	held := tasksIn(a.history())
+	if err := os.RemoveAll(stateA); err != nil {
+		t.Fatal(err)
+	}
+	specA.Tap = ""
+	again := startWorker(t, specA)
+	if err := <-replayed; err != nil {
+		t.Fatal(err)
+	}
+	replayTook := time.Since(began)
+
+	// What the process that was killed held and can have done without a commit.
+	fetched := readTap(t, tapA)
+	var bound int64
+	for task := range held {
+		at := place{topic, int32(task[2] - '0')}
+		if task[0] != '0' {
+			at.topic = repartition
+		}
+		n := max(0, fetched[at]-committed[at])
+		bound += n
+		t.Logf("task %s was killed: %v committed to %d, fetched to %d", task, at, committed[at], fetched[at])
+		if at.topic == repartition && fetched[at] > ends[at] {
+			t.Errorf("%v: fetched to %d, and the log ended at %d", at, fetched[at], ends[at])
+		}
+	}
+	if len(held) == 0 || bound == 0 {
+		t.Errorf("the process that was killed held %d tasks and %d records that were not committed: the kill tested nothing", len(held), bound)
+	}
+
+	// One event far ahead on each partition closes all windows of the replay.
+	for p := range int32(partitions) {
+		closing := llm.Performance{Event: llm.Event{Timestamp: end.Add(time.Hour).UnixMilli(), Model: "closing"}}
+		c.produce(record(t, place{topic, p}, closing))
+	}
+	truth := c.truth(topic)
+	var got map[modelWindow]figures
+	eventually(t, "every window has a final result", func() bool {
+		got = c.finals(from)
+		for w := range truth {
+			if _, ok := got[w]; !ok {
+				return false
+			}
+		}
+		return true
+	})
+	took := time.Since(began)
+	t.Logf("stopped within %v and %v", again.stop(), b.stop())
+	got = c.finals(from)
+
+	var want, repeats int64
+	for w, f := range truth {
+		r := got[w]
+		if r.count < f.count || r.errors < f.errors || r.prompt < f.prompt || r.completion < f.completion {
+			t.Errorf("%s at %v: %+v, less than the truth %+v", w.model, time.UnixMilli(w.start).UTC(), r, f)
+		}
+		want += f.count
+		repeats += r.count - f.count
+		delete(got, w)
+	}
+	for w, f := range got {
+		t.Errorf("%s at %v: %+v where nothing was sent", w.model, time.UnixMilli(w.start).UTC(), f)
+	}
+	if want != events {
+		t.Errorf("the topic holds %d events, %d were sent", want, events)
+	}
+	if repeats > bound {
+		t.Errorf("%d repeats, more than the %d records that were fetched and not committed", repeats, bound)
+	}
+	t.Logf("%d events in %d windows: %d repeats; at the kill %d records were fetched beyond the committed offsets",
+		want, len(truth), repeats, bound)
+	t.Logf("replay %v, kill at %v, all final after %v (%.0f events a second)", replayTook.Round(time.Millisecond),
+		killedAt.Round(time.Millisecond), took.Round(time.Millisecond), float64(events)/took.Seconds())
+}
+
+// replay writes the events of g, spread over the partitions of a topic.
+func (c *cluster) replay(g *trace.Generator, topic string, partitions int32, perSecond int) error {
+	const ticks = 50 // a second
+	tick := time.NewTicker(time.Second / ticks)
+	defer tick.Stop()
+	ctx := c.t.Context()
+	failed := make(chan error, 1)
+	n := int32(0)
+	for d := range g.All() {
+		if n++; n%int32(perSecond/ticks) == 0 {
+			select {
+			case <-tick.C:
+			case err := <-failed:
+				return err
+			}
+		}
+		value, err := llm.PerformanceCodec.Append(nil, d.Event)
+		if err != nil {
+			return err
+		}
+		r := &kgo.Record{Topic: topic, Partition: n % partitions, Key: []byte(d.Event.Model), Value: value, Timestamp: time.UnixMilli(d.At)}
+		c.client.Produce(ctx, r, func(_ *kgo.Record, err error) {
+			if err != nil {
+				select {
+				case failed <- err:
+				default:
+				}
+			}
+		})
+	}
+	err := c.client.Flush(ctx)
+	select {
+	case failed := <-failed:
+		return errors.Join(err, failed)
+	default:
+		return err
+	}
+}
+
+// truth reads a topic and adds up what it holds, by model and windows of five
+// minutes, without what closes the windows.
+func (c *cluster) truth(topic string) map[modelWindow]figures {
+	c.t.Helper()
+	const size = 5 * 60 * 1000
+	out := map[modelWindow]figures{}
+	for _, r := range c.read(topic, nil) {
+		v, err := llm.PerformanceCodec.Decode(r.Value)
+		if err != nil {
+			c.t.Fatal(err)
+		}
+		if v.Model == "closing" {
+			continue
+		}
+		w := modelWindow{v.Model, v.Timestamp - v.Timestamp%size}
+		f := out[w]
+		f.count++
+		f.prompt += v.PromptTokens
+		f.completion += v.CompletionTokens
+		if v.Error {
+			f.errors++
+		}
+		out[w] = f
+	}
+	return out
+}
+
+// finals returns the last final result of each model and window.
+func (c *cluster) finals(from map[place]int64) map[modelWindow]figures {
+	c.t.Helper()
+	out := map[modelWindow]figures{}
+	for _, r := range c.results(from) {
+		if r.Final && !r.Retracted {
+			out[modelWindow{r.Key, r.WindowStart}] = figures{r.Count, r.Errors, r.PromptTokens, r.CompletionTokens}
+		}
+	}
+	return out
+}
+
+// only returns the offsets of one topic.
+func only(of map[place]int64, topic string) map[place]int64 {
+	out := map[place]int64{}
+	for at, n := range of {
+		if at.topic == topic {
+			out[at] = n
+		}
+	}
+	return out
+}
