@@ -7,15 +7,22 @@ import (
 	"log/slog"
 	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/cockroachdb/pebble/v2/vfs"
 	"github.com/twmb/franz-go/pkg/kfake"
 	"github.com/twmb/franz-go/pkg/kgo"
+	"go.uber.org/goleak"
 
 	"github.com/millrace/millrace/internal/embedded"
 	"github.com/millrace/millrace/topology"
 )
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+// patience bounds, in virtual time, what a test waits for.
+const patience = 3 * time.Minute
 
 // world is a Kafka on a virtual network and the instances that a test runs on
 // it. It lives in a synctest bubble: minutes pass in milliseconds.
@@ -24,6 +31,21 @@ type world struct {
 	cluster *embedded.Cluster
 	log     *eventLog
 	wg      sync.WaitGroup
+	writer  *kgo.Client // made by the first write
+
+	mu        sync.Mutex
+	changed   chan struct{} // closed when some instance tells its listener something
+	processes []*process
+}
+
+// inWorld runs a test in a bubble of its own, on a cluster with some topics.
+func inWorld(t *testing.T, nodes int, topics map[string]int32, test func(w *world)) {
+	t.Helper()
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t, nodes, topics)
+		defer w.close()
+		test(w)
+	})
 }
 
 func newWorld(t testing.TB, nodes int, topics map[string]int32) *world {
@@ -33,17 +55,59 @@ func newWorld(t testing.TB, nodes int, topics map[string]int32) *world {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return &world{t: t, cluster: cluster, log: &eventLog{began: time.Now()}}
+	return &world{t: t, cluster: cluster, log: &eventLog{began: time.Now()}, changed: make(chan struct{})}
 }
 
 // close ends what is left and prints the log of a failed test.
 func (w *world) close() {
+	w.mu.Lock()
+	processes := w.processes
+	w.mu.Unlock()
+	for _, p := range processes {
+		p.wire.unfreeze()
+		p.cancel()
+	}
 	w.wg.Wait()
+	if w.writer != nil {
+		w.writer.Close()
+	}
 	w.cluster.Close()
 	if w.t.Failed() {
 		w.t.Log(w.log.String())
 	}
 }
+
+// notify wakes until.
+func (w *world) notify() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	close(w.changed)
+	w.changed = make(chan struct{})
+}
+
+// until waits for a condition, which is looked at whenever an instance has told
+// its listener something.
+func (w *world) until(what string, done func() bool) {
+	w.t.Helper()
+	timeout := time.NewTimer(patience)
+	defer timeout.Stop()
+	for {
+		w.mu.Lock()
+		changed := w.changed
+		w.mu.Unlock()
+		if done() {
+			return
+		}
+		select {
+		case <-changed:
+		case <-timeout.C:
+			w.t.Fatalf("waited %v for: %s", patience, what)
+		}
+	}
+}
+
+// pass lets virtual time go by.
+func (w *world) pass(d time.Duration) { <-time.After(d) }
 
 // eventLog keeps the log lines of all instances with virtual times.
 type eventLog struct {
@@ -59,136 +123,169 @@ func (l *eventLog) Write(b []byte) (int, error) {
 	return l.buf.Write(b)
 }
 
+func (l *eventLog) printf(format string, args ...any) { fmt.Fprintf(l, format+"\n", args...) }
+
 func (l *eventLog) String() string {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return l.buf.String()
 }
 
-// process is one instance under test, with a disk of its own.
+func (l *eventLog) count(text string) int {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return bytes.Count(l.buf.Bytes(), []byte(text))
+}
+
+// logger logs to the event log.
+func (l *eventLog) logger(name string, level slog.Level) *slog.Logger {
+	return slog.New(slog.NewTextHandler(l, &slog.HandlerOptions{
+		Level: level,
+		ReplaceAttr: func(_ []string, a slog.Attr) slog.Attr {
+			if a.Key == slog.TimeKey || a.Key == "application" {
+				return slog.Attr{}
+			}
+			return a
+		},
+	})).With("i", name)
+}
+
+// process is one instance under test, with a disk and a network of its own.
 type process struct {
 	w      *world
 	name   string
-	disk   vfs.FS
+	disk   *vfs.MemFS
+	wire   *wire
 	in     *Instance
 	cancel context.CancelFunc
 	ended  chan struct{}
 	err    error
 }
 
+// newDisk returns an empty disk that can crash.
+func newDisk() *vfs.MemFS { return vfs.NewCrashableMem() }
+
 // start starts an instance on the disk; adjust changes its configuration.
-func (w *world) start(name string, disk vfs.FS, t *topology.Topology, adjust func(*Config)) *process {
+func (w *world) start(name string, disk *vfs.MemFS, t *topology.Topology, adjust func(*Config)) *process {
 	w.t.Helper()
-	log := slog.New(slog.NewTextHandler(w.log, &slog.HandlerOptions{
-		Level: slog.LevelDebug,
-		ReplaceAttr: func(_ []string, a slog.Attr) slog.Attr {
-			if a.Key == slog.TimeKey {
-				return slog.Attr{}
-			}
-			return a
-		},
-	})).With("i", name)
 	storage, err := NewPebbleStorage("state", disk, 8<<20, 8, slog.New(slog.DiscardHandler))
 	if err != nil {
 		w.t.Fatal(err)
 	}
+	p := &process{w: w, name: name, disk: disk, ended: make(chan struct{}), wire: newWire(w.cluster.Dial)}
 	cfg := Config{
-		Brokers: w.cluster.Addrs(), Dial: w.cluster.Dial, Storage: storage, Logger: log, Workers: 2,
+		Brokers: w.cluster.Addrs(), Dial: p.wire.Dial, Storage: storage, Logger: w.log.logger(name, slog.LevelInfo), Workers: 2,
 		CommitInterval: 200 * time.Millisecond, SessionTimeout: 6 * time.Second, Heartbeat: 500 * time.Millisecond,
 		RebalanceTimeout: 10 * time.Second, TaskTimeout: time.Minute, Advertise: "http://" + name,
 	}
 	if adjust != nil {
 		adjust(&cfg)
 	}
-	in, err := New(t, cfg)
-	if err != nil {
+	cfg.Listener = w.listening(cfg.Listener)
+	if p.in, err = New(t, cfg); err != nil {
 		w.t.Fatal(err)
 	}
-	p := &process{w: w, name: name, disk: disk, in: in, ended: make(chan struct{})}
 	ctx, cancel := context.WithCancel(context.Background())
 	p.cancel = cancel
+	w.mu.Lock()
+	w.processes = append(w.processes, p)
+	w.mu.Unlock()
 	w.wg.Go(func() {
-		defer close(p.ended)
-		p.err = in.Run(ctx)
+		p.err = p.in.Run(ctx)
+		close(p.ended)
+		w.notify()
 	})
 	return p
+}
+
+// listening wakes until after each call of the listener.
+func (w *world) listening(l Listener) Listener {
+	return Listener{
+		State: func(from, to State) {
+			if l.State != nil {
+				l.State(from, to)
+			}
+			w.notify()
+		},
+		Task: func(id TaskID, s TaskState) {
+			if l.Task != nil {
+				l.Task(id, s)
+			}
+			w.notify()
+		},
+		Restoring: func(id TaskID, store string, remaining int64) {
+			if l.Restoring != nil {
+				l.Restoring(id, store, remaining)
+			}
+			w.notify()
+		},
+		Committed: func(ids []TaskID) {
+			if l.Committed != nil {
+				l.Committed(ids)
+			}
+			w.notify()
+		},
+	}
 }
 
 // stop stops the instance gracefully.
 func (p *process) stop() {
 	p.w.t.Helper()
 	p.cancel()
-	<-p.ended
-	if p.err != nil {
-		p.w.t.Errorf("instance %s: %v", p.name, p.err)
-	}
+	p.wait()
 }
 
 // wait waits until the instance has ended by itself.
 func (p *process) wait() {
 	p.w.t.Helper()
-	<-p.ended
+	if err := p.result(); err != nil {
+		p.w.t.Errorf("instance %s: %v", p.name, err)
+	}
+}
+
+// result waits until the instance has ended and returns what Run returned.
+func (p *process) result() error {
+	p.w.t.Helper()
+	select {
+	case <-p.ended:
+	case <-time.After(patience):
+		p.w.t.Fatalf("instance %s has not ended", p.name)
+	}
 	p.cancel()
-	if p.err != nil {
-		p.w.t.Errorf("instance %s: %v", p.name, p.err)
-	}
+	return p.err
 }
 
-func (w *world) client(opts ...kgo.Opt) *kgo.Client {
-	w.t.Helper()
-	c, err := kgo.NewClient(append([]kgo.Opt{
-		kgo.SeedBrokers(w.cluster.Addrs()...), kgo.Dialer(w.cluster.Dial), kgo.RecordPartitioner(kgo.ManualPartitioner()),
-	}, opts...)...)
-	if err != nil {
-		w.t.Fatal(err)
-	}
-	return c
+// kill ends the process as a power cut would: nothing it does from now on
+// reaches anybody. It returns what is left on its disk.
+func (p *process) kill() *vfs.MemFS {
+	disk := p.disk.CrashClone(vfs.CrashCloneCfg{})
+	p.wire.kill()
+	p.cancel()
+	return disk
 }
 
-// event is a record to write.
-type event struct {
-	topic     string
-	partition int32
-	key       string
-	value     string
-	at        time.Time
-}
-
-func (w *world) write(events ...event) {
-	w.t.Helper()
-	c := w.client()
-	defer c.Close()
-	records := make([]*kgo.Record, 0, len(events))
-	for _, e := range events {
-		records = append(records, &kgo.Record{Topic: e.topic, Partition: e.partition, Key: []byte(e.key), Value: []byte(e.value), Timestamp: e.at})
-	}
-	if err := c.ProduceSync(context.Background(), records...).FirstErr(); err != nil {
-		w.t.Fatal(err)
-	}
-}
-
-// read returns everything that a topic holds.
-func (w *world) read(topic string) []*kgo.Record {
-	w.t.Helper()
-	c := w.client(kgo.ConsumeTopics(topic), kgo.ConsumeResetOffset(kgo.NewOffset().AtStart()), kgo.FetchMaxWait(50*time.Millisecond))
-	defer c.Close()
-	want := int64(0)
-	for p := int32(0); ; p++ {
-		info := w.cluster.Fake().PartitionInfo(topic, p)
-		if info == nil {
-			break
+// running returns how many tasks of the instance run.
+func (p *process) running() int {
+	n := 0
+	for _, t := range p.in.Tasks() {
+		if t.State == TaskRunning {
+			n++
 		}
-		want += info.HighWatermark - info.LogStartOffset
 	}
-	var records []*kgo.Record
-	for int64(len(records)) < want {
-		ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
-		fetches := c.PollFetches(ctx)
-		cancel()
-		if err := fetches.Err0(); err != nil {
-			w.t.Fatalf("read %s: %d of %d records: %v", topic, len(records), want, err)
+	return n
+}
+
+// settled waits until the processes run all of n tasks between them.
+func (w *world) settled(n int, processes ...*process) {
+	w.t.Helper()
+	w.until(fmt.Sprint(n, " tasks run on ", len(processes), " instances"), func() bool {
+		sum := 0
+		for _, p := range processes {
+			if p.in.State() != Running {
+				return false
+			}
+			sum += p.running()
 		}
-		records = append(records, fetches.Records()...)
-	}
-	return records
+		return sum == n
+	})
 }

@@ -3,63 +3,68 @@ package streams
 import (
 	"fmt"
 	"testing"
-	"testing/synctest"
 	"time"
-
-	"github.com/cockroachdb/pebble/v2/vfs"
-
-	"github.com/millrace/millrace/codec"
-	"github.com/millrace/millrace/topology"
-	"github.com/millrace/millrace/window"
 )
 
-// counts is a topology with a repartition: events are counted by their values
-// in windows of a minute.
-func counts(t testing.TB) *topology.Topology {
-	t.Helper()
-	b := topology.New("counts")
-	events := topology.Source(b, "events", codec.String, codec.String, topology.AndTopics()).
-		EventTime(eventTime, window.BoundedDelay(10*time.Second).IdleAfter(30*time.Second))
-	byValue := topology.GroupBy(events, codec.String, codec.String, func(r topology.Record[string, string]) string { return r.Key }, topology.Named("by-key"))
-	byValue.WindowedBy(window.Tumbling(time.Minute)).Count(topology.Store("counts")).Stream().
-		To("results", codec.String, codec.Int64)
-	top, err := b.Build()
-	if err != nil {
-		t.Fatal(err)
+// spread returns n events of some keys over partitions, ten a second.
+func spread(n int, partitions int32, begin time.Time) []event {
+	events := make([]event, 0, n)
+	for i := range n {
+		events = append(events, count(int32(i)%partitions, fmt.Sprint("k", i%7), begin.Add(time.Duration(i)*100*time.Millisecond)))
 	}
-	return top
-}
-
-// eventTime reads the time out of a value.
-func eventTime(v string) int64 {
-	var at int64
-	fmt.Sscan(v, &at)
-	return at
+	return events
 }
 
 func TestABoundedRunCountsEverythingAndEnds(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		w := newWorld(t, 1, map[string]int32{"events": 3, "results": 2})
-		defer w.close()
-		begin := time.Now()
-		var events []event
-		for i := range 3000 {
-			at := begin.Add(time.Duration(i) * 100 * time.Millisecond)
-			events = append(events, event{"events", int32(i % 3), fmt.Sprint("k", i%7), fmt.Sprint(at.UnixMilli()), at})
+	for _, instances := range []int{1, 3} {
+		t.Run(fmt.Sprint(instances, " instances"), func(t *testing.T) {
+			inWorld(t, 1, map[string]int32{"events": 3, "results": 2}, func(w *world) {
+				want := truth{}
+				events := spread(3000, 3, time.Now().Add(-10*time.Minute))
+				want.add(events...)
+				w.write(events...)
+				top := counts(t)
+				var ps []*process
+				for i := range instances {
+					ps = append(ps, w.start(fmt.Sprint("i", i), newDisk(), top, func(c *Config) { c.UntilEnd = true }))
+				}
+				for _, p := range ps {
+					p.wait()
+				}
+				w.expectExactly(want)
+				changelogs := logs{}
+				for _, p := range ps {
+					if _, err := w.checkDisk(p.disk, top, changelogs); err != nil {
+						t.Error(err)
+					}
+				}
+			})
+		})
+	}
+}
+
+func TestABoundedRunOfEmptyTopicsEnds(t *testing.T) {
+	inWorld(t, 1, map[string]int32{"events": 3, "results": 2}, func(w *world) {
+		w.start("a", newDisk(), counts(t), func(c *Config) { c.UntilEnd = true }).wait()
+		if got := w.read("results"); len(got) > 0 {
+			t.Errorf("%d results of nothing", len(got))
 		}
-		w.write(events...)
-		p := w.start("a", vfs.NewMem(), counts(t), func(c *Config) { c.UntilEnd = true })
-		p.wait()
-		var sum int64
-		for _, r := range w.read("results") {
-			n, err := codec.Int64.Decode(r.Value)
-			if err != nil {
-				t.Fatal(err)
-			}
-			sum += n
+	})
+}
+
+func TestABoundedRunCanBeRepeated(t *testing.T) {
+	inWorld(t, 1, map[string]int32{"events": 3, "results": 2}, func(w *world) {
+		disk, top, want := newDisk(), counts(t), truth{}
+		begin := time.Now().Add(-time.Hour)
+		for i := range 3 { // each run brings windows of its own
+			events := spread(300, 3, begin.Add(time.Duration(i)*10*time.Minute))
+			want.add(events...)
+			w.write(events...)
+			w.start(fmt.Sprint("run", i), disk, top, func(c *Config) { c.UntilEnd = true }).wait()
 		}
-		if sum != 3000 {
-			t.Errorf("the windows hold %d events, want 3000", sum)
+		w.expectExactly(want)
+		if found, err := w.checkDisk(disk, top, logs{}); err != nil || found == 0 {
+			t.Errorf("state of %d stores: %v", found, err)
 		}
 	})
 }

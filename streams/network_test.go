@@ -1,0 +1,137 @@
+package streams
+
+import (
+	"context"
+	"errors"
+	"net"
+	"sync"
+)
+
+// wire is the network of one process. A test cuts its connections, freezes
+// them, or ends it for good.
+type wire struct {
+	dial func(ctx context.Context, network, addr string) (net.Conn, error)
+
+	mu    sync.Mutex
+	conns map[*wireConn]struct{}
+	dead  bool
+	// thaw is closed when what is frozen flows again; nil while it flows.
+	thaw chan struct{}
+}
+
+var errDead = errors.New("the process is dead")
+
+func newWire(dial func(ctx context.Context, network, addr string) (net.Conn, error)) *wire {
+	return &wire{dial: dial, conns: map[*wireConn]struct{}{}}
+}
+
+func (w *wire) Dial(ctx context.Context, network, addr string) (net.Conn, error) {
+	if err := w.flow(ctx.Done()); err != nil {
+		return nil, err
+	}
+	c, err := w.dial(ctx, network, addr)
+	if err != nil {
+		return nil, err
+	}
+	wc := &wireConn{Conn: c, wire: w, closed: make(chan struct{})}
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.dead {
+		c.Close()
+		return nil, errDead
+	}
+	w.conns[wc] = struct{}{}
+	return wc, nil
+}
+
+// flow waits while the wire is frozen, until done is closed.
+func (w *wire) flow(done <-chan struct{}) error {
+	for {
+		w.mu.Lock()
+		thaw, dead := w.thaw, w.dead
+		w.mu.Unlock()
+		if dead {
+			return errDead
+		}
+		if thaw == nil {
+			return nil
+		}
+		select {
+		case <-thaw:
+		case <-done:
+			return net.ErrClosed
+		}
+	}
+}
+
+// cut closes all connections. New ones can be made.
+func (w *wire) cut() {
+	w.mu.Lock()
+	var conns []*wireConn
+	for c := range w.conns {
+		conns = append(conns, c)
+	}
+	w.mu.Unlock()
+	for _, c := range conns {
+		c.Close()
+	}
+}
+
+// kill closes all connections, and no others can be made.
+func (w *wire) kill() {
+	w.mu.Lock()
+	w.dead = true
+	w.mu.Unlock()
+	w.unfreeze()
+	w.cut()
+}
+
+// freeze holds everything back that is sent or received, as if the process had
+// been stopped: what it was about to send arrives when it wakes.
+func (w *wire) freeze() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.thaw == nil && !w.dead {
+		w.thaw = make(chan struct{})
+	}
+}
+
+func (w *wire) unfreeze() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.thaw != nil {
+		close(w.thaw)
+		w.thaw = nil
+	}
+}
+
+// wireConn is a connection over a wire.
+type wireConn struct {
+	net.Conn
+	wire   *wire
+	once   sync.Once
+	closed chan struct{}
+}
+
+func (c *wireConn) Read(b []byte) (int, error) {
+	n, err := c.Conn.Read(b)
+	if held := c.wire.flow(c.closed); held != nil {
+		return 0, held
+	}
+	return n, err
+}
+
+func (c *wireConn) Write(b []byte) (int, error) {
+	if err := c.wire.flow(c.closed); err != nil {
+		return 0, err
+	}
+	return c.Conn.Write(b)
+}
+
+func (c *wireConn) Close() error {
+	c.once.Do(func() { close(c.closed) })
+	c.wire.mu.Lock()
+	delete(c.wire.conns, c)
+	c.wire.mu.Unlock()
+	return c.Conn.Close()
+}
