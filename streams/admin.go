@@ -4,9 +4,15 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"maps"
+	"os"
+	"path/filepath"
 	"slices"
 	"strings"
+
+	"github.com/cockroachdb/pebble/v2"
+	"github.com/cockroachdb/pebble/v2/vfs"
 
 	"github.com/millrace/millrace/changelog"
 	"github.com/millrace/millrace/internal/kafka"
@@ -170,12 +176,22 @@ type Reset struct {
 	// Topics are the application's own that exist: changelogs and
 	// repartitions, by name. Inputs, outputs and dead letters are not touched.
 	Topics []string
+	// StateDir is the folder of the local state, or empty if there is none here.
+	StateDir string
 	// Members is how many members the group has. A reset needs it to be 0.
 	Members int
 }
 
-// Empty says that there is nothing to reset in the cluster.
-func (r *Reset) Empty() bool { return len(r.Positions) == 0 && len(r.Topics) == 0 }
+// Empty says that there is nothing to reset.
+func (r *Reset) Empty() bool { return len(r.Positions) == 0 && len(r.Topics) == 0 && r.StateDir == "" }
+
+// Refusal returns why Reset refuses, or nil.
+func (r *Reset) Refusal() error {
+	if r.Members == 0 {
+		return nil
+	}
+	return fmt.Errorf("%w: group %q has %d members: stop all instances; the group forgets one that was killed when its session is over, after 10 s", ErrRunning, r.Application, r.Members)
+}
 
 // FindReset finds what Reset would remove.
 func (a *Admin) FindReset(ctx context.Context) (*Reset, error) {
@@ -206,7 +222,20 @@ func (a *Admin) FindReset(ctx context.Context) (*Reset, error) {
 		}
 	}
 	slices.Sort(r.Topics)
-	return r, nil
+	r.StateDir, err = stateFolder(filepath.Join(a.in.cfg.StateDir, group))
+	return r, err
+}
+
+// stateFolder returns dir, or "" if it does not exist. It refuses a folder that
+// NewPebbleStorage has not made.
+func stateFolder(dir string) (string, error) {
+	if _, err := os.Stat(dir); errors.Is(err, fs.ErrNotExist) {
+		return "", nil
+	}
+	if _, err := os.Stat(filepath.Join(dir, processFile)); err != nil {
+		return "", fmt.Errorf("%w: %s does not hold the state of an instance: %w; name the folder that the instance has as StateDir (--state)", ErrInvalidConfig, dir, err)
+	}
+	return dir, nil
 }
 
 // Reset removes what FindReset found: the next run begins at the start of the
@@ -216,8 +245,17 @@ func (a *Admin) FindReset(ctx context.Context) (*Reset, error) {
 // error leaves some of it; call it again, since a half-reset application would
 // count some records twice or not at all.
 func (a *Admin) Reset(ctx context.Context, r *Reset) error {
-	if r.Members > 0 {
-		return fmt.Errorf("%w: group %q has %d members: stop all instances and wait until their session is over, 10 s if they were killed", ErrRunning, r.Application, r.Members)
+	if err := r.Refusal(); err != nil {
+		return err
+	}
+	if r.StateDir != "" {
+		lock, err := pebble.LockDirectory(r.StateDir, vfs.Default)
+		if err != nil {
+			return fmt.Errorf("%w: state folder %s cannot be locked: %w", ErrRunning, r.StateDir, err)
+		}
+		if err := lock.Close(); err != nil {
+			return err
+		}
 	}
 	for _, name := range r.Topics {
 		if err := a.in.client.DeleteTopic(ctx, name); err != nil && !errors.Is(err, kafka.ErrUnknownTopic) {
@@ -231,16 +269,23 @@ func (a *Admin) Reset(ctx context.Context, r *Reset) error {
 			tps = append(tps, kafka.TopicPartition{Topic: topic, Partition: n})
 		}
 	}
-	if len(tps) == 0 {
-		return nil
-	}
 	slices.SortFunc(tps, kafka.TopicPartition.Compare)
-	if err := a.in.client.DeleteGroupOffsets(ctx, r.Application, tps...); err != nil {
+	if len(tps) > 0 {
+		err := a.in.client.DeleteGroupOffsets(ctx, r.Application, tps...)
 		if errors.Is(err, kafka.ErrGroupNotEmpty) {
 			err = fmt.Errorf("%w: %w", ErrRunning, err)
 		}
-		return err
+		if err != nil {
+			return err
+		}
+		a.in.log.Info("positions deleted", "group", r.Application, "partitions", len(tps))
 	}
-	a.in.log.Info("positions deleted", "group", r.Application, "partitions", len(tps))
+	if r.StateDir == "" {
+		return nil
+	}
+	if err := os.RemoveAll(r.StateDir); err != nil {
+		return fmt.Errorf("state folder: %w; delete it before the next start", err)
+	}
+	a.in.log.Info("local state deleted", "folder", r.StateDir)
 	return nil
 }

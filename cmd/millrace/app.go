@@ -1,0 +1,208 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"slices"
+	"strings"
+
+	"github.com/urfave/cli/v2"
+	"github.com/vbauerster/cupwriter"
+
+	"github.com/millrace/millrace/internal/config"
+	"github.com/millrace/millrace/llm/trace"
+	"github.com/millrace/millrace/streams"
+)
+
+// The exit codes.
+const (
+	exitOK      = 0
+	exitFailure = 1
+	exitUsage   = 2
+)
+
+// errUsage is wrapped by the errors about command lines and configurations.
+var errUsage = errors.New("usage")
+
+// usageError is a mistake of the caller. Its text stands alone: errUsage is for
+// errors.Is.
+type usageError struct{ err error }
+
+func (e usageError) Error() string   { return e.err.Error() }
+func (e usageError) Unwrap() []error { return []error{errUsage, e.err} }
+
+func usagef(format string, args ...any) error { return usageError{fmt.Errorf(format, args...)} }
+
+// program is what the commands share: the edges of the process.
+type program struct {
+	in       io.Reader
+	out, err io.Writer
+	env      func(string) (string, bool)
+}
+
+// run runs a command line, whose first word is the program's name, until it is
+// done or ctx ends, and returns the exit code. Several may run at once.
+func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.Writer, env func(string) (string, bool)) int {
+	p := &program{in: stdin, out: stdout, err: stderr, env: env}
+	app := p.app()
+	err := app.RunContext(ctx, reorder(app, args))
+	code := exitCode(err)
+	if code != exitOK {
+		fmt.Fprintf(stderr, "millrace: %v\n", err)
+		if code == exitUsage {
+			fmt.Fprintf(stderr, "Run '%s --help' for what is allowed.\n", strings.Join(commandOf(app, args), " "))
+		}
+	}
+	return code
+}
+
+// exitCode returns the code for what a command returned.
+func exitCode(err error) int {
+	if err == nil {
+		return exitOK
+	}
+	for _, usage := range []error{errUsage, streams.ErrInvalidConfig, trace.ErrOptions, trace.ErrUnknown} {
+		if errors.Is(err, usage) {
+			return exitUsage
+		}
+	}
+	if _, ok := errors.AsType[config.Errors](err); ok {
+		return exitUsage
+	}
+	return exitFailure
+}
+
+func (p *program) app() *cli.App {
+	return &cli.App{
+		Name:     "millrace",
+		HelpName: "millrace",
+		Usage:    "stream processing with state in Pebble and Kafka",
+		Description: "Each flag can also be set in the environment: --commit by MILLRACE_COMMIT. A flag goes before the\n" +
+			"environment, that before the file of --config, that before the default.\n" +
+			"Results go to standard output, logs to standard error. Exit codes: 0 done or stopped by a signal,\n" +
+			"1 failed, 2 wrong usage or configuration.",
+		Commands: []*cli.Command{
+			p.demoCommand(), p.runCommand(), p.replayCommand(), p.topologyCommand(), p.queryCommand(), p.resetCommand(),
+			p.topicsCommand(), p.versionCommand(),
+		},
+		Writer:          p.out,
+		ErrWriter:       p.err,
+		HideVersion:     true,
+		HideHelpCommand: true,
+		ExitErrHandler:  func(*cli.Context, error) {},
+		OnUsageError:    onUsageError,
+		Action: func(c *cli.Context) error {
+			if !c.Args().Present() {
+				return cli.ShowAppHelp(c)
+			}
+			return usagef("there is no command %q; there are %s", c.Args().First(), strings.Join(commandNames(c.App), ", "))
+		},
+	}
+}
+
+func commandNames(app *cli.App) []string {
+	var names []string
+	for _, c := range app.Commands {
+		names = append(names, c.Name)
+	}
+	return names
+}
+
+// command finishes a command that takes from least to most arguments.
+func (p *program) command(c *cli.Command, least, most int) *cli.Command {
+	action := c.Action
+	c.HideHelpCommand = true
+	c.OnUsageError = onUsageError
+	c.Before = p.fromEnvironment
+	c.Action = func(ctx *cli.Context) error {
+		switch n := ctx.NArg(); {
+		case n > most && most == 0:
+			return usagef("%s takes no arguments, got %q", c.Name, ctx.Args().First())
+		case n < least || n > most:
+			return usagef("%s wants %s, got %d arguments", c.Name, c.ArgsUsage, n)
+		}
+		return action(ctx)
+	}
+	return c
+}
+
+func onUsageError(_ *cli.Context, err error, _ bool) error { return usageError{err} }
+
+// fromEnvironment sets the flags that the command line does not set from
+// variables. The library would ask the process's own environment.
+func (p *program) fromEnvironment(c *cli.Context) error {
+	var errs []error
+	for _, f := range c.Command.Flags {
+		name := f.Names()[0]
+		if c.IsSet(name) || name == "help" {
+			continue
+		}
+		variable := "MILLRACE_" + strings.ToUpper(strings.ReplaceAll(name, "-", "_"))
+		value, ok := p.env(variable)
+		if !ok || value == "" {
+			continue
+		}
+		if err := c.Set(name, value); err != nil {
+			errs = append(errs, usagef("the variable %s is %q, which --%s does not take: %w", variable, value, name, err))
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// reorder puts the flags of a command before its arguments, so that both may
+// come in any order; the library stops at the first argument.
+func reorder(app *cli.App, args []string) []string {
+	if len(args) < 2 {
+		return args
+	}
+	i := slices.IndexFunc(app.Commands, func(c *cli.Command) bool { return c.Name == args[1] })
+	if i < 0 {
+		return args
+	}
+	alone := []string{"help", "h"} // flags without a value
+	for _, f := range app.Commands[i].Flags {
+		if _, ok := f.(*cli.BoolFlag); ok {
+			alone = append(alone, f.Names()...)
+		}
+	}
+	flags, rest := slices.Clone(args[:2]), []string{}
+	for words := args[2:]; len(words) > 0; words = words[1:] {
+		word := words[0]
+		switch {
+		case word == "--":
+			rest, words = append(rest, words[1:]...), words[:1]
+		case len(word) < 2 || word[0] != '-':
+			rest = append(rest, word)
+		default:
+			flags = append(flags, word)
+			if name := strings.TrimLeft(word, "-"); !strings.Contains(name, "=") && !slices.Contains(alone, name) && len(words) > 1 {
+				words = words[1:]
+				flags = append(flags, words[0])
+			}
+		}
+	}
+	return append(append(flags, "--"), rest...)
+}
+
+// commandOf returns the words of a command line up to its command.
+func commandOf(app *cli.App, args []string) []string {
+	if len(args) > 1 && slices.Contains(commandNames(app), args[1]) {
+		return []string{app.Name, args[1]}
+	}
+	return []string{app.Name}
+}
+
+// logger returns the logger of a command: text on a terminal, else JSON.
+func (p *program) logger(level slog.Level) *slog.Logger {
+	options := &slog.HandlerOptions{Level: level}
+	if isTerminal(p.err) {
+		return slog.New(slog.NewTextHandler(p.err, options))
+	}
+	return slog.New(slog.NewJSONHandler(p.err, options))
+}
+
+// isTerminal says whether what is written is seen by a person at once.
+func isTerminal(w io.Writer) bool { return cupwriter.New(w, false).IsTerminal() }

@@ -1,0 +1,135 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"runtime/debug"
+
+	"github.com/urfave/cli/v2"
+
+	"github.com/millrace/millrace/internal/kafka"
+	"github.com/millrace/millrace/llm"
+	"github.com/millrace/millrace/streams"
+	"github.com/millrace/millrace/topology"
+)
+
+func (p *program) runCommand() *cli.Command {
+	return p.command(&cli.Command{
+		Name:  "run",
+		Usage: "run an instance of the application",
+		Description: "Reads llm.performance and writes the performance of each model in windows to llm.stats. Start as many\n" +
+			"instances as there are partitions, on one machine each with a --state and --http of its own.\n" +
+			"Ctrl-C or SIGTERM: drain, commit, leave the group; a second one stops at once.",
+		Flags: []cli.Flag{
+			configFlag(), brokersFlag(), applicationFlag(),
+			&cli.StringFlag{Name: "http", Value: defaultHTTP, Usage: "`HOST:PORT` of queries, metrics and health"},
+			&cli.StringFlag{Name: "advertise", Usage: "`URL` at which other instances reach this one", DefaultText: "made of --http"},
+			stateFlag(),
+			&cli.StringFlag{Name: "guarantee", Value: "at-least-once", Usage: "processing guarantee"},
+			&cli.IntFlag{Name: "workers", Usage: "goroutines that process tasks", DefaultText: "the processors"},
+			&cli.DurationFlag{Name: "commit", Value: defaultCommit, Usage: "time between commits"},
+			&cli.StringFlag{Name: "memory", Usage: "budget such as 2GiB", DefaultText: "80 % of the control group's limit, else 4GB"},
+			&cli.BoolFlag{Name: "until-end", Usage: "process what the inputs hold now, close all windows, compare with the direct computation, and end"},
+			&cli.BoolFlag{Name: "no-create", Usage: "create no topics: a missing one is an error"},
+		},
+		Action: p.runInstance,
+	}, 0, 0)
+}
+
+func (p *program) runInstance(c *cli.Context) error {
+	log := p.logger(slog.LevelInfo)
+	s, err := p.settings(c, log)
+	if err != nil {
+		return err
+	}
+	if err := s.needBrokers(); err != nil {
+		return err
+	}
+	t, err := s.topology()
+	if err != nil {
+		return err
+	}
+	s.streams.UntilEnd, s.streams.NoCreate = c.Bool("until-end"), c.Bool("no-create")
+	p.limitMemory(s.streams.Memory)
+	h, err := newHost(c.Context, t, s.streams, s.listen, s.advertise, log)
+	if err != nil {
+		return err
+	}
+	if !s.streams.NoCreate {
+		if err := createOutputs(c.Context, t, s.streams); err != nil {
+			return errors.Join(err, h.listener.Close())
+		}
+	}
+	if err := h.run(c.Context); err != nil || !s.streams.UntilEnd || c.Context.Err() != nil {
+		return err
+	}
+	return p.accountFor(c.Context, s, t, log)
+}
+
+// limitMemory tells the garbage collector of the budget: three quarters of it
+// are Go's, the rest is Pebble's. A GOMEMLIMIT of the user's goes before.
+func (p *program) limitMemory(budget int64) {
+	if _, ok := p.env("GOMEMLIMIT"); !ok {
+		debug.SetMemoryLimit(budget / 4 * 3)
+	}
+}
+
+// createOutputs makes the topics that the application writes and nobody has
+// made. Of the others, inputs have to exist, and the instance makes its own. A
+// cluster that does not answer is the instance's to wait for.
+func createOutputs(ctx context.Context, t *topology.Topology, cfg streams.Config) error {
+	a, err := streams.OpenAdmin(ctx, t, cfg)
+	if errors.Is(err, kafka.ErrUnavailable) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	defer a.Close()
+	topics, err := a.Topics(ctx, 0)
+	if err != nil {
+		return err
+	}
+	for _, topic := range topics {
+		if topic.Kind == streams.OutputTopic {
+			if err := a.Create(ctx, topic); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// accountFor compares what the application has written with the direct
+// computation over what it has read, and prints the account.
+func (p *program) accountFor(ctx context.Context, s *settings, t *topology.Topology, log *slog.Logger) error {
+	client, err := kafka.Open(ctx, s.kafka(log))
+	if err != nil {
+		return err
+	}
+	defer client.Close()
+	read, err := client.CommittedOffsets(ctx, s.group(t))
+	if err != nil {
+		return err
+	}
+	before := map[kafka.TopicPartition]int64{}
+	for tp, position := range read {
+		if tp.Topic == s.llm.Topic {
+			before[tp] = position.Offset
+		}
+	}
+	a := newAccount(s.llm, nil)
+	if err := a.countEvents(ctx, client, s.llm.Topic, before); err != nil {
+		return err
+	}
+	results, err := follow(ctx, client, a.take, llm.StatsTopic, llm.LateTopic)
+	if err != nil {
+		return err
+	}
+	defer results.close()
+	if err := results.catchUp(ctx); err != nil {
+		return err
+	}
+	return p.print(a.report())
+}

@@ -1,0 +1,281 @@
+package main
+
+import (
+	"cmp"
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/url"
+	"os"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/urfave/cli/v2"
+
+	"github.com/millrace/millrace/internal/config"
+	"github.com/millrace/millrace/internal/kafka"
+	"github.com/millrace/millrace/llm"
+	"github.com/millrace/millrace/streams"
+	"github.com/millrace/millrace/topology"
+)
+
+const (
+	defaultHTTP   = "127.0.0.1:8080"
+	defaultCommit = time.Second
+)
+
+// Flags of several commands.
+func configFlag() cli.Flag {
+	return &cli.StringFlag{Name: "config", Usage: "YAML `FILE` to read the configuration from"}
+}
+
+func brokersFlag() cli.Flag {
+	return &cli.StringFlag{Name: "brokers", Usage: "brokers to ask first, `HOST:PORT` with commas between them"}
+}
+
+func applicationFlag() cli.Flag {
+	return &cli.StringFlag{Name: "application", Value: "llm-metrics", Usage: "`NAME` of the group, and prefix of the application's topics"}
+}
+
+func stateFlag() cli.Flag {
+	return &cli.StringFlag{Name: "state", Usage: "`DIR` of the local state; one for each instance on a machine", DefaultText: "millrace in the temporary folder"}
+}
+
+// settings are what flags, environment, file and defaults come to.
+type settings struct {
+	llm     llm.Config
+	streams streams.Config
+	// listen is where queries are answered; advertise the URL that others are
+	// told, or empty to tell listen's.
+	listen, advertise string
+}
+
+// settings reads the configuration of a command. The error joins every mistake.
+func (p *program) settings(c *cli.Context, log *slog.Logger) (*settings, error) {
+	file, err := p.file(c.String("config"))
+	if err != nil {
+		return nil, err
+	}
+	file.Application.Override(c.String("application"), c.IsSet("application"))
+	file.Brokers.Override(strings.Split(c.String("brokers"), ","), c.IsSet("brokers"))
+	file.HTTP.Listen.Override(c.String("http"), c.IsSet("http"))
+	file.HTTP.Advertise.Override(c.String("advertise"), c.IsSet("advertise"))
+	file.State.Dir.Override(c.String("state"), c.IsSet("state"))
+	file.Guarantee.Override(c.String("guarantee"), c.IsSet("guarantee"))
+	file.Workers.Override(c.Int("workers"), c.IsSet("workers"))
+	file.CommitInterval.Override(c.Duration("commit"), c.IsSet("commit"))
+	var errs []error
+	if c.IsSet("memory") {
+		size, err := config.ParseSize(c.String("memory"))
+		if err != nil {
+			errs = append(errs, usagef("--memory: %w", err))
+		}
+		file.Memory.Override(size, true)
+	}
+	file.HTTP.Listen.Default(defaultHTTP)
+	file.Guarantee.Default(config.AtLeastOnce)
+	file.CommitInterval.Default(defaultCommit)
+
+	s := &settings{
+		llm:       llm.DefaultConfig().With(file), // the application's name included
+		listen:    file.HTTP.Listen.Value,
+		advertise: file.HTTP.Advertise.Value,
+		streams: streams.Config{
+			Application: file.Application.Value, Brokers: file.Brokers.Value, StateDir: file.State.Dir.Value,
+			Workers: file.Workers.Value, CommitInterval: file.CommitInterval.Value, Logger: log,
+			ReplicationFactor: int16(file.Topics.ReplicationFactor.Value), MinInsyncReplicas: file.Topics.MinInsyncReplicas.Value,
+		},
+	}
+	s.streams.Memory = memoryBudget(file, p.readFile, log)
+	if file.State.HotOnly.Value {
+		s.streams.Storage = streams.NewMemoryStorage()
+	}
+	s.streams.TLS, err = p.tls(file)
+	errs = append(errs, err, checkGuarantee(file.Guarantee.Value), checkListen(s.listen), checkURL("--advertise", s.advertise))
+	s.streams.SASL, err = p.sasl(file)
+	return s, errors.Join(append(errs, err)...)
+}
+
+// file reads a configuration file; without a name nothing is set.
+func (p *program) file(name string) (*config.Config, error) {
+	var text []byte
+	if name != "" {
+		var err error
+		if text, err = os.ReadFile(name); err != nil {
+			return nil, usagef("--config: %w", err)
+		}
+	}
+	return config.Parse(name, text, config.Options{Sources: llm.SourceNames()})
+}
+
+func (p *program) readFile(name string) ([]byte, error) { return os.ReadFile(name) }
+
+// topology builds the application's topology; a mistake in it is the
+// configuration's.
+func (s *settings) topology() (*topology.Topology, error) {
+	t, err := llm.NewTopology(s.llm)
+	if err != nil {
+		return nil, usageError{err}
+	}
+	return t, nil
+}
+
+// group returns the name of the application's group.
+func (s *settings) group(t *topology.Topology) string {
+	return cmp.Or(s.streams.Application, t.Application())
+}
+
+// needBrokers refuses settings without brokers.
+func (s *settings) needBrokers() error {
+	if len(s.streams.Brokers) == 0 {
+		return usagef("no brokers are given: use --brokers HOST:PORT, MILLRACE_BROKERS, or brokers in the file of --config")
+	}
+	return nil
+}
+
+// kafka is what a client of the same cluster needs.
+func (s *settings) kafka(log *slog.Logger) kafka.Config {
+	return kafka.Config{
+		Brokers: s.streams.Brokers, ClientID: "millrace", TLS: s.streams.TLS, SASL: kafka.SASL(s.streams.SASL), Dial: s.streams.Dial,
+		Logger: log, RetryTimeout: time.Minute,
+	}
+}
+
+func checkGuarantee(guarantee string) error {
+	switch guarantee {
+	case config.AtLeastOnce:
+		return nil
+	case "exactly-once":
+		return usagef("--guarantee exactly-once is not supported by this version; the only guarantee is %s", config.AtLeastOnce)
+	}
+	return usagef("--guarantee %q: the only guarantee is %s", guarantee, config.AtLeastOnce)
+}
+
+func checkListen(listen string) error {
+	_, port, err := net.SplitHostPort(listen)
+	if err == nil {
+		_, err = strconv.ParseUint(port, 10, 16)
+	}
+	if err != nil {
+		return usagef("--http %q: want HOST:PORT such as %s, or :8080 for all addresses", listen, defaultHTTP)
+	}
+	return nil
+}
+
+// checkURL refuses what is neither empty nor the URL of a server.
+func checkURL(flag, text string) error {
+	u, err := url.Parse(text)
+	if text != "" && (err != nil || u.Host == "" || !slices.Contains([]string{"http", "https"}, u.Scheme)) {
+		return usagef("%s %q: want a URL such as http://10.0.0.7:8080", flag, text)
+	}
+	return nil
+}
+
+// tls returns the configuration of encrypted connections, or nil for plain ones.
+func (p *program) tls(file *config.Config) (*tls.Config, error) {
+	f := &file.TLS
+	if !f.CAFile.IsSet && !f.CertFile.IsSet {
+		return nil, nil
+	}
+	c := &tls.Config{MinVersion: tls.VersionTLS12}
+	if f.CAFile.IsSet {
+		pem, err := p.readFile(f.CAFile.Value)
+		if err != nil {
+			return nil, usagef("tls.ca_file: %w", err)
+		}
+		c.RootCAs = x509.NewCertPool()
+		if !c.RootCAs.AppendCertsFromPEM(pem) {
+			return nil, usagef("tls.ca_file: %s holds no certificate in PEM form", f.CAFile.Value)
+		}
+	}
+	if f.CertFile.IsSet {
+		pair, err := tls.LoadX509KeyPair(f.CertFile.Value, f.KeyFile.Value)
+		if err != nil {
+			return nil, usagef("tls.cert_file and tls.key_file: %w", err)
+		}
+		c.Certificates = []tls.Certificate{pair}
+	}
+	return c, nil
+}
+
+func (p *program) sasl(file *config.Config) (streams.SASL, error) {
+	f := &file.SASL
+	if !f.Mechanism.IsSet {
+		return streams.SASL{}, nil
+	}
+	password, err := config.ReadSecret(config.PasswordVariable, f.PasswordFile.Value, p.env, p.readFile)
+	if err != nil {
+		return streams.SASL{}, usageError{err}
+	}
+	if password.IsEmpty() {
+		return streams.SASL{}, usagef("sasl.mechanism is %s and there is no password: set sasl.password_file, or %s", f.Mechanism.Value, config.PasswordVariable)
+	}
+	return streams.SASL{Mechanism: f.Mechanism.Value, User: f.User.Value, Password: password.Reveal()}, nil
+}
+
+// Memory budgets, in bytes.
+const (
+	fallbackMemory = 4_000_000_000
+	leastMemory    = 64 << 20
+)
+
+// memoryBudget returns the bytes that the instance may use: what is set, or 80 %
+// of the control group's limit, or 4 GB. The ceilings of the state's tiers hold
+// within it: an instance gives half of its budget to live objects and a quarter
+// to Pebble, so a lower ceiling lowers the budget.
+func memoryBudget(file *config.Config, read func(string) ([]byte, error), log *slog.Logger) int64 {
+	budget := file.Memory.Value
+	if !file.Memory.IsSet {
+		budget = max(leastMemory, groupLimit(read)/5*4)
+	}
+	hot, warm := file.State.HotMaxSize, file.State.WarmCacheSize
+	if file.State.HotOnly.Value {
+		hot = file.State.MaxSize
+	}
+	if sum := hot.Value + warm.Value; sum > budget {
+		log.Warn("the tiers' ceilings are above the memory budget, which counts",
+			"hot_bytes", hot.Value, "warm_bytes", warm.Value, "memory_bytes", budget)
+	}
+	if hot.IsSet {
+		budget = min(budget, 2*hot.Value)
+	}
+	if warm.IsSet {
+		budget = min(budget, 4*warm.Value)
+	}
+	return max(budget, leastMemory)
+}
+
+// groupLimit returns the memory limit of the process's control group (version 2,
+// then 1), or what stands for none.
+func groupLimit(read func(string) ([]byte, error)) int64 {
+	for _, name := range []string{"/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes"} {
+		text, err := read(name)
+		if err != nil {
+			continue
+		}
+		const unlimited = 1 << 60 // version 1 writes a number near 2^63
+		if n, err := strconv.ParseInt(strings.TrimSpace(string(text)), 10, 64); err == nil && n > 0 && n < unlimited {
+			return n
+		}
+	}
+	return fallbackMemory / 4 * 5
+}
+
+// serverURL is how others reach a server of this process.
+func serverURL(addr net.Addr) string {
+	host, port, err := net.SplitHostPort(addr.String())
+	if err != nil {
+		return "http://" + addr.String()
+	}
+	if ip := net.ParseIP(host); ip != nil && ip.IsUnspecified() {
+		if name, err := os.Hostname(); err == nil {
+			host = name
+		}
+	}
+	return fmt.Sprintf("http://%s", net.JoinHostPort(host, port))
+}
