@@ -56,7 +56,7 @@ type WindowAggregate[K, V, A any] struct {
 	// changed are windows whose change an early result has not shown, due are
 	// those whose turn has come. late are windows with a late change that the
 	// next commit shows.
-	changed, due, late []*stores.Live[A]
+	changed, due, late queue[A]
 	nextEarly          time.Time
 	// showAll is set after a restart: what was changed but not shown is not
 	// known, so that every open window is shown once.
@@ -167,9 +167,8 @@ func (a *WindowAggregate[K, V, A]) add(r *Record[K, V], w window.Window) (bool, 
 	a.expired = min(a.expired, w.Start)
 	if !late {
 		a.complete.lower(w.Start)
-		if a.c.Emit.EarlyEvery() > 0 && !live.Held {
-			live.Held = true
-			a.changed = append(a.changed, live)
+		if a.c.Emit.EarlyEvery() > 0 {
+			a.changed.push(live)
 		}
 		return true, nil
 	}
@@ -177,9 +176,8 @@ func (a *WindowAggregate[K, V, A]) add(r *Record[K, V], w window.Window) (bool, 
 	if pane, ok := live.Firing.Update(a.rule); ok {
 		return true, a.send(r.Key, live, w, pane)
 	}
-	if a.c.Emit.LatePolicy() == window.EachCommit && !live.Held {
-		live.Held = true
-		a.late = append(a.late, live)
+	if a.c.Emit.LatePolicy() == window.EachCommit {
+		a.late.push(live)
 	}
 	return true, nil
 }
@@ -321,7 +319,7 @@ func (a *WindowAggregate[K, V, A]) Tick(now time.Time) error {
 	if a.nextEarly.IsZero() {
 		a.nextEarly = now.Add(every)
 	}
-	if len(a.due) == 0 {
+	if a.due.empty() {
 		if now.Before(a.nextEarly) {
 			return nil
 		}
@@ -331,7 +329,7 @@ func (a *WindowAggregate[K, V, A]) Tick(now time.Time) error {
 				return err
 			}
 		}
-		a.due, a.changed = a.changed, a.due[:0]
+		a.due, a.changed = a.changed, a.due
 	}
 	return a.show(&a.due, func(f *window.Firing) (window.Pane, bool) { return f.Early(a.rule) }, slice)
 }
@@ -344,9 +342,8 @@ func (a *WindowAggregate[K, V, A]) collectOpen() error {
 			return a.node.fail(err)
 		}
 		if !live.Held {
-			live.Held = true
 			a.c.Store.Touch(live)
-			a.changed = append(a.changed, live)
+			a.changed.push(live)
 		}
 	}
 	return nil
@@ -358,14 +355,10 @@ func (a *WindowAggregate[K, V, A]) BeforeCommit() error {
 }
 
 // show sends up to limit of the held windows, and lets go of them.
-func (a *WindowAggregate[K, V, A]) show(held *[]*stores.Live[A], decide func(*window.Firing) (window.Pane, bool), limit int) error {
-	for len(*held) > 0 && limit > 0 {
-		last := len(*held) - 1
-		live := (*held)[last]
-		(*held)[last] = nil
-		*held = (*held)[:last]
+func (a *WindowAggregate[K, V, A]) show(held *queue[A], decide func(*window.Firing) (window.Pane, bool), limit int) error {
+	for !held.empty() && limit > 0 {
+		live := held.pop()
 		limit--
-		live.Held = false
 		if pane, ok := decide(&live.Firing); ok {
 			if err := a.sendStored(live, pane); err != nil {
 				return err
@@ -377,6 +370,35 @@ func (a *WindowAggregate[K, V, A]) show(held *[]*stores.Live[A], decide func(*wi
 
 // Close lets go of the live objects.
 func (a *WindowAggregate[K, V, A]) Close() error {
-	a.changed, a.due, a.late = nil, nil, nil
+	a.changed, a.due, a.late = queue[A]{}, queue[A]{}, queue[A]{}
 	return nil
+}
+
+// queue holds live objects until their turn comes, first in, first out. An
+// object that is in a queue is not put into another one.
+type queue[A any] struct {
+	items []*stores.Live[A]
+	head  int
+}
+
+func (q *queue[A]) empty() bool { return q.head == len(q.items) }
+
+// push adds l, unless it is held already.
+func (q *queue[A]) push(l *stores.Live[A]) {
+	if !l.Held {
+		l.Held = true
+		q.items = append(q.items, l)
+	}
+}
+
+// pop removes the first object of a queue that is not empty, and lets go of it.
+func (q *queue[A]) pop() *stores.Live[A] {
+	l := q.items[q.head]
+	l.Held = false
+	q.items[q.head] = nil
+	q.head++
+	if q.empty() {
+		q.items, q.head = q.items[:0], 0
+	}
+	return l
 }

@@ -23,8 +23,9 @@
 // Send writes a record and processes it, and whatever follows from it through
 // repartition topics, before it returns. [Driver.Batch] holds that back until
 // all of a batch is written, which is how partitions come to be read side by
-// side. By default the driver commits whenever everything is processed;
-// [CommitEvery] and [CommitManually] change that.
+// side. Nothing is read before the first such call: a partition that the first
+// batch fills never counts as empty. By default the driver commits whenever
+// everything is processed; [CommitEvery] and [CommitManually] change that.
 //
 // The clock stands still but for [Driver.Advance]. Early results, idle
 // partitions and the repetition of watermark markers go by it. Event time goes

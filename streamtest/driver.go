@@ -91,10 +91,6 @@ func Open(top *topology.Topology, opts ...Option) (*Driver, error) {
 	if d.err = d.startTasks(); d.err != nil {
 		return nil, errors.Join(d.err, d.Close())
 	}
-	d.settle()
-	if d.err != nil {
-		return nil, errors.Join(d.err, d.Close())
-	}
 	return d, nil
 }
 

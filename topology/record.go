@@ -20,6 +20,9 @@ type Context[K, V any] = processors.Context[K, V]
 // State is a processor's access to a key-value store; [KeyValue.In] returns it.
 type State[K, V any] = processors.Store[K, V]
 
+// ProcessorStore is a store as a Processor uses it; [KeyValue.In] returns it.
+type ProcessorStore[K, V any] = processors.Store[K, V]
+
 // Aggregator says how values of type V are gathered in an aggregate of type A.
 type Aggregator[V, A any] = processors.Aggregator[V, A]
 

@@ -134,6 +134,13 @@ func (in *Input) run(r *Fetched) (err error) {
 	if err := in.observe(eventTime); err != nil {
 		return err
 	}
+	if m := &in.task.markers; m.idle && !in.task.tracker.Idle() {
+		// Readers leave an idle task out of account: they must hear that it is
+		// awake before they see what woke it.
+		if err := m.send(in.task.now, false); err != nil {
+			return err
+		}
+	}
 	in.task.db.SetTime(eventTime)
 	return in.source.Forward()
 }
