@@ -24,7 +24,7 @@ type Memory struct {
 	mu     sync.Mutex // guards what follows; never held across a wait
 	parts  map[place]*part
 	inject func(Call) Fault
-	made   int // topics
+	made   int           // topics
 	grown  chan struct{} // closed and replaced when a log grows
 }
 

@@ -89,7 +89,17 @@ func (c *Changes) record(i int) LogRecord {
 func (c *Changes) at(s [2]int) []byte { return c.arena[s[0]:s[1]:s[1]] }
 
 func (c *Changes) reset() {
-	c.arena, c.list, c.stores, c.bytes = c.arena[:0], c.list[:0], c.stores[:0], 0
+	c.arena, c.list, c.stores, c.bytes = reuse(c.arena), reuse(c.list), c.stores[:0], 0
+}
+
+// reuse returns s without elements, or nothing if it has become much too large.
+func reuse[T any](s []T) []T {
+	const small = 1 << 10
+	if cap(s) > small && len(s) < cap(s)/4 {
+		return nil
+	}
+	clear(s)
+	return s[:0]
 }
 
 // collector fills a Changes for one store.
@@ -202,7 +212,8 @@ func (db *DB) Commit(c *Changes, next map[string]int64, appliedAt int64) error {
 // batch returns the engine's batch of c: the DB's own keys come first, because
 // their prefix is the least.
 func (db *DB) batch(c *Changes, next map[string]int64, appliedAt int64) (*Batch, error) {
-	b := &Batch{}
+	b := &db.batchBuf
+	b.Clear, b.Set = reuse(b.Clear), reuse(b.Set)
 	for name := range next {
 		if db.byName[name] == nil {
 			return nil, fmt.Errorf("%w: %q has an offset", ErrUnknownStore, name)

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"hash/fnv"
+	"iter"
 	"maps"
 	"slices"
 	"sync"
@@ -35,8 +36,9 @@ type DB struct {
 	byName     map[string]store
 	time       int64   // event time of the record in work, for changelog records
 	commits    uint32  // number of the interval between commits, from 1
-	changes    Changes // reused from commit to commit
-	collected  bool    // Collect was called, Commit not yet
+	changes    Changes // reused from commit to commit, as is batchBuf
+	batchBuf   Batch
+	collected  bool // Collect was called, Commit not yet
 	scratchKey []byte
 
 	mu      sync.Mutex // guards what follows; never held across a wait or I/O
@@ -62,6 +64,11 @@ type store interface {
 	dirty() (entries int, bytes int64)
 	// pending returns how many deletes wait for a commit to come.
 	pending() int
+	// waiting yields the changelog keys of the single deletes that the next
+	// Collect leaves out.
+	waiting() iter.Seq[[]byte]
+	// redelete deletes a changelog key; it goes out with the next commit.
+	redelete(key []byte) error
 	// committed drops what Collect gathered: the engine has it now.
 	committed()
 	// forget drops clean objects: the engine's entries have changed.

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/binary"
 	"fmt"
+	"iter"
 	"maps"
 	"math"
 	"slices"
@@ -400,6 +401,33 @@ func (h *hot[A]) due(born uint32) bool {
 func (h *hot[A]) dirty() (int, int64) { return len(h.changed), h.changedBytes }
 
 func (h *hot[A]) pending() int { return len(h.tombs) + len(h.drops) }
+
+func (h *hot[A]) waiting() iter.Seq[[]byte] {
+	return func(yield func([]byte) bool) {
+		for _, l := range h.tombs {
+			if !l.gone && !h.due(l.born) && !yield(h.appendLogKey(nil, l.start, l.key)) {
+				return
+			}
+		}
+	}
+}
+
+func (h *hot[A]) redelete(key []byte) error {
+	start := int64(0)
+	if h.windowed {
+		var err error
+		if key, start, _, err = codec.SplitWindowKey(key); err != nil {
+			return fmt.Errorf("%w: changelog key: %w", ErrCorrupt, err)
+		}
+	}
+	l, err := h.get(key, start)
+	if l == nil || err != nil {
+		return err
+	}
+	h.delete(l)
+	l.born = 0
+	return nil
+}
 
 // collect encodes the changed objects and adds the deletes that are due.
 func (h *hot[A]) collect(c *collector) error {

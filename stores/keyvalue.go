@@ -116,6 +116,11 @@ func (s *KeyValue[K, V]) Delete(k K) error {
 	if err != nil {
 		return err
 	}
+	return s.delete(key, s.db.commits)
+}
+
+// delete removes an engine's key as of an interval.
+func (s *KeyValue[K, V]) delete(key []byte, born uint32) error {
 	e, found := s.overlay.Get(kvChange{key: key[prefixLen:]})
 	if found && e.deleted {
 		return nil
@@ -132,7 +137,7 @@ func (s *KeyValue[K, V]) Delete(k K) error {
 		}
 		return nil
 	}
-	e.key, e.gone, e.deleted, e.born = key[prefixLen:], s.db.time, true, s.db.commits
+	e.key, e.gone, e.deleted, e.born = key[prefixLen:], s.db.time, true, born
 	if s.db.deletes == DeletesWithCommit {
 		e.value = nil
 	}
@@ -332,6 +337,19 @@ func (s *keyValueStore[K, V]) pending() int        { return s.tombs }
 func (s *keyValueStore[K, V]) forget()             { s.overlay.Clear(); s.tombs = 0 }
 func (s *keyValueStore[K, V]) shrink()             {}
 func (s *keyValueStore[K, V]) close()              {}
+
+func (s *keyValueStore[K, V]) waiting() iter.Seq[[]byte] {
+	return func(yield func([]byte) bool) {
+		if s.tombs == 0 {
+			return
+		}
+		s.overlay.Scan(func(e kvChange) bool { return !e.deleted || s.due(e) || yield(e.key) })
+	}
+}
+
+func (s *keyValueStore[K, V]) redelete(key []byte) error {
+	return (*KeyValue[K, V])(s).delete(append(s.prefix[:], key...), 0)
+}
 
 func (s *keyValueStore[K, V]) fromLog(dst []byte, r LogRecord) ([]byte, int, error) {
 	dst = append(append(dst, s.prefix[:]...), r.Key...)

@@ -77,10 +77,9 @@ type pebbleEngine struct {
 	options *pebble.Options
 	files   atomic.Int64 // numbers the files to ingest
 
-	once  sync.Once
-	dead  chan struct{} // closed after err is set
-	err   error
-	stuck bool // Pebble's state is undefined: not even Close may be called
+	once sync.Once
+	dead chan struct{} // closed after err is set
+	err  error
 }
 
 // OpenPebble opens or makes a database. Errors say the folder and wrap ErrInUse,
@@ -101,7 +100,7 @@ func OpenPebble(cfg PebbleConfig) (Engine, error) {
 		return err
 	})
 	if err != nil {
-		if !e.stuck {
+		if e.failure() == nil {
 			err = errors.Join(err, e.lock.Close())
 		}
 		return nil, cfg.explain(err)
@@ -183,6 +182,9 @@ func (e *pebbleEngine) newOptions() *pebble.Options {
 		Logger:                      (*pebbleLogger)(e),
 		EventListener:               &pebble.EventListener{BackgroundError: e.backgroundError},
 	}
+	// An ingest that overlaps with a memtable waits for its flush. Otherwise it
+	// would join the memtables and, without a write-ahead log, not be durable.
+	o.Experimental.DisableIngestAsFlushable = func() bool { return true }
 	for i := range o.Levels {
 		o.Levels[i].BlockSize = blockBytes
 		o.Levels[i].FilterPolicy = bloom.FilterPolicy(bloomBits)
@@ -191,15 +193,17 @@ func (e *pebbleEngine) newOptions() *pebble.Options {
 	return o
 }
 
-// fail marks the database dead. The first cause counts.
-func (e *pebbleEngine) fail(err error, stuck bool) {
+// fail marks the database dead and ends the goroutine, which is one of Pebble's
+// or of guard's: Pebble is not to go on. Its deferred calls give its locks back,
+// so that readers in flight come to an end. The first cause counts.
+func (e *pebbleEngine) fail(err error) {
 	e.once.Do(func() {
 		e.err = fmt.Errorf("%w: %s: %w", ErrDead, e.cfg.Dir, err)
-		e.stuck = stuck
 		close(e.dead)
 		e.cfg.Logger.Error("state database failed", "dir", e.cfg.Dir, "error", err)
 		e.cfg.OnFailure(e.err)
 	})
+	runtime.Goexit()
 }
 
 // failure returns why the database is dead, or nil.
@@ -212,13 +216,12 @@ func (e *pebbleEngine) failure() error {
 	}
 }
 
-// backgroundError hears of flushes and compactions that failed. Pebble would
-// try them again for ever.
+// backgroundError hears of flushes and compactions that failed, on the goroutine
+// that did them. Pebble would try them again at once, for ever.
 func (e *pebbleEngine) backgroundError(err error) {
-	if errors.Is(err, pebble.ErrCancelledCompaction) {
-		return
+	if !errors.Is(err, pebble.ErrCancelledCompaction) {
+		e.fail(err)
 	}
-	e.fail(err, false)
 }
 
 // guard runs f, which calls into Pebble, on a goroutine of its own: if Pebble
@@ -302,17 +305,18 @@ func (e *pebbleEngine) Metrics() EngineMetrics {
 }
 
 // Close flushes, because without a write-ahead log what is in the memtable
-// would be lost, and closes the database. After a fatal error Pebble cannot be
-// closed: its memory stays and its folder stays locked until the process ends.
+// would be lost, and closes the database. One that has failed cannot be closed:
+// its memory stays, and its folder stays locked, until the process ends.
 func (e *pebbleEngine) Close() error {
-	failed := e.failure()
-	if failed == nil {
-		failed = e.guard(e.db.Flush)
+	flushed := e.guard(e.db.Flush)
+	if e.failure() != nil {
+		return flushed
 	}
-	if e.failure() != nil && e.stuck {
-		return failed
+	closed := e.guard(e.db.Close)
+	if e.failure() != nil {
+		return closed
 	}
-	return errors.Join(failed, e.db.Close(), e.lock.Close())
+	return errors.Join(flushed, closed, e.lock.Close())
 }
 
 // pebbleLogger hands Pebble's messages on.
@@ -326,10 +330,26 @@ func (l *pebbleLogger) Errorf(format string, args ...any) {
 	l.cfg.Logger.Error(fmt.Sprintf(format, args...), "dir", l.cfg.Dir)
 }
 
-// Fatalf never returns to Pebble, whose state is undefined from here on: it
-// marks the database dead and ends the goroutine. Pebble's deferred calls give
-// its locks back, so that readers in flight come to an end.
+// Fatalf never returns to Pebble, whose state is undefined from here on.
 func (l *pebbleLogger) Fatalf(format string, args ...any) {
-	(*pebbleEngine)(l).fail(fmt.Errorf(format, args...), true)
-	runtime.Goexit()
+	(*pebbleEngine)(l).fail(fatalError(format, args))
 }
+
+// fatalError keeps the errors among args for errors.Is.
+func fatalError(format string, args []any) error {
+	text := fmt.Sprintf(format, args...)
+	for _, a := range args {
+		if err, ok := a.(error); ok {
+			return &pebbleError{text: text, cause: err}
+		}
+	}
+	return errors.New(text)
+}
+
+type pebbleError struct {
+	text  string
+	cause error
+}
+
+func (e *pebbleError) Error() string { return e.text }
+func (e *pebbleError) Unwrap() error { return e.cause }
