@@ -9,6 +9,8 @@ import (
 // This file is the contract of the package: what the server needs of the
 // instance that it stands beside.
 
+var _ Instance = (*streams.Instance)(nil)
+
 // Instance is what a Server needs of a running instance; [streams.Instance] is
 // one. Several goroutines call its methods at once, and none of them waits.
 type Instance interface {

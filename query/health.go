@@ -1,0 +1,64 @@
+package query
+
+import (
+	"net/http"
+
+	"github.com/millrace/millrace/streams"
+)
+
+// Health is the answer of /healthz and /readyz when all is well.
+type Health struct {
+	Status string        `json:"status"`
+	State  streams.State `json:"state"`
+}
+
+// serveHealth answers /healthz: an instance that restores is healthy, for
+// restarting it would not help.
+func (s *Server) serveHealth(*request) (any, error) {
+	state := s.inst.State()
+	if state == streams.Failed || state == streams.Stopped {
+		return nil, unavailable(CodeNotReady, "the instance is %s", state)
+	}
+	return Health{Status: "ok", State: state}, nil
+}
+
+// serveReady answers /readyz: each owned task runs, and the instance is in its
+// group and stays there.
+func (s *Server) serveReady(*request) (any, error) {
+	state := s.inst.State()
+	switch state {
+	case streams.Rebalancing, streams.Restoring, streams.Running:
+	default:
+		return nil, unavailable(CodeNotReady, "the instance is %s", state)
+	}
+	var missing []Lag
+	for _, t := range s.inst.Tasks() {
+		if t.State != streams.TaskRunning {
+			missing = append(missing, Lag{Task: t.Task.String(), Remaining: t.Remaining})
+		}
+	}
+	if len(missing) > 0 {
+		return nil, &failure{http.StatusServiceUnavailable, Error{
+			Code: CodeNotReady, Message: "tasks are being restored", Tasks: missing,
+		}}
+	}
+	if _, _, generation := s.inst.Directory(); generation < 0 {
+		return nil, unavailable(CodeNotReady, "the instance is not in its group")
+	}
+	return Health{Status: "ready", State: state}, nil
+}
+
+// serveStores answers /v1/stores.
+func (s *Server) serveStores(*request) (any, error) {
+	list := StoreList{Application: s.inst.Application(), Stores: []Store{}}
+	for _, info := range s.inst.Stores() {
+		st := s.catalog[info.Name]
+		if st == nil {
+			continue // no part of the topology, so not to be asked
+		}
+		list.Stores = append(list.Stores, Store{
+			Name: info.Name, Kind: st.kind, SubTopology: info.SubTopology, Tasks: info.Tasks, ChangelogTopic: info.ChangelogTopic,
+		})
+	}
+	return list, nil
+}
