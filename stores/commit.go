@@ -2,10 +2,12 @@ package stores
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/binary"
 	"fmt"
 	"iter"
+	"math"
 	"slices"
 )
 
@@ -21,16 +23,21 @@ type Changes struct {
 
 // change is one entry. The bytes are in the arena.
 type change struct {
-	key    [2]int // the engine's key
-	logKey [2]int
-	value  [2]int // the engine's value; empty for a delete
-	log    [2]int // the changelog's value
-	header [2]int
+	key    piece // the engine's key
+	logKey piece
+	value  piece // the engine's value; empty for a delete
+	log    piece // the changelog's value
+	header piece
 	time   int64
 	delete bool
 	// covered: the delete is part of a span that is cleared.
 	covered bool
 }
+
+// piece is a run of bytes of the arena.
+type piece struct{ from, to uint32 }
+
+func (p piece) len() int { return int(p.to - p.from) }
 
 type storeChanges struct {
 	name     string
@@ -79,14 +86,14 @@ func (c *Changes) record(i int) LogRecord {
 	r := LogRecord{Key: c.at(e.logKey), Time: e.time}
 	if !e.delete {
 		r.Value = c.at(e.log)
-		if e.header != [2]int{} {
+		if e.header != (piece{}) {
 			r.Header = c.at(e.header)
 		}
 	}
 	return r
 }
 
-func (c *Changes) at(s [2]int) []byte { return c.arena[s[0]:s[1]:s[1]] }
+func (c *Changes) at(p piece) []byte { return c.arena[p.from:p.to:p.to] }
 
 func (c *Changes) reset() {
 	c.arena, c.list, c.stores, c.bytes = reuse(c.arena), reuse(c.list), c.stores[:0], 0
@@ -112,6 +119,11 @@ type collector struct {
 // begin starts an entry at the end of the arena.
 func (c *collector) begin() int { return len(c.arena) }
 
+// since returns what was appended to the arena from an index on.
+func (c *collector) since(from int) piece {
+	return piece{from: uint32(from), to: uint32(len(c.arena))}
+}
+
 // put adds an entry whose engine key and value were just appended to the arena.
 func (c *collector) put(e change) {
 	c.list = append(c.list, e)
@@ -127,7 +139,7 @@ func (c *collector) finish(name string) {
 		}
 		switch {
 		case a.delete == b.delete:
-			return b.key[0] - a.key[0]
+			return cmp.Compare(b.key.from, a.key.from)
 		case a.delete:
 			return 1
 		}
@@ -140,7 +152,7 @@ func (c *collector) finish(name string) {
 	c.list = c.list[:c.from+len(l)]
 	for i := range l {
 		e := &l[i]
-		c.bytes += int64(e.logKey[1] - e.logKey[0] + e.log[1] - e.log[0] + e.header[1] - e.header[0])
+		c.bytes += int64(e.logKey.len() + e.log.len() + e.header.len())
 	}
 	if len(l) > 0 || len(c.clear) > 0 {
 		c.stores = append(c.stores, storeChanges{name: name, from: c.from, to: len(c.list), clear: c.clear})
@@ -164,6 +176,9 @@ func (db *DB) Collect() (*Changes, error) {
 		col := collector{Changes: c, from: len(c.list)}
 		if err := s.collect(&col); err != nil {
 			return nil, s.info().wrap(err)
+		}
+		if len(c.arena) > math.MaxUint32 {
+			return nil, fmt.Errorf("%w: more than 4 GiB changed since the last commit: commit more often", ErrProtocol)
 		}
 		col.finish(s.info().name)
 	}

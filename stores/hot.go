@@ -8,7 +8,6 @@ import (
 	"maps"
 	"math"
 	"slices"
-	"strings"
 
 	"github.com/millrace/millrace/codec"
 	"github.com/millrace/millrace/window"
@@ -45,32 +44,6 @@ type hot[A any] struct {
 	// missed is the engine key that the engine was last asked for in vain; it
 	// is often created next. Commits and restores forget it.
 	missed []byte
-}
-
-// drop is one DropBefore on its way to the engine.
-type drop struct {
-	bound  int64
-	number int    // counts the drops of the store
-	born   uint32 // the interval in which it was made
-	sent   bool   // the last Collect has it
-}
-
-// revival is a key that was made anew below a bound on its way to the engine.
-type revival struct {
-	spared int  // the drops up to this number do not concern it
-	again  bool // a later drop does
-}
-
-// bucket holds the live objects of one window start.
-type bucket[A any] struct {
-	start int64
-	objs  map[string]*Live[A]
-	// order holds objects in ascending order of keys, and tail those added
-	// since it was made. Either may hold objects that are gone.
-	order, tail []*Live[A]
-	// complete: the engine has no entry of this start that objs lacks.
-	complete bool
-	visible  int // objects that are not deleted
 }
 
 func (h *hot[A]) init(db *DB, c codec.Codec[A], make func() *A, windowed bool) {
@@ -124,49 +97,6 @@ func (h *hot[A]) appendLogKey(dst []byte, start int64, key string) []byte {
 		return codec.AppendWindowKey(dst, keyBytes(key), start, 0)
 	}
 	return append(dst, key...)
-}
-
-// bucketAt returns the bucket of start and makes it if need be.
-func (h *hot[A]) bucketAt(start int64) (*bucket[A], error) {
-	if b := h.last; b != nil && b.start == start {
-		return b, nil
-	}
-	b := h.buckets[start]
-	if b == nil {
-		complete, err := h.nothingAt(start)
-		if err != nil {
-			return nil, err
-		}
-		b = h.addBucket(start, complete)
-	}
-	h.last = b
-	return b, nil
-}
-
-func (h *hot[A]) addBucket(start int64, complete bool) *bucket[A] {
-	b := &bucket[A]{start: start, objs: map[string]*Live[A]{}, complete: complete}
-	h.buckets[start] = b
-	i, _ := slices.BinarySearch(h.starts, start)
-	h.starts = slices.Insert(h.starts, i, start)
-	return b
-}
-
-// nothingAt reports whether the engine has no visible entry of start.
-func (h *hot[A]) nothingAt(start int64) (bool, error) {
-	if h.empty || start < h.hidden {
-		return true, nil
-	}
-	if !h.windowed {
-		return false, nil
-	}
-	lower := h.appendStart(nil, start)
-	it, err := h.db.engine.Iterate(Span{Lower: lower, Upper: h.startUpper(start)})
-	if err != nil {
-		return false, h.wrap(err)
-	}
-	defer it.Close()
-	none := !it.Next()
-	return none, h.wrap(it.Err())
 }
 
 // startUpper returns the first engine key after those of start.
@@ -337,62 +267,6 @@ func (h *hot[A]) delete(l *Live[A]) {
 	h.tombs = append(h.tombs, l)
 }
 
-// dropBefore removes every object of a start before bound, and returns how many
-// there were.
-func (h *hot[A]) dropBefore(bound int64) (n int, err error) {
-	if bound <= h.least {
-		return 0, nil
-	}
-	err = h.merge(position{start: math.MinInt64}, bound, func(*Live[A], int64, []byte, []byte) (bool, error) {
-		n++
-		return true, nil
-	})
-	if err != nil {
-		return 0, err
-	}
-	if n > 0 {
-		h.drop(bound)
-	}
-	least, ok, err := h.nextStart(bound)
-	if err != nil {
-		return n, err
-	}
-	if h.least = least; !ok {
-		h.least = math.MaxInt64
-	}
-	return n, nil
-}
-
-func (h *hot[A]) drop(bound int64) {
-	end, _ := slices.BinarySearch(h.starts, bound)
-	for _, start := range h.starts[:end] {
-		b := h.buckets[start]
-		for _, l := range b.objs {
-			// What commits still have to write stays in changed and tombs.
-			h.release(b, l)
-			l.gone = !l.deleted && !(l.stored && l.dirty && h.db.deletes == DeletesDeferred)
-		}
-		delete(h.buckets, start)
-	}
-	h.starts = slices.Delete(h.starts, 0, end)
-	h.last = nil
-	if h.empty {
-		return
-	}
-	h.dropCount++
-	h.drops = append(h.drops, drop{bound: bound, number: h.dropCount, born: h.db.commits})
-	h.hidden = max(h.hidden, bound)
-	for key, r := range h.revived {
-		switch start, _, err := h.splitKey([]byte(key)); {
-		case err != nil || r.again:
-		case start < bound:
-			h.revived[key] = revival{spared: r.spared, again: true}
-		default:
-			h.revived[key] = revival{spared: h.dropCount}
-		}
-	}
-}
-
 // due reports whether a delete made in an interval goes out now.
 func (h *hot[A]) due(born uint32) bool {
 	return h.db.deletes == DeletesWithCommit || born < h.db.commits
@@ -453,27 +327,27 @@ func (h *hot[A]) put(c *collector, l *Live[A]) error {
 	e := change{time: l.Time}
 	from := c.begin()
 	c.arena = h.appendKey(c.arena, l.start, l.key)
-	e.key = [2]int{from, len(c.arena)}
-	e.logKey = [2]int{from + prefixLen, len(c.arena)}
+	e.key = c.since(from)
+	e.logKey = c.since(from + prefixLen)
 	if h.windowed {
 		from = len(c.arena)
 		c.arena = h.appendLogKey(c.arena, l.start, l.key)
-		e.logKey = [2]int{from, len(c.arena)}
+		e.logKey = c.since(from)
 	}
 	from = len(c.arena)
 	c.arena = binary.BigEndian.AppendUint64(c.arena, uint64(l.Time))
 	c.arena = window.AppendFiring(c.arena, l.Firing)
-	e.header = [2]int{from + timeLen, len(c.arena)}
+	e.header = c.since(from + timeLen)
 	arena, err := h.codec.Append(c.arena, *l.Value)
 	if err != nil {
 		return fmt.Errorf("encoding key %q, window %d: %w", l.key, l.start, err)
 	}
 	c.arena = arena
-	e.value = [2]int{from, len(c.arena)}
-	e.log = [2]int{e.header[1], len(c.arena)}
+	e.value = c.since(from)
+	e.log = c.since(int(e.header.to))
 	c.put(e)
 	if !l.gone {
-		size := sizeOfLive[A](l.key, e.log[1]-e.log[0])
+		size := sizeOfLive[A](l.key, e.log.len())
 		if b := h.buckets[l.start]; b != nil && b.objs[l.key] == l {
 			h.charge(int64(size - l.size))
 			l.size = size
@@ -487,63 +361,14 @@ func (h *hot[A]) tombstone(c *collector, start int64, key string, time int64, co
 	e := change{time: time, delete: true, covered: covered}
 	from := c.begin()
 	c.arena = h.appendKey(c.arena, start, key)
-	e.key = [2]int{from, len(c.arena)}
-	e.logKey = [2]int{from + prefixLen, len(c.arena)}
+	e.key = c.since(from)
+	e.logKey = c.since(from + prefixLen)
 	if h.windowed {
 		from = len(c.arena)
 		c.arena = h.appendLogKey(c.arena, start, key)
-		e.logKey = [2]int{from, len(c.arena)}
+		e.logKey = c.since(from)
 	}
 	c.put(e)
-}
-
-// collectDrops adds what the drops that are due delete: one tombstone for each
-// key of the engine and, if nothing was made anew there, one span to clear.
-func (h *hot[A]) collectDrops(c *collector) error {
-	bound, number := int64(math.MinInt64), 0
-	for i := range h.drops {
-		if d := &h.drops[i]; h.due(d.born) {
-			d.sent = true
-			bound, number = max(bound, d.bound), d.number
-		}
-	}
-	if number == 0 {
-		return nil
-	}
-	span := Span{Lower: h.prefix[:], Upper: h.appendStart(nil, bound)}
-	it, err := h.db.engine.Iterate(span)
-	if err != nil {
-		return err
-	}
-	defer it.Close()
-	n := len(c.list)
-	spared := false
-	for it.Next() {
-		if r, ok := h.revived[string(it.Key())]; ok && r.spared >= number {
-			spared = true
-			continue
-		}
-		start, key, err := h.splitKey(it.Key())
-		if err != nil {
-			return err
-		}
-		time, _, _, err := splitLive(it.Value())
-		if err != nil {
-			return err
-		}
-		h.tombstone(c, start, string(key), time, true)
-	}
-	if err := it.Err(); err != nil {
-		return err
-	}
-	if spared {
-		for i := n; i < len(c.list); i++ {
-			c.list[i].covered = false
-		}
-	} else if len(c.list) > n {
-		c.clear = append(c.clear, span)
-	}
-	return nil
 }
 
 // committed drops what the engine now has.
@@ -584,22 +409,6 @@ func (h *hot[A]) commitTombs() {
 	h.tombs = kept
 }
 
-func (h *hot[A]) commitDrops() {
-	number := 0
-	for _, d := range h.drops {
-		if d.sent {
-			number = d.number
-		}
-	}
-	h.drops = slices.DeleteFunc(h.drops, func(d drop) bool { return d.sent })
-	if len(h.drops) == 0 {
-		h.hidden = math.MinInt64
-		h.revived = nil
-		return
-	}
-	maps.DeleteFunc(h.revived, func(_ string, r revival) bool { return r.spared < number })
-}
-
 // forget drops every object: the engine's entries have changed beneath them.
 func (h *hot[A]) forget() {
 	h.charge(-h.held)
@@ -613,73 +422,4 @@ func (h *hot[A]) forget() {
 func (h *hot[A]) close() {
 	h.charge(-h.held)
 	h.db.budget.join(-1)
-}
-
-// shrink evicts clean objects while the budget is exceeded: the oldest windows
-// first and, without windows, what was not used for longest.
-func (h *hot[A]) shrink() {
-	excess := h.db.budget.excess(h.held)
-	if excess <= 0 {
-		return
-	}
-	target := h.held - excess
-	if h.windowed {
-		for _, start := range h.starts {
-			if h.held <= target {
-				return
-			}
-			h.evict(h.buckets[start], target, math.MaxUint32)
-		}
-		return
-	}
-	for _, age := range []uint32{64, 16, 4, 1, 0} {
-		if b := h.buckets[0]; b != nil && h.held > target && h.db.commits > age {
-			h.evict(b, target, h.db.commits-age)
-		}
-	}
-}
-
-// evict removes clean objects of b, last used in interval until or before,
-// until target bytes are held.
-func (h *hot[A]) evict(b *bucket[A], target int64, until uint32) {
-	if b.start < h.hidden {
-		// The engine's entries of b cannot be read until the drop is done.
-		return
-	}
-	for _, l := range b.objs {
-		if h.held <= target {
-			break
-		}
-		if !l.dirty && !l.deleted && !l.Held && l.used <= until {
-			h.remove(b, l)
-			b.complete = false
-		}
-	}
-	gone := func(l *Live[A]) bool { return l.gone }
-	b.order = slices.DeleteFunc(slices.Clone(b.order), gone)
-	b.tail = slices.DeleteFunc(b.tail, gone)
-}
-
-// sorted returns the objects of b in ascending order of keys, deleted ones
-// included. The slice is not changed later.
-func (b *bucket[A]) sorted() []*Live[A] {
-	if len(b.tail) == 0 {
-		return b.order
-	}
-	all := make([]*Live[A], 0, len(b.objs))
-	slices.SortFunc(b.tail, func(x, y *Live[A]) int { return strings.Compare(x.key, y.key) })
-	i, j := 0, 0
-	for i < len(b.order) || j < len(b.tail) {
-		var l *Live[A]
-		if j == len(b.tail) || i < len(b.order) && b.order[i].key <= b.tail[j].key {
-			l, i = b.order[i], i+1
-		} else {
-			l, j = b.tail[j], j+1
-		}
-		if b.objs[l.key] == l {
-			all = append(all, l)
-		}
-	}
-	b.order, b.tail = all, nil
-	return all
 }

@@ -296,16 +296,16 @@ func (s *keyValueStore[K, V]) collect(c *collector) error {
 		x := change{time: e.time, delete: due}
 		from := c.begin()
 		c.arena = append(append(c.arena, s.prefix[:]...), e.key...)
-		x.key = [2]int{from, len(c.arena)}
-		x.logKey = [2]int{from + prefixLen, len(c.arena)}
+		x.key = c.since(from)
+		x.logKey = c.since(from + prefixLen)
 		if due {
 			x.time = e.gone
 		} else {
 			from = len(c.arena)
 			c.arena = binary.BigEndian.AppendUint64(c.arena, uint64(e.time))
 			c.arena = append(c.arena, e.value...)
-			x.value = [2]int{from, len(c.arena)}
-			x.log = [2]int{from + timeLen, len(c.arena)}
+			x.value = c.since(from)
+			x.log = c.since(from + timeLen)
 		}
 		c.put(x)
 		return true

@@ -1,0 +1,131 @@
+package stores
+
+import (
+	"math"
+	"slices"
+	"strings"
+)
+
+// bucket holds the live objects of one window start.
+type bucket[A any] struct {
+	start int64
+	objs  map[string]*Live[A]
+	// order holds objects in ascending order of keys, and tail those added
+	// since it was made. Either may hold objects that are gone.
+	order, tail []*Live[A]
+	// complete: the engine has no entry of this start that objs lacks.
+	complete bool
+	visible  int // objects that are not deleted
+}
+
+// bucketAt returns the bucket of start and makes it if need be.
+func (h *hot[A]) bucketAt(start int64) (*bucket[A], error) {
+	if b := h.last; b != nil && b.start == start {
+		return b, nil
+	}
+	b := h.buckets[start]
+	if b == nil {
+		complete, err := h.nothingAt(start)
+		if err != nil {
+			return nil, err
+		}
+		b = h.addBucket(start, complete)
+	}
+	h.last = b
+	return b, nil
+}
+
+func (h *hot[A]) addBucket(start int64, complete bool) *bucket[A] {
+	b := &bucket[A]{start: start, objs: map[string]*Live[A]{}, complete: complete}
+	h.buckets[start] = b
+	i, _ := slices.BinarySearch(h.starts, start)
+	h.starts = slices.Insert(h.starts, i, start)
+	return b
+}
+
+// nothingAt reports whether the engine has no visible entry of start.
+func (h *hot[A]) nothingAt(start int64) (bool, error) {
+	if h.empty || start < h.hidden {
+		return true, nil
+	}
+	if !h.windowed {
+		return false, nil
+	}
+	lower := h.appendStart(nil, start)
+	it, err := h.db.engine.Iterate(Span{Lower: lower, Upper: h.startUpper(start)})
+	if err != nil {
+		return false, h.wrap(err)
+	}
+	defer it.Close()
+	none := !it.Next()
+	return none, h.wrap(it.Err())
+}
+
+// shrink evicts clean objects while the budget is exceeded: the oldest windows
+// first and, without windows, what was not used for longest.
+func (h *hot[A]) shrink() {
+	excess := h.db.budget.excess(h.held)
+	if excess <= 0 {
+		return
+	}
+	target := h.held - excess
+	if h.windowed {
+		for _, start := range h.starts {
+			if h.held <= target {
+				return
+			}
+			h.evict(h.buckets[start], target, math.MaxUint32)
+		}
+		return
+	}
+	for _, age := range []uint32{64, 16, 4, 1, 0} {
+		if b := h.buckets[0]; b != nil && h.held > target && h.db.commits > age {
+			h.evict(b, target, h.db.commits-age)
+		}
+	}
+}
+
+// evict removes clean objects of b, last used in interval until or before,
+// until target bytes are held.
+func (h *hot[A]) evict(b *bucket[A], target int64, until uint32) {
+	if b.start < h.hidden {
+		// The engine's entries of b cannot be read until the drop is done.
+		return
+	}
+	for _, l := range b.objs {
+		if h.held <= target {
+			break
+		}
+		if !l.dirty && !l.deleted && !l.Held && l.used <= until {
+			h.remove(b, l)
+			b.complete = false
+		}
+	}
+	gone := func(l *Live[A]) bool { return l.gone }
+	b.order = slices.DeleteFunc(slices.Clone(b.order), gone)
+	b.tail = slices.DeleteFunc(b.tail, gone)
+}
+
+// sorted returns the objects of b in ascending order of keys, deleted ones
+// included. The slice is not changed later.
+func (b *bucket[A]) sorted() []*Live[A] {
+	if len(b.tail) == 0 {
+		return b.order
+	}
+	all := make([]*Live[A], 0, len(b.objs))
+	slices.SortFunc(b.tail, func(x, y *Live[A]) int { return strings.Compare(x.key, y.key) })
+	i, j := 0, 0
+	for i < len(b.order) || j < len(b.tail) {
+		var l *Live[A]
+		if j == len(b.tail) || i < len(b.order) && b.order[i].key <= b.tail[j].key {
+			l, i = b.order[i], i+1
+		} else {
+			l, j = b.tail[j], j+1
+		}
+		if b.objs[l.key] == l {
+			all = append(all, l)
+		}
+	}
+	b.order, b.tail = all, nil
+	return all
+}
