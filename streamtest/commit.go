@@ -93,10 +93,14 @@ func (d *Driver) Crash() {
 	}
 }
 
-// Restart commits, stops all tasks and starts them anew. It also ends what End
+// Restart commits, stops all tasks and starts them anew, as a clean stop of the
+// process does; what the commit has sent is read after it. It also ends what End
 // began: inputs may go on.
 func (d *Driver) Restart() {
-	d.Commit()
+	if d.err != nil {
+		return
+	}
+	d.commit(true)
 	if d.err != nil {
 		return
 	}
