@@ -27,7 +27,7 @@ type Config struct {
 	Gatherer prometheus.Gatherer
 	// Client asks other instances. If they want credentials, its transport adds
 	// them: those of the caller are not passed on. Default: a client of the
-	// server's own that follows no redirects.
+	// server's own that follows no redirects and uses no proxy.
 	Client *http.Client
 
 	// Timeout bounds the work on one request, other instances' included.

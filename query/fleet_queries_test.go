@@ -345,11 +345,11 @@ func TestItemLongerThanAnAnswer(t *testing.T) {
 // whole, or says that the task is moving.
 func TestClosingDuringQueries(t *testing.T) {
 	topo := shop(t)
-	for range 20 {
+	for range 8 {
 		m := newMember(t, topo)
 		m.directory = &streams.Directory{}
 		m.hold(t, 0, 0, 1, 2, 3)
-		m.fill(t, 200)
+		m.fill(t, 100)
 		s, err := query.New(m, query.Config{})
 		if err != nil {
 			t.Fatal(err)
@@ -375,7 +375,7 @@ func TestClosingDuringQueries(t *testing.T) {
 					var page query.Page
 					switch w.Code {
 					case 200:
-						if err := json.Unmarshal(w.Body.Bytes(), &page); err != nil || len(page.Items) != 600 {
+						if err := json.Unmarshal(w.Body.Bytes(), &page); err != nil || len(page.Items) != 300 {
 							t.Errorf("%d items, %v", len(page.Items), err)
 						}
 					case 503:

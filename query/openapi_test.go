@@ -126,8 +126,8 @@ func TestRealAnswersFitTheDocument(t *testing.T) {
 	check("/v1/stores/counts/keys", "/v1/stores/{store}/keys", 503)
 }
 
-// TestDocumentKnowsEveryStatus asks with each code of an error once and looks
-// the status up.
+// TestDocumentHasTheStatusesOfFailures looks up what each path may answer, and
+// the limit that the server was configured with.
 func TestDocumentHasTheStatusesOfFailures(t *testing.T) {
 	f := newFleet(t, 1, query.Config{})
 	doc := document(t, f.urls[0])

@@ -56,13 +56,13 @@ func New(inst Instance, cfg Config) (*Server, error) {
 	return s, nil
 }
 
-// newClient makes the client that asks other instances.
+// newClient makes the client that asks other instances. They are neighbours:
+// it uses no proxy.
 func newClient() *http.Client {
 	return &http.Client{
 		Transport: &http.Transport{
 			MaxIdleConnsPerHost: askAtOnce, IdleConnTimeout: 30 * time.Second,
 			ForceAttemptHTTP2: true, ExpectContinueTimeout: time.Second, TLSHandshakeTimeout: 5 * time.Second,
-			Proxy: http.ProxyFromEnvironment,
 		},
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 	}
