@@ -60,7 +60,7 @@ type lookup struct {
 func (s *Server) directory(ctx context.Context, q *request) (*directory, error) {
 	own, leader, generation := s.inst.Directory()
 	if own != nil {
-		return newDirectory(own), nil
+		return s.directories.of(own), nil
 	}
 	switch {
 	case generation < 0:
@@ -122,6 +122,17 @@ func (s *Server) lookUp(ctx context.Context, q *request, leader string, l *looku
 	close(l.done)
 }
 
+// of returns the directory that the instance itself has as the leader. It is
+// not changed once it is published, so its address tells it from others.
+func (ds *directories) of(own *streams.Directory) *directory {
+	ds.mu.Lock()
+	defer ds.mu.Unlock()
+	if ds.cached == nil || ds.cached.answer != own {
+		ds.cached = newDirectory(own)
+	}
+	return ds.cached
+}
+
 // forget has the next request ask the leader again.
 func (s *Server) forget() {
 	s.directories.mu.Lock()
@@ -148,7 +159,7 @@ func (s *Server) elsewhere(d *directory, task streams.TaskID) (string, error) {
 func (s *Server) notOwner(task streams.TaskID) *failure {
 	f := fail(http.StatusMisdirectedRequest, CodeNotOwner, "task %v is not run by this instance", task)
 	if d, _, _ := s.inst.Directory(); d != nil {
-		f.detail.Owner = newDirectory(d).owners[task.String()]
+		f.detail.Owner = s.directories.of(d).owners[task.String()]
 	}
 	return f
 }
