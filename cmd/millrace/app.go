@@ -88,12 +88,11 @@ func (p *program) app() *cli.App {
 			p.demoCommand(), p.runCommand(), p.replayCommand(), p.topologyCommand(), p.queryCommand(), p.resetCommand(),
 			p.topicsCommand(), p.versionCommand(),
 		},
-		Writer:          p.out,
-		ErrWriter:       p.err,
-		HideVersion:     true,
-		HideHelpCommand: true,
-		ExitErrHandler:  func(*cli.Context, error) {},
-		OnUsageError:    onUsageError,
+		Writer:         p.out,
+		ErrWriter:      p.err,
+		HideVersion:    true,
+		ExitErrHandler: func(*cli.Context, error) {},
+		OnUsageError:   onUsageError,
 		Action: func(c *cli.Context) error {
 			if !c.Args().Present() {
 				return cli.ShowAppHelp(c)
@@ -106,7 +105,9 @@ func (p *program) app() *cli.App {
 func commandNames(app *cli.App) []string {
 	var names []string
 	for _, c := range app.Commands {
-		names = append(names, c.Name)
+		if c.Name != "help" {
+			names = append(names, c.Name)
+		}
 	}
 	return names
 }
@@ -129,7 +130,14 @@ func (p *program) command(c *cli.Command, least, most int) *cli.Command {
 	return c
 }
 
-func onUsageError(_ *cli.Context, err error, _ bool) error { return usageError{err} }
+// onUsageError words a mistake of package flag, which writes one hyphen.
+func onUsageError(_ *cli.Context, err error, _ bool) error {
+	text := err.Error()
+	if name, ok := strings.CutPrefix(text, "flag provided but not defined: -"); ok {
+		return usagef("there is no flag --%s", strings.TrimLeft(name, "-"))
+	}
+	return usagef("%s", strings.Replace(text, " flag -", " flag --", 1))
+}
 
 // fromEnvironment sets the flags that the command line does not set from
 // variables. The library would ask the process's own environment.

@@ -141,8 +141,9 @@ func (d *demo) run(ctx context.Context) error {
 		return err
 	}
 	defer d.cluster.Close()
-	// What is asked at the end is answered also after the user has stopped it.
-	if d.client, err = kafka.Open(ctx, kafka.Config{Brokers: d.cluster.Addrs(), Logger: d.log}); err != nil {
+	// The account is given also when the user stops the demo, however early.
+	atEnd := context.WithoutCancel(ctx)
+	if d.client, err = kafka.Open(atEnd, kafka.Config{Brokers: d.cluster.Addrs(), Logger: d.log}); err != nil {
 		return err
 	}
 	defer d.client.Close()
@@ -150,13 +151,13 @@ func (d *demo) run(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if err := d.chooseAddress(ctx); err != nil {
+	if err := d.chooseAddress(atEnd); err != nil {
 		return err
 	}
 	d.introduce(total)
 	show := d.progress("replayed", total)
 	d.account = newAccount(d.config, func(r llm.Result) { fmt.Fprintln(show, row(r)) })
-	results, err := follow(ctx, d.client, d.account.take, llm.StatsTopic, llm.LateTopic)
+	results, err := follow(atEnd, d.client, d.account.take, llm.StatsTopic, llm.LateTopic)
 	if err != nil {
 		show.close()
 		return err
@@ -164,7 +165,7 @@ func (d *demo) run(ctx context.Context) error {
 	defer results.close()
 	err = d.process(ctx, generator, show)
 	if err == nil {
-		err = results.catchUp(context.WithoutCancel(ctx))
+		err = results.catchUp(atEnd)
 	}
 	results.close()
 	show.close()

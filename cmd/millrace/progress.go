@@ -5,6 +5,7 @@ import (
 	"io"
 	"time"
 
+	"github.com/vbauerster/cupwriter"
 	"github.com/vbauerster/mpb/v8"
 	"github.com/vbauerster/mpb/v8/decor"
 )
@@ -35,13 +36,15 @@ const barStep = 100 * time.Millisecond
 type bar struct {
 	container *mpb.Progress
 	bar       *mpb.Bar
+	console   *cupwriter.Writer
 	last      time.Time
 	total     int64
 }
 
 func newBar(out io.Writer, what string, total int64) *bar {
-	c := mpb.New(mpb.WithOutput(out), mpb.WithWidth(64))
-	return &bar{container: c, total: total, bar: c.AddBar(total,
+	console := cupwriter.New(out, false)
+	c := mpb.New(mpb.WithConsoleWriter(console), mpb.WithAutoRefresh(), mpb.WithWidth(64))
+	return &bar{container: c, console: console, total: total, bar: c.AddBar(total,
 		mpb.PrependDecorators(decor.Name(what+" ")),
 		mpb.AppendDecorators(decor.CountersNoUnit("%d of %d "), decor.Percentage()))}
 }
@@ -58,6 +61,11 @@ func (b *bar) set(done int64) {
 func (b *bar) close() {
 	b.bar.Abort(false)
 	b.container.Wait()
+	// What was written since the last refresh is still in the buffer. It takes
+	// the place of the bar.
+	if b.console.Len() > 0 {
+		_ = b.console.Flush(0) // as with any write to a terminal
+	}
 }
 
 // lineStep is how often a line of progress is written.

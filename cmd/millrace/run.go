@@ -5,6 +5,7 @@ import (
 	"errors"
 	"log/slog"
 	"runtime/debug"
+	"time"
 
 	"github.com/urfave/cli/v2"
 
@@ -52,14 +53,14 @@ func (p *program) runInstance(c *cli.Context) error {
 	}
 	s.streams.UntilEnd, s.streams.NoCreate = c.Bool("until-end"), c.Bool("no-create")
 	p.limitMemory(s.streams.Memory)
+	if !s.streams.NoCreate {
+		if err := createOutputs(c.Context, t, s.streams); err != nil {
+			return unlessStopped(c.Context, err)
+		}
+	}
 	h, err := newHost(c.Context, t, s.streams, s.listen, s.advertise, log)
 	if err != nil {
 		return err
-	}
-	if !s.streams.NoCreate {
-		if err := createOutputs(c.Context, t, s.streams); err != nil {
-			return errors.Join(err, h.listener.Close())
-		}
 	}
 	if err := h.run(c.Context); err != nil || !s.streams.UntilEnd || c.Context.Err() != nil {
 		return err
@@ -75,14 +76,44 @@ func (p *program) limitMemory(budget int64) {
 	}
 }
 
-// createOutputs makes the topics that the application writes and nobody has
-// made. Of the others, inputs have to exist, and the instance makes its own. A
-// cluster that does not answer is the instance's to wait for.
-func createOutputs(ctx context.Context, t *topology.Topology, cfg streams.Config) error {
-	a, err := streams.OpenAdmin(ctx, t, cfg)
-	if errors.Is(err, kafka.ErrUnavailable) {
+// unlessStopped returns err, or nil if it came of ctx's end: the user has stopped
+// what was under way.
+func unlessStopped(ctx context.Context, err error) error {
+	if ctx.Err() != nil {
 		return nil
 	}
+	return err
+}
+
+// patience is how long run waits for a cluster that is starting too.
+const patience = 10 * time.Second
+
+// waitForCluster opens the application's Admin, trying for a while.
+func waitForCluster(ctx context.Context, t *topology.Topology, cfg streams.Config) (*streams.Admin, error) {
+	ctx, cancel := context.WithTimeout(ctx, patience)
+	defer cancel()
+	again := time.NewTicker(time.Second)
+	defer again.Stop()
+	for said := false; ; said = true {
+		a, err := streams.OpenAdmin(ctx, t, cfg)
+		if err == nil || !errors.Is(err, kafka.ErrUnavailable) {
+			return a, err
+		}
+		if !said {
+			cfg.Logger.Warn("no broker answers yet", "brokers", cfg.Brokers, "waiting", patience, "error", err)
+		}
+		select {
+		case <-again.C:
+		case <-ctx.Done():
+			return nil, err
+		}
+	}
+}
+
+// createOutputs makes the topics that the application writes and nobody has
+// made. Of the others, inputs have to exist, and the instance makes its own.
+func createOutputs(ctx context.Context, t *topology.Topology, cfg streams.Config) error {
+	a, err := waitForCluster(ctx, t, cfg)
 	if err != nil {
 		return err
 	}

@@ -72,10 +72,19 @@ func (p *program) settings(c *cli.Context, log *slog.Logger) (*settings, error) 
 	var errs []error
 	if c.IsSet("memory") {
 		size, err := config.ParseSize(c.String("memory"))
+		if err == nil && size < leastMemory {
+			err = fmt.Errorf("want at least 64MiB, found %q", c.String("memory"))
+		}
 		if err != nil {
 			errs = append(errs, usagef("--memory: %w", err))
 		}
 		file.Memory.Override(size, true)
+	}
+	if c.IsSet("workers") && c.Int("workers") < 1 {
+		errs = append(errs, usagef("--workers %d: want at least 1", c.Int("workers")))
+	}
+	if c.IsSet("commit") && c.Duration("commit") < time.Millisecond {
+		errs = append(errs, usagef("--commit %v: want at least 1ms", c.Duration("commit")))
 	}
 	file.HTTP.Listen.Default(defaultHTTP)
 	file.Guarantee.Default(config.AtLeastOnce)

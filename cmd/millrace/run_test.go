@@ -1,0 +1,193 @@
+package main
+
+import (
+	"encoding/json"
+	"io"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/millrace/millrace/query"
+)
+
+// get asks for a page until it answers with the status.
+func get(t *testing.T, url string, status int) string {
+	t.Helper()
+	var client http.Client
+	defer client.CloseIdleConnections()
+	tick := time.NewTicker(20 * time.Millisecond)
+	defer tick.Stop()
+	late := time.After(patienceOfTests)
+	for {
+		resp, err := client.Get(url)
+		if err == nil {
+			body, err := io.ReadAll(resp.Body)
+			resp.Body.Close()
+			if err == nil && resp.StatusCode == status {
+				return string(body)
+			}
+		}
+		select {
+		case <-tick.C:
+		case <-late:
+			t.Fatalf("%s does not answer %d: %v", url, status, err)
+		}
+	}
+}
+
+// serving starts run and returns its URL once it is ready.
+func serving(t *testing.T, args ...string) (*process, string) {
+	t.Helper()
+	p := start(t, append([]string{"run", "--http=127.0.0.1:0"}, args...)...)
+	url := "http://" + p.err.await(t, `queries are answered.*"address":"([^"]+)"`)
+	get(t, url+"/readyz", http.StatusOK)
+	return p, url
+}
+
+func TestReplayRunQueryResetAsAUserDoes(t *testing.T) {
+	_, brokers := newCluster(t)
+	state := "--state=" + t.TempDir()
+
+	start(t, "replay", brokers, "--trace=code", "--events=12000", "--partitions=2").wait(exitOK).
+		wants("12000 events", "llm.performance, 2 partitions", "topic created")
+
+	p, url := serving(t, brokers, state)
+	var entries []query.Entry
+	late := time.After(patienceOfTests)
+	for models := map[string]bool{}; len(models) < 2; {
+		q := start(t, "query", "model-stats", "--http", url).wait(exitOK)
+		entries = nil
+		for line := range strings.Lines(q.out.String()) {
+			var e query.Entry
+			if err := json.Unmarshal([]byte(line), &e); err != nil {
+				t.Fatalf("%q: %v", line, err)
+			}
+			entries = append(entries, e)
+			models[string(e.Key)] = true
+		}
+		select {
+		case <-late:
+			t.Fatalf("the store does not fill: %s", p.err)
+		default:
+		}
+	}
+	if e := entries[0]; e.Window == nil || !strings.HasPrefix(string(e.Key), `"code-`) {
+		t.Errorf("%+v", e)
+	}
+	one := start(t, "query", "--http", url, "model-stats", "code-small", "--from=2020-01-01T00:00:00Z", "--limit", "1").wait(exitOK)
+	if n := strings.Count(one.out.String(), "\n"); n != 1 || !strings.Contains(one.out.String(), `"code-small"`) {
+		t.Errorf("one entry was asked for:\n%s", one.out)
+	}
+	start(t, "query", "--http", url, "model-stats", "--from=2021-01-01T00:00:00Z", "--to=2021-01-02T00:00:00Z").wait(exitOK)
+	start(t, "query", "--http", url, "nothing").wait(exitFailure).wants(`no store "nothing"`, "model-stats")
+	start(t, "query", "--http", url, "model-stats", "--from=yesterday").wait(exitUsage).wants("RFC 3339")
+	if body := get(t, url+"/metrics", http.StatusOK); !strings.Contains(body, "millrace_records_total") || !strings.Contains(body, "go_goroutines") {
+		t.Errorf("metrics:\n%.2000s", body)
+	}
+
+	start(t, "reset", brokers, state).wait(exitFailure).wants("has 1 members", "stop all instances")
+	p.stop()
+	p.wait(exitOK)
+	start(t, "query", "--http", url, "model-stats").wait(exitFailure).wants("no instance answers", "--http")
+
+	bounded := start(t, "run", "--http=127.0.0.1:0", brokers, state, "--until-end").wait(exitOK)
+	if bounded.lastLine() != equal(12000) {
+		t.Errorf("the bounded run ends with %q", bounded.lastLine())
+	}
+
+	kept := filepath.Join(strings.TrimPrefix(state, "--state="), "llm-metrics")
+	start(t, "reset", brokers, state).wait(exitOK).
+		wants("llm.performance, 2 partitions", "llm-metrics-model-stats-changelog", "llm-metrics-by-model-repartition", kept, "Nothing was deleted")
+	if _, err := os.Stat(kept); err != nil {
+		t.Error(err)
+	}
+	start(t, "reset", brokers, state, "--execute").wait(exitOK).wants("Done.")
+	if _, err := os.Stat(kept); err == nil {
+		t.Errorf("%s is still there", kept)
+	}
+	start(t, "topics", brokers).wait(exitFailure).wants("are missing", "--create")
+	start(t, "reset", brokers, state).wait(exitOK).wants("nothing to reset")
+
+	again := start(t, "run", "--http=127.0.0.1:0", brokers, state, "--until-end").wait(exitOK)
+	if again.lastLine() != equal(12000) {
+		t.Errorf("after a reset the bounded run ends with %q", again.lastLine())
+	}
+}
+
+func TestRunStopsWhileItWaitsForACluster(t *testing.T) {
+	p := start(t, "run", "--http=127.0.0.1:0", "--brokers=127.0.0.1:1", "--state", t.TempDir())
+	p.err.await(t, "(no broker answers yet)")
+	p.stop()
+	p.wait(exitOK)
+}
+
+func TestRunTellsWhatIsMissing(t *testing.T) {
+	_, brokers := newCluster(t)
+	start(t, "run", "--http=127.0.0.1:0", brokers, "--state", t.TempDir()).wait(exitFailure).wants("missing topic", `"llm.performance"`)
+	start(t, "replay", brokers, "--trace=conv", "--events=10").wait(exitOK)
+	start(t, "run", "--http=127.0.0.1:0", brokers, "--no-create", "--state", t.TempDir()).wait(exitFailure).wants("missing topic", `"llm.stats"`, "topics --create")
+}
+
+func TestRunRefusesAStateFolderOfOthers(t *testing.T) {
+	_, brokers := newCluster(t)
+	dir := t.TempDir()
+	start(t, "topics", brokers, "--create").wait(exitOK)
+	_, _ = serving(t, brokers, "--state", dir)
+	start(t, "run", "--http=127.0.0.1:0", brokers, "--state", dir).wait(exitFailure).wants("another instance", dir)
+	file := filepath.Join(dir, "file")
+	if err := os.WriteFile(file, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	start(t, "run", "--http=127.0.0.1:0", brokers, "--state", file).wait(exitFailure).wants(file, "--state")
+	other := t.TempDir()
+	if err := os.Mkdir(filepath.Join(other, "llm-metrics"), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	start(t, "reset", brokers, "--state", other).wait(exitUsage).wants(other, "does not hold the state")
+}
+
+func TestTopicsListsAndMakes(t *testing.T) {
+	_, brokers := newCluster(t)
+	p := start(t, "topics", brokers, "--partitions=3").wait(exitFailure)
+	p.wants("llm.performance", "6 are missing")
+	start(t, "topics", brokers, "--create", "--partitions=3").wait(exitOK)
+	p = start(t, "topics", brokers).wait(exitOK)
+	want := `TOPIC                                KIND         PARTITIONS  STATE
+llm.performance                      input        3           exists
+llm.late                             output       3           exists
+llm.stats                            output       3           exists
+llm-metrics-by-model-repartition     repartition  3           exists
+llm-metrics-model-stats-changelog    changelog    3           exists
+llm-metrics-by-model-meta-changelog  changelog    3           exists
+`
+	if p.out.String() != want {
+		t.Errorf("%s", p.out)
+	}
+	serving(t, brokers, "--no-create", "--state", t.TempDir())
+}
+
+func TestReplayReadsFilesAndRepeats(t *testing.T) {
+	_, brokers := newCluster(t)
+	file := filepath.Join(t.TempDir(), "trace.csv")
+	text := "TIMESTAMP,ContextTokens,GeneratedTokens\n2023-11-16 18:17:03.9799600,4808,10\n2023-11-16 18:17:04.0319600,3180,8\n"
+	if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	start(t, "replay", brokers, "--trace", file, "--topic=mine", "--duplicates=1").wait(exitOK).wants("4 events", "to mine, 4 partitions")
+	start(t, "replay", brokers, "--trace", file, "--topic=mine", "--events=50", "--partitions=2").wait(exitOK).
+		wants("50 events", "another number of partitions")
+	start(t, "replay", brokers, "--trace", file+".gone").wait(exitUsage).wants("--trace", file)
+	if err := os.WriteFile(file, []byte("a\nb,c,d\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	start(t, "replay", brokers, "--trace", file).wait(exitFailure).wants(file + ":2")
+}
+
+func TestUnreachableBrokersFail(t *testing.T) {
+	for _, command := range []string{"topics", "reset", "replay"} {
+		start(t, command, "--brokers=127.0.0.1:1").wait(exitFailure).wants("127.0.0.1:1", "connection refused", "check the addresses")
+	}
+}
