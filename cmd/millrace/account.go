@@ -73,7 +73,8 @@ func (a *account) report() truth.Report {
 type errDiffers struct{ differences int }
 
 func (e errDiffers) Error() string {
-	return fmt.Sprintf("the results differ from the direct computation in %d places, listed above", e.differences)
+	return fmt.Sprintf("the results differ from the direct computation in %d places, the first of which are above; "+
+		"a killed instance's last records count again, at least once", e.differences)
 }
 
 // print writes the differences of a report, each model and window in which the

@@ -43,7 +43,7 @@ func (p *program) reset(c *cli.Context) error {
 		return err
 	}
 	if !c.Bool("execute") {
-		p.printReset("Would delete", r)
+		p.printReset("would be deleted", r)
 		if err := r.Refusal(); err != nil {
 			return err
 		}
@@ -53,7 +53,7 @@ func (p *program) reset(c *cli.Context) error {
 	if err := r.Refusal(); err != nil {
 		return err
 	}
-	p.printReset("Deleting", r)
+	p.printReset("is being deleted", r)
 	if err := a.Reset(c.Context, r); err != nil {
 		return err
 	}
@@ -62,7 +62,7 @@ func (p *program) reset(c *cli.Context) error {
 }
 
 func (p *program) printReset(verb string, r *streams.Reset) {
-	fmt.Fprintf(p.out, "%s of application %s:\n", verb, r.Application)
+	fmt.Fprintf(p.out, "Of application %s this %s:\n", r.Application, verb)
 	for _, topic := range slices.Sorted(maps.Keys(r.Positions)) {
 		fmt.Fprintf(p.out, "  position   %s, %d partitions\n", topic, len(r.Positions[topic]))
 	}

@@ -140,6 +140,9 @@ func (p *program) accountFor(ctx context.Context, s *settings, t *topology.Topol
 		return err
 	}
 	defer client.Close()
+	if err := aloneAtLast(ctx, client, s.group(t), log); err != nil {
+		return unlessStopped(ctx, err)
+	}
 	read, err := client.CommittedOffsets(ctx, s.group(t))
 	if err != nil {
 		return err
@@ -163,4 +166,25 @@ func (p *program) accountFor(ctx context.Context, s *settings, t *topology.Topol
 		return err
 	}
 	return p.print(a.report())
+}
+
+// aloneAtLast waits until a group has no members: what other instances of a
+// bounded run are still processing belongs to its account.
+func aloneAtLast(ctx context.Context, client *kafka.Client, group string, log *slog.Logger) error {
+	again := time.NewTicker(200 * time.Millisecond)
+	defer again.Stop()
+	for said := false; ; said = true {
+		d, err := client.DescribeGroup(ctx, group)
+		if err != nil || d.Members == 0 {
+			return err
+		}
+		if !said {
+			log.Info("waiting for the other instances to end, to account for all of them", "members", d.Members)
+		}
+		select {
+		case <-again.C:
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		}
+	}
 }

@@ -10,6 +10,9 @@ import (
 	"testing"
 	"time"
 
+	"github.com/millrace/millrace/internal/embedded"
+	"github.com/millrace/millrace/internal/kafka"
+	"github.com/millrace/millrace/llm"
 	"github.com/millrace/millrace/query"
 )
 
@@ -114,6 +117,58 @@ func TestReplayRunQueryResetAsAUserDoes(t *testing.T) {
 	again := start(t, "run", "--http=127.0.0.1:0", brokers, state, "--until-end").wait(exitOK)
 	if again.lastLine() != equal(12000) {
 		t.Errorf("after a reset the bounded run ends with %q", again.lastLine())
+	}
+}
+
+func TestTwoBoundedInstancesGiveOneAccount(t *testing.T) {
+	_, brokers := newCluster(t)
+	start(t, "replay", brokers, "--trace=conv", "--events=60000").wait(exitOK)
+	start(t, "topics", brokers, "--create").wait(exitOK)
+	var both []*process
+	for range 2 {
+		both = append(both, start(t, "run", brokers, "--http=127.0.0.1:0", "--until-end", "--state", t.TempDir(), "--no-create"))
+	}
+	for _, p := range both {
+		if p.wait(exitOK).lastLine() != equal(60000) {
+			t.Errorf("the last line is %q", p.lastLine())
+		}
+	}
+}
+
+func TestABoundedRunThatDiffersFails(t *testing.T) {
+	cluster, brokers := newCluster(t)
+	start(t, "replay", brokers, "--trace=code", "--events=500").wait(exitOK)
+	start(t, "topics", brokers, "--create").wait(exitOK)
+	forge(t, cluster)
+	p := start(t, "run", brokers, "--http=127.0.0.1:0", "--until-end", "--state", t.TempDir()).wait(exitFailure)
+	if !strings.HasPrefix(p.lastLine(), "500 events in = 507 in final windows") || !strings.HasSuffix(p.lastLine(), "differs") {
+		t.Errorf("the last line is %q", p.lastLine())
+	}
+	p.wants("a result of 7 events where none was sent", "made-up")
+}
+
+// forge writes a result that nobody has computed.
+func forge(t *testing.T, cluster *embedded.Cluster) {
+	t.Helper()
+	client, err := kafka.Open(t.Context(), kafka.Config{Brokers: cluster.Addrs()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer client.Close()
+	producer, err := client.NewProducer(t.Context(), kafka.ProducerConfig{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer producer.Close()
+	value, err := llm.ResultJSON.Append(nil, llm.Result{Key: "made-up", Count: 7, Final: true, WindowEnd: 300_000})
+	if err == nil {
+		err = producer.Send(llm.StatsTopic, 0, []byte("made-up"), value, time.Now().UnixMilli(), nil)
+	}
+	if err == nil {
+		err = producer.Flush(t.Context())
+	}
+	if err != nil {
+		t.Fatal(err)
 	}
 }
 
