@@ -2,6 +2,7 @@ package task_test
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -209,28 +210,79 @@ func TestTheEndKeepsWhatIsReadable(t *testing.T) {
 	}
 }
 
+// TestResultsHaveTheTimeOfTheirEvents: not that of the record that made them due.
+func TestResultsHaveTheTimeOfTheirEvents(t *testing.T) {
+	d := streamtest.New(t, build(t, func(b *topology.Builder) {
+		counts := source(b, "in").GroupByKey(codec.String, codec.Int64).
+			WindowedBy(window.Tumbling(10 * time.Second)).Count(topology.Store("tens")).Stream()
+		g := counts.GroupByKey(codec.String, codec.Int64)
+		g.Count(topology.Store("table"), topology.Named("table")).Stream().To("table", codec.String, codec.Int64)
+		g.WindowedBy(window.Tumbling(time.Minute)).Count(topology.Store("minutes"), topology.Named("minutes")).
+			Stream().To("minutes", codec.String, codec.Int64)
+	}))
+	in := input(d, "in")
+	at := d.Now().Add(5 * time.Second)
+	in.Send("k", 1, at)
+	in.Send("k", 1, d.Now().Add(5*time.Minute))
+	for _, topic := range []string{"table", "minutes"} {
+		if m, ok := streamtest.Output(d, topic, codec.String, codec.Int64).Next(); !ok || !m.Time.Equal(at) {
+			t.Errorf("%s: time %v, want %v", topic, m.Time, at)
+		}
+	}
+}
+
+// TestTheWatermarkOfATaskIsKept: it had passed an input that was idle, and does
+// not fall back to it at a restart.
+func TestTheWatermarkOfATaskIsKept(t *testing.T) {
+	d := streamtest.New(t, build(t, func(b *topology.Builder) {
+		source(b, "a", topology.AndTopics("b")).EventTime(nil, window.BoundedDelay(0).IdleAfter(time.Second)).
+			GroupByKey(codec.String, codec.Int64).WindowedBy(window.Tumbling(10 * time.Second)).Count(topology.Store("counts"))
+	}))
+	start := d.Now()
+	input(d, "b").Send("k", 1, start)
+	d.Advance(2 * time.Second)
+	input(d, "a").Send("k", 1, start.Add(time.Minute))
+	for restart := range 2 {
+		if got, want := d.Watermark(0, 0), start.Add(time.Minute).UnixMilli(); got != want {
+			t.Errorf("after %d restarts the watermark is %s, want %s", restart, window.FormatTime(got), window.FormatTime(want))
+		}
+		d.Restart()
+	}
+	input(d, "b").Send("k", 1, start.Add(time.Second))
+	if got := d.Dropped()[streamtest.Drop{Node: "a.aggregate", Reason: "late"}]; got != 1 {
+		t.Errorf("%d dropped, want the one behind the watermark", got)
+	}
+}
+
 // TestManyWindowsFireInSlices: the watermark passes them all at once, and each is
-// sent once.
+// sent once. A late event that comes before its window's turn lets the result on
+// time go first.
 func TestManyWindowsFireInSlices(t *testing.T) {
 	d := streamtest.New(t, build(t, func(b *topology.Builder) {
-		source(b, "in").GroupByKey(codec.String, codec.Int64).WindowedBy(window.Tumbling(time.Second)).
+		source(b, "in").GroupByKey(codec.String, codec.Int64).WindowedBy(window.Tumbling(time.Second).AllowedLateness(time.Second)).
 			Count(topology.Store("counts")).Stream().To("out", codec.String, codec.Int64)
 	}), streamtest.KeepBytes(), streamtest.CommitEvery(5000))
 	in := input(d, "in")
 	const keys = 20_000
+	const late = "9999" // the last in the order of keys
 	d.Batch(func() {
 		for i := range keys {
 			in.Send(fmt.Sprint(i), 1, d.Now())
 		}
 		in.Send("next", 1, d.Now().Add(time.Second))
+		in.Send(late, 1, d.Now())
 	})
-	seen := map[string]int{}
+	seen := map[string][]int64{}
 	for _, m := range streamtest.Output(d, "out", codec.String, codec.Int64).All() {
-		seen[m.Key]++
+		seen[m.Key] = append(seen[m.Key], m.Value)
 	}
 	for i := range keys {
-		if n := seen[fmt.Sprint(i)]; n != 1 {
-			t.Fatalf("key %d was sent %d times", i, n)
+		want := []int64{1}
+		if fmt.Sprint(i) == late {
+			want = []int64{1, 2}
+		}
+		if got := seen[fmt.Sprint(i)]; !slices.Equal(got, want) {
+			t.Fatalf("key %d was sent as %v, want %v", i, got, want)
 		}
 	}
 }
