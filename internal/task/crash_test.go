@@ -286,3 +286,31 @@ func TestManyWindowsFireInSlices(t *testing.T) {
 		}
 	}
 }
+
+// TestACommitBetweenSlices: a commit finds windows whose turn has not come. What
+// it lets them send reaches the table behind them in the same commit, and a crash
+// right after it loses nothing.
+func TestACommitBetweenSlices(t *testing.T) {
+	const keys = 10_000
+	d := streamtest.New(t, build(t, func(b *topology.Builder) {
+		source(b, "in").GroupByKey(codec.String, codec.Int64).WindowedBy(window.Tumbling(time.Second)).
+			Count(topology.Store("windows")).Stream().GroupByKey(codec.String, codec.Int64).
+			Count(topology.Store("table"), topology.Named("table")).Stream().To("out", codec.String, codec.Int64)
+	}), streamtest.KeepBytes(), streamtest.CommitEvery(keys+1))
+	in := input(d, "in")
+	d.CrashAt(streamtest.AfterCommit)
+	d.Batch(func() {
+		for i := range keys {
+			in.Send(fmt.Sprint(i), 1, d.Now())
+		}
+		in.Send("next", 1, d.Now().Add(time.Second))
+	})
+	d.End()
+	sent := map[string]int64{}
+	for _, m := range streamtest.Output(d, "out", codec.String, codec.Int64).All() {
+		sent[m.Key] = m.Value
+	}
+	if d.Crashes() != 1 || len(sent) != keys+1 {
+		t.Errorf("%d crashes; the table sent %d keys of %d", d.Crashes(), len(sent), keys+1)
+	}
+}

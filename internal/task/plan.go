@@ -20,6 +20,9 @@ var ErrMissingTopic = errors.New("missing topic")
 // sub-topology has, and which partitions each of them reads. It is a pure
 // function of its arguments, so that every member of a group computes the same
 // one. It is not changed after NewPlan.
+//
+// Topics that a pattern matches count as they stand, but for the application's
+// own.
 type Plan struct {
 	Application string
 	Topology    *topology.Topology
@@ -100,7 +103,7 @@ func (p *Plan) resolve(src topology.SourceSpec, topics map[string]int32) ([]Plan
 	names := src.Topics
 	if src.Pattern != nil {
 		names = slices.Sorted(maps.Keys(topics))
-		names = slices.DeleteFunc(names, func(topic string) bool { return !src.Pattern.MatchString(topic) })
+		names = slices.DeleteFunc(names, func(topic string) bool { return !src.Pattern.MatchString(topic) || p.owns(topic) })
 		if len(names) == 0 {
 			return nil, fmt.Errorf("%w: source %q: no topic matches the pattern %q", ErrMissingTopic, src.Name, src.Pattern)
 		}
@@ -113,10 +116,24 @@ func (p *Plan) resolve(src topology.SourceSpec, topics map[string]int32) ([]Plan
 			errs = append(errs, fmt.Errorf("%w: source %q reads %q: create the topic, with the number of partitions that the application is to have tasks", ErrMissingTopic, src.Name, name))
 			continue
 		}
+		if _, taken := p.Partitions[name]; taken {
+			errs = append(errs, fmt.Errorf("%w: source %q reads %q, and so does another source: use one stream twice, or change the pattern", topology.ErrInvalid, src.Name, name))
+			continue
+		}
 		p.Partitions[name] = n
 		inputs = append(inputs, PlannedInput{SourceSpec: src, Topic: name})
 	}
 	return inputs, errors.Join(errs...)
+}
+
+// owns reports whether a topic is one that the application makes, which no
+// pattern is to match.
+func (p *Plan) owns(topic string) bool {
+	return topic == DeadLetterTopic(p.Application) || slices.ContainsFunc(p.Topology.Repartitions(), func(r topology.Repartition) bool {
+		return topic == topology.RepartitionTopic(p.Application, r.Name)
+	}) || slices.ContainsFunc(p.Topology.SubTopologies(), func(s topology.SubTopology) bool {
+		return slices.ContainsFunc(s.Changelogs(), func(store string) bool { return topic == changelog.TopicName(p.Application, store) })
+	})
 }
 
 // count finds how many partitions the repartition topics have and with them

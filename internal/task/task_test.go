@@ -3,6 +3,7 @@ package task_test
 import (
 	"errors"
 	"log/slog"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -123,6 +124,40 @@ func TestMissingTopicsAreAllNamed(t *testing.T) {
 		if !strings.Contains(err.Error(), name) {
 			t.Errorf("%s is not in %v", name, err)
 		}
+	}
+}
+
+// TestPatternsLeaveOutTheApplicationsOwn, or it would read what it writes.
+func TestPatternsLeaveOutTheApplicationsOwn(t *testing.T) {
+	top := build(t, func(b *topology.Builder) {
+		s := topology.SourcePattern(b, "all", ".*", codec.String, codec.Int64)
+		s.Repartition(codec.String, codec.Int64, topology.Named("r")).GroupByKey(codec.String, codec.Int64).Count(topology.Store("s"))
+	})
+	plan, err := task.NewPlan(top, "app", map[string]int32{
+		"in": 3, "app-r-repartition": 3, "app-s-changelog": 3, "app-r-meta-changelog": 3, "app-dlq": 1,
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := plan.SourceTopics(); !slices.Equal(got, []string{"app-r-repartition", "in"}) {
+		t.Errorf("reads %v", got)
+	}
+	if got := plan.Outside(); len(got) != 1 || got["in"] != 3 {
+		t.Errorf("reads %v from outside", got)
+	}
+	if len(plan.Tasks()) != 6 || !plan.Has(processors.TaskID{Sub: 1, Partition: 2}) || plan.Has(processors.TaskID{Sub: 1, Partition: 3}) {
+		t.Errorf("tasks %v", plan.Tasks())
+	}
+}
+
+// TestOneTopicTwoSources: a pattern matches what another source reads by name.
+func TestOneTopicTwoSources(t *testing.T) {
+	top := build(t, func(b *topology.Builder) {
+		source(b, "in")
+		topology.SourcePattern(b, "all", "i.*", codec.String, codec.Int64)
+	})
+	if _, err := task.NewPlan(top, "app", map[string]int32{"in": 1}); !errors.Is(err, topology.ErrInvalid) {
+		t.Errorf("error %v", err)
 	}
 }
 
