@@ -8,10 +8,13 @@ import (
 	"github.com/millrace/millrace/processors"
 )
 
-// Bounds beyond which a topology is taken not to come to rest: one that writes
-// to its own source, or that fails anew at each replay.
+// Bounds beyond which a topology is taken not to come to rest, such as one that
+// writes to its own source: so many records are processed, and as many more for
+// each that was there to begin with. And so often it may be replayed, or be
+// asked whether a bounded run has ended.
 const (
-	maxRounds  = 1_000_000
+	maxRounds  = 50_000
+	maxEach    = 1_000
 	maxReplays = 10_000
 )
 
@@ -22,8 +25,8 @@ func (d *Driver) settle() {
 	if d.batches > 0 || d.closed {
 		return
 	}
-	d.answer()
-	for range maxRounds {
+	rounds := maxRounds + maxEach*d.answer()
+	for range rounds {
 		if d.err != nil {
 			return
 		}
@@ -34,7 +37,7 @@ func (d *Driver) settle() {
 			return
 		}
 	}
-	d.stop(fmt.Errorf("streamtest: the topology does not come to rest after %d rounds: does it write to a topic that it reads?", maxRounds))
+	d.stop(fmt.Errorf("streamtest: the topology does not come to rest after %d rounds: does it write to a topic that it reads?", rounds))
 }
 
 // rest does what is due when all topics are read, and reports whether there is
@@ -63,17 +66,20 @@ func (d *Driver) rest() (more bool) {
 }
 
 // answer tells each input whether it is read to its end, as a broker's answer
-// does.
-func (d *Driver) answer() {
+// does, and returns how many records are left.
+func (d *Driver) answer() (left int) {
 	for _, r := range d.tasks {
 		for _, in := range r.task.Inputs() {
-			atEnd := d.topics[in.Topic()].at(in.Partition(), in.Next()) == nil
+			behind := len(d.topics[in.Topic()].partitions[in.Partition()]) - int(in.Next())
+			left += behind
+			atEnd := behind == 0
 			in.Answered(d.now, in.Next(), atEnd)
 			if d.ending && atEnd {
 				in.End()
 			}
 		}
 	}
+	return left
 }
 
 // processNext processes one record, and reports whether there was one.

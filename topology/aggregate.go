@@ -49,14 +49,14 @@ type WindowedTable[K, A any] struct{ s *stream[K, A] }
 
 // Stream returns the results: key, aggregate, and the window and pane of each.
 // The aggregate in a record is the live one: it is valid during the call only.
-func (t WindowedTable[K, A]) Stream() Stream[K, A] { return Stream[K, A]{t.s} }
+func (t WindowedTable[K, A]) Stream() Stream[K, A] { return Stream[K, A](t) }
 
 // Table is the state of an aggregate without windows: one A for each key.
 type Table[K, A any] struct{ s *stream[K, A] }
 
 // Stream returns the updates: at each commit, the value of each key that
 // changed since the last one.
-func (t Table[K, A]) Stream() Stream[K, A] { return Stream[K, A]{t.s} }
+func (t Table[K, A]) Stream() Stream[K, A] { return Stream[K, A](t) }
 
 // Aggregate gathers the values of each key and window into an A. The store
 // must be named with [Store]; [Emit] says when results are sent.

@@ -11,7 +11,8 @@
 //     records in offset order.
 //   - [Commit] is what a commit must write, in which order: see below.
 //   - [ReplayError] asks the owner to throw its tasks away and replay without
-//     one record; [Skips] remembers which.
+//     one record or result; [Skips] remembers which.
+//   - [Plan] says how many tasks a topology has and which partitions each reads.
 //
 // # A task's life
 //
@@ -25,11 +26,20 @@
 // fails, or its outcome is not known, the task is closed and made anew: nothing
 // in it can be trusted, because live objects are changed in place.
 //
+// A bounded run is over for a task when [Task.Ended] says so and what it has done
+// since is committed. A table sends at a commit, and what stands behind it ends
+// only after that: an owner that waits for the end goes on committing.
+//
 // # Time
 //
 // The task's watermark is the least of its inputs' that are not idle. It moves
 // with the records; when it does, the stateful nodes fire in topological order,
 // each with the watermark that its own inputs have reached, a slice at a time
 // ([Task.Tick] goes on where a slice ended). Markers carry the watermark to the
-// sub-topologies behind a repartition, after the data that it covers.
+// sub-topologies behind a repartition, after the data that it covers. A task that
+// was idle tells that it is awake before the data that woke it.
+//
+// How far time had come at each stateful node, and what upstream tasks had said,
+// is kept in the task's own store beside the input offsets. Without an entry for
+// the committed offsets all nodes begin at the watermark in their metadata.
 package task
