@@ -86,8 +86,9 @@ func (p *program) app() *cli.App {
 			"1 failed, 2 wrong usage or configuration.",
 		Commands: []*cli.Command{
 			p.demoCommand(), p.runCommand(), p.replayCommand(), p.topologyCommand(), p.queryCommand(), p.resetCommand(),
-			p.topicsCommand(), p.versionCommand(),
+			p.topicsCommand(), p.versionCommand(), p.helpCommand(),
 		},
+		Flags:          []cli.Flag{helpFlag()},
 		Writer:         p.out,
 		ErrWriter:      p.err,
 		HideVersion:    true,
@@ -105,9 +106,7 @@ func (p *program) app() *cli.App {
 func commandNames(app *cli.App) []string {
 	var names []string
 	for _, c := range app.Commands {
-		if c.Name != "help" {
-			names = append(names, c.Name)
-		}
+		names = append(names, c.Name)
 	}
 	return names
 }
@@ -115,7 +114,8 @@ func commandNames(app *cli.App) []string {
 // command finishes a command that takes from least to most arguments.
 func (p *program) command(c *cli.Command, least, most int) *cli.Command {
 	action := c.Action
-	c.HideHelpCommand = true
+	c.HideHelp = true
+	c.Flags = append(c.Flags, helpFlag())
 	c.OnUsageError = onUsageError
 	c.Before = p.fromEnvironment
 	c.Action = func(ctx *cli.Context) error {
@@ -128,6 +128,22 @@ func (p *program) command(c *cli.Command, least, most int) *cli.Command {
 		return action(ctx)
 	}
 	return c
+}
+
+func helpFlag() cli.Flag {
+	return &cli.BoolFlag{Name: "help", Aliases: []string{"h"}, Usage: "show help", DisableDefaultText: true}
+}
+
+func (p *program) helpCommand() *cli.Command {
+	return p.command(&cli.Command{
+		Name:      "help",
+		Usage:     "show what there is, or the flags of a command",
+		ArgsUsage: "[COMMAND]",
+		Action: func(c *cli.Context) error {
+			words := append([]string{c.App.Name}, c.Args().Slice()...)
+			return p.app().RunContext(c.Context, append(words, "--help"))
+		},
+	}, 0, 1)
 }
 
 // onUsageError words a mistake of package flag, which writes one hyphen.
@@ -170,7 +186,7 @@ func reorder(app *cli.App, args []string) []string {
 	if i < 0 {
 		return args
 	}
-	alone := []string{"help", "h"} // flags without a value
+	var alone []string // flags without a value
 	for _, f := range app.Commands[i].Flags {
 		if _, ok := f.(*cli.BoolFlag); ok {
 			alone = append(alone, f.Names()...)

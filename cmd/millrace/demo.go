@@ -33,7 +33,7 @@ func (p *program) demoCommand() *cli.Command {
 			&cli.StringFlag{Name: "speed", Value: "120", Usage: "times real time, or max: write everything first, then process it"},
 			&cli.DurationFlag{Name: "for", Usage: "stop after this time, with windows still open", DefaultText: "the whole trace"},
 			&cli.IntFlag{Name: "instances", Value: 1, Usage: "instances that share the work"},
-			&cli.StringFlag{Name: "http", Value: defaultHTTP, Usage: "`HOST:PORT` of the first instance's queries and metrics; the others take the next ports"},
+			&cli.StringFlag{Name: "http", Value: defaultHTTP, Usage: "`HOST:PORT` of the first instance's queries and metrics; the others take free ones"},
 			&cli.StringFlag{Name: "data", Usage: "`DIR` for Kafka's data and the instances' state", DefaultText: "a temporary folder"},
 			&cli.BoolFlag{Name: "keep", Usage: "leave the data there at the end"},
 		},
@@ -105,12 +105,17 @@ func (d *demo) makeDir(named string, keep bool) (remove func() error, err error)
 		remove = func() error { return os.RemoveAll(d.dir) }
 	} else {
 		d.dir = named
-		err = os.MkdirAll(named, 0o755)
-		if entries, _ := os.ReadDir(named); len(entries) > 0 {
+		entries, missing := os.ReadDir(named)
+		if len(entries) > 0 {
 			return nil, usagef("--data: %s is not empty; a demo begins with an empty folder, or one that does not exist", named)
 		}
+		err = os.MkdirAll(named, 0o755)
 		remove = func() error {
-			return errors.Join(os.RemoveAll(d.kafkaDir()), os.RemoveAll(filepath.Join(d.dir, stateName)), os.Remove(d.dir))
+			err := errors.Join(os.RemoveAll(d.kafkaDir()), os.RemoveAll(filepath.Join(d.dir, stateName)))
+			if missing != nil {
+				err = errors.Join(err, os.Remove(d.dir)) // the user's own folder stays
+			}
+			return err
 		}
 	}
 	if err != nil {

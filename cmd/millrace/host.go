@@ -65,5 +65,8 @@ func (h *host) run(ctx context.Context) error {
 	}()
 	err := h.instance.Run(ctx)
 	end()
+	if errors.Is(err, context.Canceled) {
+		err = unlessStopped(ctx, err) // it was stopped before it had started
+	}
 	return errors.Join(err, <-served)
 }

@@ -10,6 +10,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/twmb/franz-go/pkg/kfake"
+
 	"github.com/millrace/millrace/internal/embedded"
 	"github.com/millrace/millrace/internal/kafka"
 	"github.com/millrace/millrace/llm"
@@ -177,6 +179,44 @@ func TestRunStopsWhileItWaitsForACluster(t *testing.T) {
 	p.err.await(t, "(no broker answers yet)")
 	p.stop()
 	p.wait(exitOK)
+}
+
+func TestRunStopsCleanlyAtAnyMoment(t *testing.T) {
+	_, brokers := newCluster(t)
+	start(t, "replay", brokers, "--trace=code").wait(exitOK)
+	for _, moment := range []string{`(starting)`, `(topic created)`, `(queries are answered)`, `(restoring)`, `(running)`} {
+		p := start(t, "run", brokers, "--http=127.0.0.1:0", "--application", "stopped-"+strings.Trim(moment[:4], "()"), "--state", t.TempDir())
+		p.err.await(t, moment)
+		p.stop()
+		p.wait(exitOK)
+	}
+}
+
+func TestAuthenticatedConnections(t *testing.T) {
+	cluster, err := embedded.Start(embedded.Config{Options: []kfake.Opt{kfake.EnableSASL(), kfake.Superuser("SCRAM-SHA-256", "millrace", "secret")}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(cluster.Close)
+	dir := t.TempDir()
+	file, password := filepath.Join(dir, "millrace.yaml"), filepath.Join(dir, "password")
+	text := "brokers: " + cluster.Addrs()[0] + "\nsasl: {mechanism: SCRAM-SHA-256, user: millrace, password_file: " + password + "}\n"
+	for name, content := range map[string]string{file: text, password: "secret\n"} {
+		if err := os.WriteFile(name, []byte(content), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	start(t, "topics", "--create", "--config", file).wait(exitOK)
+	start(t, "replay", "--config", file, "--trace=code", "--events=100").wait(exitOK)
+	p := start(t, "run", "--config", file, "--until-end", "--http=127.0.0.1:0", "--state", dir).wait(exitOK)
+	if p.lastLine() != equal(100) {
+		t.Errorf("%s", p.lastLine())
+	}
+	p = start(t, "MILLRACE_SASL_PASSWORD=hunter2", "topics", "--config", file).wait(exitFailure)
+	p.wants("wrong user or password")
+	if strings.Contains(p.err.String(), "hunter2") {
+		t.Errorf("the password shows: %s", p.err)
+	}
 }
 
 func TestRunTellsWhatIsMissing(t *testing.T) {
