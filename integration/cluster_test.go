@@ -112,6 +112,7 @@ func (c *cluster) remove(topic string) {
 		c.t.Fatalf("delete topic %s: %v", topic, err)
 	}
 	eventually(c.t, "topic "+topic+" is gone", func() bool { return !c.exists(topic) })
+	c.client.PurgeTopicsFromClient(topic) // it remembers the topic's id
 }
 
 func (c *cluster) exists(topic string) bool {
@@ -246,7 +247,8 @@ func (c *cluster) evict(group string) {
 	}
 }
 
-// deleteRecords moves the start of a partition's log.
+// deleteRecords moves the start of a partition's log. A broker may take a moment
+// to learn that the topic's policy allows it.
 func (c *cluster) deleteRecords(at place, before int64) {
 	c.t.Helper()
 	p := kmsg.NewDeleteRecordsRequestTopicPartition()
@@ -255,13 +257,16 @@ func (c *cluster) deleteRecords(at place, before int64) {
 	t.Topic, t.Partitions = at.topic, append(t.Partitions, p)
 	req := kmsg.NewPtrDeleteRecordsRequest()
 	req.TimeoutMillis, req.Topics = 30_000, append(req.Topics, t)
-	resp, err := req.RequestWith(c.t.Context(), c.client)
-	if err == nil {
-		err = kerr.ErrorForCode(resp.Topics[0].Partitions[0].ErrorCode)
-	}
-	if err != nil {
-		c.t.Fatalf("delete records of %v: %v", at, err)
-	}
+	eventually(c.t, fmt.Sprintf("the broker deletes records of %v", at), func() bool {
+		resp, err := req.RequestWith(c.t.Context(), c.client)
+		if err == nil {
+			err = kerr.ErrorForCode(resp.Topics[0].Partitions[0].ErrorCode)
+		}
+		if err != nil && !errors.Is(err, kerr.PolicyViolation) {
+			c.t.Fatalf("delete records of %v: %v", at, err)
+		}
+		return err == nil
+	})
 }
 
 // read returns the records of a topic from given offsets, or the start of the

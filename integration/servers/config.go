@@ -86,6 +86,10 @@ func properties(id int, nodes []*node, extra map[string]string) string {
 		"share.coordinator.state.topic.replication.factor": fmt.Sprint(replicas),
 		"group.initial.rebalance.delay.ms":                 "0",
 		"auto.create.topics.enable":                        "false",
+		// A test that waits for a compaction waits for the next round, and the
+		// default buffer is a third of the heap.
+		"log.cleaner.backoff.ms":         "200",
+		"log.cleaner.dedupe.buffer.size": "16777216",
 	}
 	maps.Copy(p, extra)
 	var b strings.Builder
