@@ -84,10 +84,7 @@ func (in *Instance) prepareTopic(ctx context.Context, name string, partitions in
 // checkTopic checks that a topic which exists fits.
 func (in *Instance) checkTopic(t task.InternalTopic, d *kafka.TopicDescription) error {
 	if t.Store == "" {
-		if d.Partitions != t.Partitions {
-			return fmt.Errorf("%w: repartition topic %q has %d partitions and the topology needs %d: the partitions of an input were changed, or another topology used the name; reset the application with 'millrace reset'", ErrTopic, t.Name, d.Partitions, t.Partitions)
-		}
-		return nil
+		return in.checkRepartition(t, d)
 	}
 	described := changelog.Topic{Name: t.Name, Partitions: int(d.Partitions), Config: d.Configs}
 	in.mu.Lock()
@@ -97,4 +94,25 @@ func (in *Instance) checkTopic(t task.InternalTopic, d *kafka.TopicDescription) 
 		return fmt.Errorf("%w: %w", ErrTopic, err)
 	}
 	return nil
+}
+
+// checkRepartition checks a repartition topic. Markers have no keys, which a
+// compacted topic refuses; events keep the times that they came with, so that
+// old ones are gone at once if the topic expires them.
+func (in *Instance) checkRepartition(t task.InternalTopic, d *kafka.TopicDescription) error {
+	var errs []error
+	if d.Partitions != t.Partitions {
+		errs = append(errs, fmt.Errorf("%w: repartition topic %q has %d partitions and the topology needs %d: the partitions of an input were changed, or another topology used the name; reset the application with 'millrace reset'", ErrTopic, t.Name, d.Partitions, t.Partitions))
+	}
+	for _, setting := range []string{"cleanup.policy", "message.timestamp.type"} {
+		want := repartitionConfig()[setting]
+		if got := d.Configs[setting]; got != "" && got != want {
+			errs = append(errs, fmt.Errorf("%w: repartition topic %q has %s=%s, it must be %s: set it with kafka-configs.sh --alter --topic %s --add-config %s=%s",
+				ErrTopic, t.Name, setting, got, want, t.Name, setting, want))
+		}
+	}
+	if got := d.Configs["retention.ms"]; got != "" && got != "-1" {
+		in.log.Warn("a repartition topic deletes records by their age: old events may be lost before they are read; set retention.ms=-1", "topic", t.Name, "retention.ms", got)
+	}
+	return errors.Join(errs...)
 }
