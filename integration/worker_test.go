@@ -269,6 +269,9 @@ func tasksIn(events []event) map[string]bool {
 	return held
 }
 
+// tasks returns the tasks that the worker holds, or held when it ended.
+func (w *worker) tasks() map[string]bool { return tasksIn(w.history()) }
+
 // kill ends the process at once, and waits until it is gone.
 func (w *worker) kill() {
 	// The only error is that it has ended.
