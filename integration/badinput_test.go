@@ -157,10 +157,10 @@ func TestUnreachableBroker(t *testing.T) {
 	t.Logf("after %v: %v", time.Since(began).Round(time.Millisecond), err)
 }
 
-// runFailing runs an instance that is to fail within two minutes.
+// runFailing runs an instance that is to fail.
 func (c *cluster) runFailing(t *topology.Topology, cfg streams.Config) error {
 	c.t.Helper()
-	ctx, cancel := context.WithTimeout(c.t.Context(), 2*time.Minute)
+	ctx, cancel := context.WithTimeout(c.t.Context(), patience)
 	defer cancel()
 	return streams.Run(ctx, t, c.config(cfg))
 }

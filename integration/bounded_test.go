@@ -132,7 +132,7 @@ func (c *cluster) boundedLLM(application, topic string) truth.Report {
 	c.ensure(llm.StatsTopic, 4)
 	c.ensure(llm.LateTopic, 4)
 	stats, late := c.offsets(llm.StatsTopic, logEnd), c.offsets(llm.LateTopic, logEnd)
-	ctx, cancel := context.WithTimeout(c.t.Context(), 2*time.Minute)
+	ctx, cancel := context.WithTimeout(c.t.Context(), patience)
 	defer cancel()
 	cfg := c.config(streams.Config{Application: application, UntilEnd: true})
 	if err := streams.Run(ctx, llmTopology(c.t, application, topic), cfg); err != nil || ctx.Err() != nil {

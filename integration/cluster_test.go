@@ -290,7 +290,7 @@ func (c *cluster) read(topic string, from map[place]int64) []*kgo.Record {
 	client := c.connect(kgo.ConsumePartitions(map[string]map[int32]kgo.Offset{topic: assign}), kgo.KeepControlRecords(),
 		kgo.FetchIsolationLevel(kgo.ReadUncommitted()), kgo.FetchMaxWait(100*time.Millisecond))
 	defer client.Close()
-	ctx, cancel := context.WithTimeout(c.t.Context(), 2*time.Minute)
+	ctx, cancel := context.WithTimeout(c.t.Context(), patience)
 	defer cancel()
 	var records []*kgo.Record
 	for len(left) > 0 {
@@ -345,10 +345,14 @@ func committedOnly(records []*kgo.Record) []*kgo.Record {
 	return kept
 }
 
-// eventually waits until a condition holds, for two minutes at most.
+// patience is how long tests wait for what is to happen. It is reached only when
+// it does not.
+const patience = 5 * time.Minute
+
+// eventually waits until a condition holds.
 func eventually(t testing.TB, what string, holds func() bool) {
 	t.Helper()
-	deadline := time.NewTimer(2 * time.Minute)
+	deadline := time.NewTimer(patience)
 	defer deadline.Stop()
 	tick := time.NewTicker(50 * time.Millisecond)
 	defer tick.Stop()
@@ -356,7 +360,7 @@ func eventually(t testing.TB, what string, holds func() bool) {
 		select {
 		case <-tick.C:
 		case <-deadline.C:
-			t.Fatalf("after two minutes it is not so that %s", what)
+			t.Fatalf("after %v it is not so that %s", patience, what)
 		case <-t.Context().Done():
 			t.Fatal(t.Context().Err())
 		}

@@ -21,7 +21,7 @@ import (
 // TestKilledCommandLosesNothing is TestKilledInstanceLosesNothing with the
 // command that users run: 'millrace replay' and two of 'millrace run'.
 func TestKilledCommandLosesNothing(t *testing.T) {
-	killedCommandLosesNothing(t, 100_000, 1500)
+	killedCommandLosesNothing(t, 2_000_000, 8000)
 }
 
 // killedCommandLosesNothing replays at so many times the trace's own speed, of

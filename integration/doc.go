@@ -13,6 +13,21 @@
 // integration/servers, which gets the servers, starts them on free loopback
 // ports and stops them by their process ids.
 //
+// # What is tested
+//
+//   - kill_test.go, command_test.go: a process is killed in the middle of a
+//     replay; no event is missing, and the repeats are bounded by what it had
+//     fetched and not committed, which tap_test.go learns by listening in.
+//   - state_test.go: a process is killed at any point of its commits; no
+//     database is ahead of its changelog. reader_test.go reads both by itself.
+//   - rebalance_test.go, stop_test.go: tasks that stay, and graceful stops.
+//   - restore_test.go, purge_test.go: what brokers do to logs: compact them,
+//     truncate them, make them anew, delete from them.
+//   - bounded_test.go: bounded runs against the direct computation, and input in
+//     transactions.
+//   - badinput_test.go: the texts of errors.
+//   - soak_test.go: some of these for as long as make soak is told.
+//
 // # Caveats
 //
 // A missing JDK or Maven fails a test and says what to install: no test here is

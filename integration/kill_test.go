@@ -6,6 +6,7 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
+	"syscall"
 	"testing"
 	"time"
 
@@ -13,6 +14,7 @@ import (
 
 	"github.com/millrace/millrace/llm"
 	"github.com/millrace/millrace/llm/trace"
+	"github.com/millrace/millrace/streams"
 )
 
 // TestKilledInstanceLosesNothing kills one of two processes in the middle of a
@@ -36,6 +38,58 @@ func TestKilledInstanceLosesNothing(t *testing.T) {
 		return c.replay(g, s.topic, s.partitions, 25_000)
 	}
 	s.run()
+}
+
+// TestFrozenInstanceOverwritesNothing stops one of two processes for longer than
+// its session lasts, lets the other one take over, and wakes the first in the
+// middle of the replay: it must not write its old state over its successor's.
+func TestFrozenInstanceOverwritesNothing(t *testing.T) {
+	c := newCluster(t)
+	s := c.newKilling("frozen", 200_000)
+	s.start = func(_, state string) process {
+		return startWorker(t, workerSpec{
+			Brokers: c.brokers, Application: s.application, Topology: "llm", Topic: s.topic, CommitInterval: 200 * time.Millisecond,
+			StateDir: state,
+		})
+	}
+	from := c.offsets(llm.StatsTopic, logEnd)
+	a, b := s.start("a", t.TempDir()).(*worker), s.start("b", t.TempDir()).(*worker)
+	a.awaitRunning()
+	b.awaitRunning()
+	replayed := make(chan error, 1)
+	go func() {
+		g := generate(t, trace.Options{Events: s.events, End: time.Now().Add(-2 * time.Hour), Seed: 1})
+		replayed <- c.replay(g, s.topic, s.partitions, 12_500)
+	}()
+	eventually(t, "a fifth is committed", func() bool { return total(only(c.committed(s.application), s.topic)) > s.events/5 })
+	a.signal(syscall.SIGSTOP)
+	held := a.tasks()
+	before := c.committed(s.application)
+	b.await("running all tasks", func(events []event) bool { return len(tasksIn(events)) == 2*int(s.partitions) })
+	eventually(t, "the successor has committed", func() bool {
+		for at, n := range c.committed(s.application) {
+			if at.topic == s.topic && n <= before[at] {
+				return false
+			}
+		}
+		return true
+	})
+	woken := len(a.history())
+	a.signal(syscall.SIGCONT)
+	a.await("having given up its tasks and taken some again", func(events []event) bool {
+		closed := map[string]bool{}
+		for _, e := range events[woken:] {
+			if e.Kind == "task" && e.What == string(streams.TaskClosed) {
+				closed[e.Task] = true
+			}
+		}
+		return len(closed) == len(held) && len(tasksIn(events)) > 0
+	})
+	if err := <-replayed; err != nil {
+		t.Fatal(err)
+	}
+	repeats, _ := s.account(from, func() { t.Logf("stopped within %v and %v", a.stop(), b.stop()) })
+	t.Logf("%d tasks were held while frozen; %d repeats", len(held), repeats)
 }
 
 // process is a running instance that can be killed.
@@ -119,8 +173,28 @@ func (s *killing) run() {
 		t.Errorf("the process that was killed held %d tasks and %d records that were not committed: the kill tested nothing", len(held), bound)
 	}
 
-	// One event far ahead on each partition closes all windows of the replay.
+	var took time.Duration
+	repeats, truth := s.account(from, func() {
+		took = time.Since(began)
+		t.Logf("stopped within %v and %v", again.stop(), b.stop())
+	})
+	if repeats > bound {
+		t.Errorf("%d repeats, more than the %d records that were fetched and not committed", repeats, bound)
+	}
+	t.Logf("%d events in %d windows: %d repeats; at the kill %d records were fetched beyond the committed offsets",
+		s.events, len(truth), repeats, bound)
+	t.Logf("replay %v, kill at %v, all final after %v (%.0f events a second)", replayTook.Round(time.Millisecond),
+		killedAt.Round(time.Millisecond), took.Round(time.Millisecond), float64(s.events)/took.Seconds())
+}
+
+// account closes all windows of the replay, waits for their final results, stops
+// the processes, and compares the last results with what is in the topic. None
+// may be less; repeats is by how much they are more.
+func (s *killing) account(from map[place]int64, stop func()) (repeats int64, truth map[modelWindow]figures) {
+	c, t := s.c, s.c.t
+	t.Helper()
 	truth, latest := c.truth(s.topic)
+	// One event far ahead on each partition.
 	for p := range s.partitions {
 		closing := llm.Performance{Event: llm.Event{Timestamp: latest + 30*60*1000, Model: "closing"}}
 		c.produce(record(t, place{s.topic, p}, closing))
@@ -135,11 +209,9 @@ func (s *killing) run() {
 		}
 		return true
 	})
-	took := time.Since(began)
-	t.Logf("stopped within %v and %v", again.stop(), b.stop())
+	stop()
 	got = c.finals(from)
-
-	var want, repeats int64
+	var want int64
 	for w, f := range truth {
 		r := got[w]
 		if r.count < f.count || r.errors < f.errors || r.prompt < f.prompt || r.completion < f.completion {
@@ -155,13 +227,7 @@ func (s *killing) run() {
 	if want != s.events {
 		t.Errorf("the topic holds %d events, %d were sent", want, s.events)
 	}
-	if repeats > bound {
-		t.Errorf("%d repeats, more than the %d records that were fetched and not committed", repeats, bound)
-	}
-	t.Logf("%d events in %d windows: %d repeats; at the kill %d records were fetched beyond the committed offsets",
-		want, len(truth), repeats, bound)
-	t.Logf("replay %v, kill at %v, all final after %v (%.0f events a second)", replayTook.Round(time.Millisecond),
-		killedAt.Round(time.Millisecond), took.Round(time.Millisecond), float64(s.events)/took.Seconds())
+	return repeats, truth
 }
 
 // replay writes the events of g, spread over the partitions of a topic.

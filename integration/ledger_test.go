@@ -33,9 +33,6 @@ func ledger(application, topic string) (*topology.Topology, error) {
 	return b.Build()
 }
 
-// ledgerStores are the stores of the ledger, by sub-topology.
-var ledgerStores = []string{"last", "windows", "totals"}
-
 // family is a key without what follows its dash.
 func family[V any](r topology.Record[string, V]) string {
 	name, _, _ := strings.Cut(r.Key, "-")

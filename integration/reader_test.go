@@ -183,6 +183,6 @@ func readDatabase(t *testing.T, dir string) map[string]*stored {
 // quiet is a logger of Pebble that says nothing.
 type quiet struct{}
 
-func (quiet) Infof(string, ...any)           { return }
-func (quiet) Errorf(string, ...any)          { return }
+func (quiet) Infof(string, ...any)           {}
+func (quiet) Errorf(string, ...any)          {}
 func (quiet) Fatalf(format string, a ...any) { panic(fmt.Sprintf(format, a...)) }

@@ -24,9 +24,9 @@ func soak(t *testing.T, test func(t *testing.T)) {
 	}
 }
 
-// TestSoakKilledCommandLosesNothing replays two million events a round.
+// TestSoakKilledCommandLosesNothing replays ten million events a round.
 func TestSoakKilledCommandLosesNothing(t *testing.T) {
-	soak(t, func(t *testing.T) { killedCommandLosesNothing(t, 2_000_000, 8000) })
+	soak(t, func(t *testing.T) { killedCommandLosesNothing(t, 10_000_000, 8000) })
 }
 
 // TestSoakStateIsNeverAheadOfTheChangelog runs all seeds a round, however long

@@ -221,7 +221,7 @@ func (w *worker) history() []event {
 // test if the worker ends before.
 func (w *worker) await(what string, holds func([]event) bool) {
 	w.t.Helper()
-	deadline := time.After(2 * time.Minute)
+	deadline := time.After(patience)
 	for {
 		w.mu.Lock()
 		ok, changed := holds(w.events), w.changed
@@ -234,7 +234,7 @@ func (w *worker) await(what string, holds func([]event) bool) {
 		case <-w.ended:
 			w.t.Fatalf("process %d ended before %s: %v", w.cmd.Process.Pid, what, w.err)
 		case <-deadline:
-			w.t.Fatalf("process %d: after two minutes not %s", w.cmd.Process.Pid, what)
+			w.t.Fatalf("process %d: after %v not %s", w.cmd.Process.Pid, patience, what)
 		}
 	}
 }
@@ -271,6 +271,14 @@ func tasksIn(events []event) map[string]bool {
 
 // tasks returns the tasks that the worker holds, or held when it ended.
 func (w *worker) tasks() map[string]bool { return tasksIn(w.history()) }
+
+// signal sends a signal to the process.
+func (w *worker) signal(s syscall.Signal) {
+	w.t.Helper()
+	if err := w.cmd.Process.Signal(s); err != nil {
+		w.t.Fatal(err)
+	}
+}
 
 // kill ends the process at once, and waits until it is gone.
 func (w *worker) kill() {
