@@ -183,22 +183,27 @@ func (c *cluster) partitions(topic string) int32 {
 	return int32(len(resp.Topics[0].Partitions))
 }
 
-// committed returns the offsets that a group has committed.
+// committed returns the offsets that a group has committed. A cluster that has no
+// coordinator yet makes one.
 func (c *cluster) committed(group string) map[place]int64 {
 	c.t.Helper()
 	g := kmsg.NewOffsetFetchRequestGroup()
 	g.Group = group
 	req := kmsg.NewPtrOffsetFetchRequest()
 	req.Group, req.Topics, req.Groups = group, nil, append(req.Groups, g)
-	resp, err := req.RequestWith(c.t.Context(), c.client)
-	if err != nil {
-		c.t.Fatal(err)
-	}
-	out := map[place]int64{}
-	for _, g := range resp.Groups {
-		if err := kerr.ErrorForCode(g.ErrorCode); err != nil {
+	var resp *kmsg.OffsetFetchResponse
+	eventually(c.t, "group "+group+" has a coordinator", func() (ok bool) {
+		var err error
+		if resp, err = req.RequestWith(c.t.Context(), c.client); err == nil {
+			err = kerr.ErrorForCode(resp.Groups[0].ErrorCode)
+		}
+		if err != nil && !kerr.IsRetriable(err) {
 			c.t.Fatalf("offsets of group %s: %v", group, err)
 		}
+		return err == nil
+	})
+	out := map[place]int64{}
+	for _, g := range resp.Groups {
 		for _, t := range g.Topics {
 			for _, p := range t.Partitions {
 				out[place{t.Topic, p.Partition}] = p.Offset

@@ -4,6 +4,7 @@ package integration_test
 
 import (
 	"errors"
+	"maps"
 	"os"
 	"path/filepath"
 	"syscall"
@@ -52,15 +53,14 @@ func TestFrozenInstanceOverwritesNothing(t *testing.T) {
 			StateDir: state,
 		})
 	}
-	from := c.offsets(llm.StatsTopic, logEnd)
+	s.replay = func() error {
+		g := generate(t, trace.Options{Events: s.events, End: time.Now().Add(-2 * time.Hour), Seed: 1})
+		return c.replay(g, s.topic, s.partitions, 12_500)
+	}
+	replayed := s.begin()
 	a, b := s.start("a", t.TempDir()).(*worker), s.start("b", t.TempDir()).(*worker)
 	a.awaitRunning()
 	b.awaitRunning()
-	replayed := make(chan error, 1)
-	go func() {
-		g := generate(t, trace.Options{Events: s.events, End: time.Now().Add(-2 * time.Hour), Seed: 1})
-		replayed <- c.replay(g, s.topic, s.partitions, 12_500)
-	}()
 	eventually(t, "a fifth is committed", func() bool { return total(only(c.committed(s.application), s.topic)) > s.events/5 })
 	a.signal(syscall.SIGSTOP)
 	held := a.tasks()
@@ -88,7 +88,7 @@ func TestFrozenInstanceOverwritesNothing(t *testing.T) {
 	if err := <-replayed; err != nil {
 		t.Fatal(err)
 	}
-	repeats, _ := s.account(from, func() { t.Logf("stopped within %v and %v", a.stop(), b.stop()) })
+	repeats, _ := s.account(func() { t.Logf("stopped within %v and %v", a.stop(), b.stop()) })
 	t.Logf("%d tasks were held while frozen; %d repeats", len(held), repeats)
 }
 
@@ -110,6 +110,8 @@ type killing struct {
 	// start starts a process of a name; that named a is killed.
 	start  func(name, state string) process
 	replay func() error
+	// from are the ends of the output topics before the replay.
+	from map[place]int64
 	// fetched returns how far the process that was killed had fetched at most.
 	fetched func() map[place]int64
 }
@@ -129,21 +131,39 @@ func (c *cluster) newKilling(name string, events int64) *killing {
 	c.create(s.topic, s.partitions)
 	c.ensure(llm.StatsTopic, 4)
 	c.ensure(llm.LateTopic, 4)
+	s.from = c.offsets(llm.StatsTopic, logEnd)
+	maps.Copy(s.from, c.offsets(llm.LateTopic, logEnd))
 	return s
 }
 
+// begin begins the replay and returns when each partition has something: one
+// that is empty when it is first read is idle, and holds no watermark back,
+// which at this speed means late events.
+func (s *killing) begin() (replayed chan error) {
+	s.c.t.Helper()
+	replayed = make(chan error, 1)
+	go func() { replayed <- s.replay() }()
+	eventually(s.c.t, "each partition has events", func() bool {
+		for _, n := range s.c.offsets(s.topic, logEnd) {
+			if n == 0 {
+				return false
+			}
+		}
+		return true
+	})
+	return replayed
+}
+
+// run kills a process when a third of the replay is committed.
 func (s *killing) run() {
 	c, t := s.c, s.c.t
 	t.Helper()
-	from := c.offsets(llm.StatsTopic, logEnd)
+	began := time.Now()
+	replayed := s.begin()
 	state := t.TempDir()
 	a, b := s.start("a", state), s.start("b", t.TempDir())
 	a.awaitRunning()
 	b.awaitRunning()
-	began := time.Now()
-	replayed := make(chan error, 1)
-	go func() { replayed <- s.replay() }()
-
 	eventually(t, "a third is committed", func() bool { return total(only(c.committed(s.application), s.topic)) > s.events/3 })
 	a.kill()
 	committed, fetched := c.committed(s.application), s.fetched()
@@ -174,7 +194,7 @@ func (s *killing) run() {
 	}
 
 	var took time.Duration
-	repeats, truth := s.account(from, func() {
+	repeats, truth := s.account(func() {
 		took = time.Since(began)
 		t.Logf("stopped within %v and %v", again.stop(), b.stop())
 	})
@@ -190,10 +210,10 @@ func (s *killing) run() {
 // account closes all windows of the replay, waits for their final results, stops
 // the processes, and compares the last results with what is in the topic. None
 // may be less; repeats is by how much they are more.
-func (s *killing) account(from map[place]int64, stop func()) (repeats int64, truth map[modelWindow]figures) {
+func (s *killing) account(stop func()) (repeats int64, truth map[modelWindow]figures) {
 	c, t := s.c, s.c.t
 	t.Helper()
-	truth, latest := c.truth(s.topic)
+	truth, latest := c.truth(s.topic, nil)
 	// One event far ahead on each partition.
 	for p := range s.partitions {
 		closing := llm.Performance{Event: llm.Event{Timestamp: latest + 30*60*1000, Model: "closing"}}
@@ -201,7 +221,7 @@ func (s *killing) account(from map[place]int64, stop func()) (repeats int64, tru
 	}
 	var got map[modelWindow]figures
 	eventually(t, "every window has a final result", func() bool {
-		got = c.finals(from)
+		got = c.finals(s.from)
 		for w := range truth {
 			if _, ok := got[w]; !ok {
 				return false
@@ -210,12 +230,13 @@ func (s *killing) account(from map[place]int64, stop func()) (repeats int64, tru
 		return true
 	})
 	stop()
-	got = c.finals(from)
+	got = c.finals(s.from)
+	late, _ := c.truth(llm.LateTopic, s.from)
 	var want int64
 	for w, f := range truth {
 		r := got[w]
 		if r.count < f.count || r.errors < f.errors || r.prompt < f.prompt || r.completion < f.completion {
-			t.Errorf("%s at %v: %+v, less than the truth %+v", w.model, time.UnixMilli(w.start).UTC(), r, f)
+			t.Errorf("%s at %v: %+v, less than the truth %+v; late were %+v", w.model, time.UnixMilli(w.start).UTC(), r, f, late[w])
 		}
 		want += f.count
 		repeats += r.count - f.count
@@ -269,13 +290,13 @@ func (c *cluster) replay(g *trace.Generator, topic string, partitions int32, per
 	}
 }
 
-// truth reads a topic and adds up what it holds, by model and windows of five
-// minutes. latest is the latest time in it.
-func (c *cluster) truth(topic string) (by map[modelWindow]figures, latest int64) {
+// truth reads a topic of events and adds up what it holds, by model and windows
+// of five minutes. latest is the latest time in it.
+func (c *cluster) truth(topic string, from map[place]int64) (by map[modelWindow]figures, latest int64) {
 	c.t.Helper()
 	const size = 5 * 60 * 1000
 	by = map[modelWindow]figures{}
-	for _, r := range c.read(topic, nil) {
+	for _, r := range c.read(topic, from) {
 		v, err := llm.PerformanceCodec.Decode(r.Value)
 		if err != nil {
 			c.t.Fatal(err)
