@@ -1,8 +1,5 @@
 # make help lists the targets.
 
-# Seeds of the simulation: make simulate SEEDS=1000 FROM=1
-SEEDS ?= 200
-FROM  ?= 1
 # How long the soak tests run: make soak DURATION=1h
 DURATION ?= 10m
 # Which benchmarks run: make bench BENCH=Tumbling
@@ -47,10 +44,6 @@ nocgo: ## Build without cgo, and test what differs then
 .PHONY: integration
 integration: setup ## Tests against a real Kafka, which is started and stopped
 	@integration/stages.sh integration
-
-.PHONY: simulate
-simulate: ## The simulation: SEEDS seeds, the first is FROM
-	@MILLRACE_SIM_SEEDS=$(SEEDS) MILLRACE_SIM_FROM=$(FROM) integration/stages.sh simulate
 
 .PHONY: soak
 soak: setup ## Long tests against a real Kafka, for DURATION

@@ -44,7 +44,6 @@ type world struct {
 	now   time.Time
 	log   *changelog.Memory
 	truth map[string]string
-	lost  bool // the log was truncated: what the store must hold is what is left
 
 	fs        *vfs.MemFS
 	resources *stores.PebbleResources

@@ -3,10 +3,9 @@
 # even if one before it failed; then prints the seconds of each and one line
 # that counts them, and exits 1 if any failed.
 #
-#   integration/stages.sh [lint] [unit] [race] [nocgo] [integration] [simulate]
+#   integration/stages.sh [lint] [unit] [race] [nocgo] [integration]
 #
-# MILLRACE_SIM_SEEDS (200) and MILLRACE_SIM_FROM (1) say which seeds simulate
-# runs. MILLRACE_TEST_KAFKA names a running Kafka; without it the integration
+# MILLRACE_TEST_KAFKA names a running Kafka; without it the integration
 # stage starts one and stops it.
 set -uo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
@@ -69,16 +68,11 @@ stage_integration() {
 	return $status
 }
 
-stage_simulate() {
-	MILLRACE_SIM_SEEDS=${MILLRACE_SIM_SEEDS:-200} MILLRACE_SIM_FROM=${MILLRACE_SIM_FROM:-1} \
-		go test -count 1 -timeout 30m ./internal/simulation/...
-}
-
 stages=("$@")
 ((${#stages[@]})) || stages=("${all[@]}")
 for stage in "${stages[@]}"; do
 	if ! declare -F "stage_$stage" >/dev/null; then
-		echo "stages: there is no stage $stage; there are ${all[*]} simulate" >&2
+		echo "stages: there is no stage $stage; there are ${all[*]}" >&2
 		exit 2
 	fi
 done

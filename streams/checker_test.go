@@ -73,13 +73,6 @@ func (t truth) add(events ...event) {
 	}
 }
 
-func (t truth) sum() (n int64) {
-	for _, c := range t {
-		n += c
-	}
-	return n
-}
-
 // finals reads the final results, in the order of the topic.
 func finals(records []*kgo.Record) (map[slot][]int64, error) {
 	out := map[slot][]int64{}

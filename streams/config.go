@@ -55,7 +55,8 @@ type Config struct {
 	// system's temporary folder, below it the application. Two instances on
 	// one machine need two folders.
 	StateDir string
-	// Storage opens the state of tasks. Default: Pebble databases in StateDir.
+	// Storage opens the state of tasks; Run closes it. Default: Pebble databases
+	// in StateDir.
 	Storage Storage
 	// Memory bounds, in bytes, the live objects, caches and buffers together.
 	// Default: 1 GiB.

@@ -32,6 +32,8 @@ type world struct {
 	log     *eventLog
 	wg      sync.WaitGroup
 	writer  *kgo.Client // made by the first write
+	// latency is that of the instances' networks; nil for none.
+	latency func() time.Duration
 
 	mu        sync.Mutex
 	changed   chan struct{} // closed when some instance tells its listener something
@@ -123,8 +125,6 @@ func (l *eventLog) Write(b []byte) (int, error) {
 	return l.buf.Write(b)
 }
 
-func (l *eventLog) printf(format string, args ...any) { fmt.Fprintf(l, format+"\n", args...) }
-
 func (l *eventLog) String() string {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -173,6 +173,7 @@ func (w *world) start(name string, disk *vfs.MemFS, t *topology.Topology, adjust
 		w.t.Fatal(err)
 	}
 	p := &process{w: w, name: name, disk: disk, ended: make(chan struct{}), wire: newWire(w.cluster.Dial)}
+	p.wire.latency = w.latency
 	cfg := Config{
 		Brokers: w.cluster.Addrs(), Dial: p.wire.Dial, Storage: storage, Logger: w.log.logger(name, slog.LevelInfo), Workers: 2,
 		CommitInterval: 200 * time.Millisecond, SessionTimeout: 6 * time.Second, Heartbeat: 500 * time.Millisecond,

@@ -102,7 +102,7 @@ func New(t *topology.Topology, cfg Config) (*Instance, error) {
 		return nil, err
 	}
 	in := &Instance{
-		topology: t, cfg: cfg, log: cfg.Logger.With("application", cfg.Application),
+		topology: t, cfg: cfg, storage: cfg.Storage, log: cfg.Logger.With("application", cfg.Application),
 		metrics: newMetrics(cfg.Metrics, cfg.Application),
 		// Of the memory, half is for live objects, a quarter for Pebble and a
 		// quarter for what is on its way in and out.
@@ -167,7 +167,7 @@ func (in *Instance) start(ctx context.Context) error {
 	if err := in.prepareTopics(ctx, p); err != nil {
 		return err
 	}
-	if in.storage = in.cfg.Storage; in.storage == nil {
+	if in.storage == nil {
 		dir := filepath.Join(in.cfg.StateDir, in.cfg.Application)
 		if in.storage, err = NewPebbleStorage(dir, nil, in.cfg.Memory/4, len(p.Tasks()), in.log); err != nil {
 			return err

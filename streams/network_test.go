@@ -5,12 +5,16 @@ import (
 	"errors"
 	"net"
 	"sync"
+	"time"
 )
 
 // wire is the network of one process. A test cuts its connections, freezes
 // them, or ends it for good.
 type wire struct {
 	dial func(ctx context.Context, network, addr string) (net.Conn, error)
+
+	// latency is how long each piece of data is on its way; nil for no time.
+	latency func() time.Duration
 
 	mu    sync.Mutex
 	conns map[*wireConn]struct{}
@@ -122,6 +126,13 @@ func (c *wireConn) Read(b []byte) (int, error) {
 }
 
 func (c *wireConn) Write(b []byte) (int, error) {
+	if c.wire.latency != nil {
+		select {
+		case <-time.After(c.wire.latency()):
+		case <-c.closed:
+			return 0, net.ErrClosed
+		}
+	}
 	if err := c.wire.flow(c.closed); err != nil {
 		return 0, err
 	}
