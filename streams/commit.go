@@ -6,11 +6,9 @@ import (
 	"fmt"
 	"slices"
 
-	"github.com/millrace/millrace/changelog"
 	"github.com/millrace/millrace/internal/kafka"
 	"github.com/millrace/millrace/internal/task"
 	"github.com/millrace/millrace/processors"
-	"github.com/millrace/millrace/stores"
 )
 
 // dirtyLimit is how many bytes of changed state a worker gathers before it
@@ -153,47 +151,33 @@ func (w *worker) replicate(ctx context.Context, parts []*prepared) error {
 			return err
 		}
 	}
-	now := w.in.cfg.Clock()
-	header := []kafka.Header{{Key: []byte(stores.StateHeader)}}
-	sent := map[kafka.TopicPartition]struct {
-		part  *prepared
-		store string
-	}{}
+	sent := false
 	for _, p := range parts {
 		for store, rec := range p.commit.Changes.All() {
-			tp := kafka.TopicPartition{Topic: changelog.TopicName(w.in.cfg.Application, store), Partition: p.id.Partition}
-			var headers []kafka.Header
-			if rec.Header != nil {
-				header[0].Value = rec.Header
-				headers = header
+			if err := w.log(store, p.running, rec); err != nil {
+				return err
 			}
-			err := w.producer.Send(tp.Topic, tp.Partition, rec.Key, rec.Value, task.Clamp(rec.Time, now), headers)
-			if err != nil {
-				return fmt.Errorf("store %q of task %v: %w", store, p.id, err)
-			}
-			sent[tp] = struct {
-				part  *prepared
-				store string
-			}{p, store}
+			p.next[store], sent = -1, true
 		}
 	}
-	if len(sent) == 0 {
+	if !sent {
 		return nil
 	}
 	if err := w.producer.Flush(ctx); err != nil {
 		return err
 	}
-	for tp, s := range sent {
-		ack, ok := w.producer.TakeAck(tp)
-		next := ack.Next
-		if !ok || next < 0 {
-			ends, err := w.in.client.ListOffsets(ctx, kafka.Latest, tp)
-			if err != nil {
-				return err
+	for _, p := range parts {
+		for store := range p.next {
+			ack, ok := w.producer.TakeAck(w.in.changelogOf(store, p.id))
+			next := ack.Next
+			if !ok || !ack.Contiguous() || ack.Base != p.ends[store] {
+				var err error
+				if next, err = w.mend(ctx, p.running, store, p.commit.Changes); err != nil {
+					return err
+				}
 			}
-			next = ends[tp]
+			p.next[store], p.ends[store] = next, next
 		}
-		s.part.next[s.store] = next
 	}
 	return nil
 }

@@ -193,6 +193,33 @@ func TestCrashIsTakenOverAndLosesNothing(t *testing.T) {
 	}
 }
 
+func TestAStuckMemberLosesItsTasksAndWakesAsAZombie(t *testing.T) {
+	inWorld(t, 3, topics(), func(w *world) {
+		commits := w.watchCommits()
+		l := w.startLoad(partitions, 20*time.Millisecond)
+		top := counts(t)
+		a, b := w.start("a", newDisk(), top, nil), w.start("b", newDisk(), top, nil)
+		w.settled(tasks, a, b)
+		w.pass(2 * time.Second)
+		b.wire.freeze()
+		w.until("a runs everything", func() bool { return a.running() == tasks })
+		w.pass(2 * time.Second)
+		b.wire.unfreeze()
+		w.settled(tasks, a, b)
+		if n := w.log.count("expelled from the group"); n == 0 {
+			t.Error("the stuck member was never told that it had been expelled")
+		}
+		want := l.end()
+		a.stop()
+		b.stop()
+		w.drain()
+		w.expectAtLeast(want)
+		if err := commits.err(); err != nil {
+			t.Error(err)
+		}
+	})
+}
+
 func TestACommitOfAMemberThatIsUnknownIsThrownAway(t *testing.T) {
 	inWorld(t, 1, topics(), func(w *world) {
 		l := w.startLoad(partitions, 20*time.Millisecond)

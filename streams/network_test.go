@@ -90,6 +90,16 @@ func (w *wire) kill() {
 	w.cut()
 }
 
+// freeze holds everything back that is sent or received, as if the process had
+// been stopped: what it was about to send arrives when it wakes.
+func (w *wire) freeze() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.thaw == nil && !w.dead {
+		w.thaw = make(chan struct{})
+	}
+}
+
 func (w *wire) unfreeze() {
 	w.mu.Lock()
 	defer w.mu.Unlock()

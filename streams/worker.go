@@ -33,8 +33,10 @@ type worker struct {
 	outlet   *outlet
 	tasks    map[processors.TaskID]*running
 	skips    task.Skips
-	// lastCommit is when the last commit began.
-	lastCommit time.Time
+	// lastCommit is when the last commit began, and lastGuard when changelogs were
+	// last looked after.
+	lastCommit, lastGuard time.Time
+	header                [1]kafka.Header // of changelog records
 
 	wake chan struct{} // capacity 1
 
@@ -51,6 +53,8 @@ type running struct {
 	task  *task.Task
 	state *task.State
 	feeds []*feed
+	// ends is where the changelog of each store ends, if nobody else writes to it.
+	ends map[string]int64
 }
 
 // feed is an input of a task, and the queue of what was fetched of it.
@@ -68,6 +72,7 @@ type feed struct {
 func newWorker(in *Instance, index int) *worker {
 	w := &worker{in: in, index: index, tasks: map[processors.TaskID]*running{}, wake: make(chan struct{}, 1)}
 	w.outlet = &outlet{worker: w}
+	w.header[0].Key = []byte(stores.StateHeader)
 	return w
 }
 
@@ -102,7 +107,7 @@ func (w *worker) notify() {
 // run works until work ends; what is under way then goes on until it is done or
 // ctx ends. The tasks are still open when run returns: see close.
 func (w *worker) run(ctx, work context.Context) error {
-	w.lastCommit = w.in.cfg.Clock()
+	w.lastCommit, w.lastGuard = w.in.cfg.Clock(), time.Now()
 	timer := time.NewTimer(tickInterval)
 	defer timer.Stop()
 	for work.Err() == nil {
@@ -142,7 +147,12 @@ func (w *worker) pass(ctx context.Context) (busy bool, err error) {
 		return false, err
 	}
 	if w.commitDue() {
-		return busy, w.commit(ctx)
+		if err := w.commit(ctx); err != nil {
+			return busy, err
+		}
+	}
+	if time.Since(w.lastGuard) >= guardInterval {
+		return busy, w.guard(ctx, slices.Collect(maps.Values(w.tasks)))
 	}
 	return busy, nil
 }
@@ -323,7 +333,10 @@ func (w *worker) add(ctx context.Context, o *opened) error {
 		w.in.discard(o)
 		return err
 	}
-	r := &running{holding: o.holding, task: t, state: o.state}
+	r := &running{holding: o.holding, task: t, state: o.state, ends: map[string]int64{}}
+	for _, store := range o.plan.Subs[o.id.Sub].Changelogs() {
+		r.ends[store], _, _ = o.state.DB.Offset(store)
+	}
 	w.tasks[o.id] = r
 	for _, input := range t.Inputs() {
 		tp := kafka.TopicPartition{Topic: input.Topic(), Partition: input.Partition()}
@@ -382,14 +395,19 @@ func (w *worker) dropLost() error {
 // the commit fails they go all the same: what was not committed is processed
 // again by whoever gets them.
 func (w *worker) revoke(ctx context.Context, leaving []*holding) error {
-	mine := slices.ContainsFunc(leaving, func(h *holding) bool {
-		r := w.tasks[h.id]
-		return r != nil && r.holding == h
-	})
-	if !mine {
+	var mine []*running
+	for _, h := range leaving {
+		if r := w.tasks[h.id]; r != nil && r.holding == h {
+			mine = append(mine, r)
+		}
+	}
+	if len(mine) == 0 {
 		return nil
 	}
 	err := w.commitAll(ctx)
+	if err == nil {
+		err = w.guard(ctx, mine)
+	}
 	return errors.Join(err, w.dropLost())
 }
 
@@ -397,6 +415,9 @@ func (w *worker) revoke(ctx context.Context, leaving []*holding) error {
 // commit that could not be made is no error: what it held is processed again.
 func (w *worker) close(ctx context.Context) error {
 	err := w.commitAll(ctx)
+	if err == nil {
+		err = w.guard(ctx, slices.Collect(maps.Values(w.tasks)))
+	}
 	if err != nil && (ctx.Err() != nil || w.mends(err)) {
 		w.in.log.Warn("stopped without a last commit: the next run repeats what came after the one before", "worker", w.index, "error", err)
 		err = nil

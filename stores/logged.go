@@ -1,0 +1,53 @@
+package stores
+
+import (
+	"bytes"
+	"encoding/binary"
+	"fmt"
+
+	"github.com/millrace/millrace/window"
+)
+
+// LogRecord returns the changelog record that stands for what the engine holds
+// under the key of a changelog record: a tombstone if it holds nothing. It shows
+// the state as of the last Commit and allocates: it is for mending a changelog
+// that somebody else has written to. It belongs to the task's goroutine.
+func (db *DB) LogRecord(store string, logKey []byte) (LogRecord, error) {
+	r := LogRecord{Key: logKey, Time: db.time}
+	if db.isClosed() {
+		return r, ErrClosed
+	}
+	s := db.byName[store]
+	if s == nil {
+		return r, fmt.Errorf("%w: %q", ErrUnknownStore, store)
+	}
+	key, _, err := s.fromLog(nil, r)
+	if err != nil {
+		return r, s.info().wrap(err)
+	}
+	value, ok, err := db.engine.Get(nil, key)
+	if err != nil || !ok {
+		return r, s.info().wrap(err)
+	}
+	if len(value) < timeLen {
+		return r, s.info().wrap(fmt.Errorf("%w: value of %d bytes", ErrCorrupt, len(value)))
+	}
+	r.Time = int64(binary.BigEndian.Uint64(value))
+	value = value[timeLen:]
+	if s.info().kind != KeyValueKind {
+		_, n, err := window.DecodeFiring(value)
+		if err != nil {
+			return r, s.info().wrap(fmt.Errorf("%w: %w", ErrCorrupt, err))
+		}
+		r.Header, value = value[:n:n], value[n:]
+	}
+	r.Value = value
+	return r, nil
+}
+
+// Equal reports whether two records leave the same under the same key. Their
+// times may differ: brokers and clocks bound them.
+func (r LogRecord) Equal(o LogRecord) bool {
+	return bytes.Equal(r.Key, o.Key) && (r.Value == nil) == (o.Value == nil) &&
+		bytes.Equal(r.Value, o.Value) && bytes.Equal(r.Header, o.Header)
+}

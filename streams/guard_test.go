@@ -1,0 +1,106 @@
+package streams
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"testing"
+	"time"
+
+	"github.com/twmb/franz-go/pkg/kgo"
+)
+
+// zombie writes an old record of each key again, behind what the owner has
+// written, and returns how many: what a process does that was frozen in the
+// middle of a commit.
+func (w *world) zombie(topic string) int {
+	w.t.Helper()
+	var old []*kgo.Record
+	seen := map[string]bool{}
+	for _, r := range w.read(topic) {
+		if !seen[string(r.Key)] {
+			seen[string(r.Key)] = true
+			old = append(old, &kgo.Record{Topic: topic, Partition: r.Partition, Key: r.Key, Value: r.Value, Headers: r.Headers, Timestamp: r.Timestamp})
+		}
+	}
+	if err := w.writer.ProduceSync(context.Background(), old...).FirstErr(); err != nil {
+		w.t.Fatal(err)
+	}
+	return len(old)
+}
+
+// lastOf returns the last record of each key.
+func lastOf(records []*kgo.Record) map[string]*kgo.Record {
+	last := map[string]*kgo.Record{}
+	for _, r := range records {
+		last[string(r.Key)] = r
+	}
+	return last
+}
+
+func TestAChangelogThatAZombieWroteToIsMended(t *testing.T) {
+	const topic = "counts-counts-changelog"
+	for name, after := range map[string]func(w *world, p *process){
+		"when it is written to next": func(w *world, _ *process) {
+			for p := range int32(partitions) {
+				for i := range 40 { // other keys than the zombie's
+					w.write(count(p, fmt.Sprint("other", i), time.Now()))
+				}
+			}
+			w.pass(time.Second)
+		},
+		"after a while":         func(w *world, _ *process) { w.pass(2 * guardInterval) },
+		"when the task is left": func(_ *world, p *process) { p.stop() },
+	} {
+		t.Run(name, func(t *testing.T) {
+			inWorld(t, 1, topics(), func(w *world) {
+				top := counts(t)
+				a := w.start("a", newDisk(), top, nil)
+				w.settled(tasks, a)
+				begin := time.Now()
+				for i := range 20 { // in several commits, so that values have a history
+					w.write(spread(20, partitions, begin.Add(time.Duration(i)*200*time.Millisecond))...)
+					w.pass(300 * time.Millisecond)
+				}
+				want := lastOf(w.read(topic))
+				if n := w.zombie(topic); n == 0 {
+					t.Fatal("the changelog is empty")
+				}
+				after(w, a)
+				got := lastOf(w.read(topic))
+				for key, r := range want {
+					if !bytes.Equal(got[key].Value, r.Value) {
+						t.Errorf("key %q: the changelog says %x, and the owner's value was %x", key, got[key].Value, r.Value)
+					}
+				}
+				if w.log.count("overwriting it") == 0 {
+					t.Error("the owner noticed nothing")
+				}
+				a.stop()
+				if found, err := w.checkDisk(a.disk, top, logs{}); err != nil || found == 0 {
+					t.Errorf("state of %d stores: %v", found, err)
+				}
+			})
+		})
+	}
+}
+
+func TestAChangelogOfARestoredStoreIsNotMended(t *testing.T) {
+	inWorld(t, 3, topics(), func(w *world) {
+		l := w.startLoad(partitions, 20*time.Millisecond)
+		top := counts(t)
+		a := w.start("a", newDisk(), top, nil)
+		w.settled(tasks, a)
+		w.pass(time.Second)
+		b := w.start("b", newDisk(), top, nil)
+		w.settled(tasks, a, b)
+		w.cluster.Fake().ShufflePartitionLeaders()
+		w.pass(2 * guardInterval)
+		l.end()
+		a.stop()
+		b.stop()
+		if n := w.log.count("overwriting it"); n > 0 {
+			t.Errorf("%d changelogs were mended that nobody else had written to", n)
+		}
+	})
+}
