@@ -2,7 +2,9 @@ package main
 
 import (
 	"encoding/json"
+	"errors"
 	"io"
+	"log/slog"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -16,6 +18,7 @@ import (
 	"github.com/millrace/millrace/internal/kafka"
 	"github.com/millrace/millrace/llm"
 	"github.com/millrace/millrace/query"
+	"github.com/millrace/millrace/streams"
 )
 
 // get asks for a page until it answers with the status.
@@ -221,7 +224,7 @@ func TestAuthenticatedConnections(t *testing.T) {
 
 func TestRunTellsWhatIsMissing(t *testing.T) {
 	_, brokers := newCluster(t)
-	start(t, "run", "--http=127.0.0.1:0", brokers, "--state", t.TempDir()).wait(exitFailure).wants("missing topic", `"llm.performance"`)
+	start(t, "run", "--http=127.0.0.1:0", brokers, "--state", t.TempDir()).wait(exitFailure).wants("missing topic", `"llm.performance"`, "topics --create")
 	start(t, "replay", brokers, "--trace=conv", "--events=10").wait(exitOK)
 	start(t, "run", "--http=127.0.0.1:0", brokers, "--no-create", "--state", t.TempDir()).wait(exitFailure).wants("missing topic", `"llm.stats"`, "topics --create")
 }
@@ -279,6 +282,18 @@ func TestReplayReadsFilesAndRepeats(t *testing.T) {
 		t.Fatal(err)
 	}
 	start(t, "replay", brokers, "--trace", file).wait(exitFailure).wants(file + ":2")
+}
+
+func TestWaitingForAClusterEndsWithTheCause(t *testing.T) {
+	top, err := llm.NewTopology(llm.DefaultConfig())
+	if err != nil {
+		t.Fatal(err)
+	}
+	cfg := streams.Config{Brokers: []string{"127.0.0.1:1"}, Logger: slog.New(slog.DiscardHandler)}
+	_, err = waitForCluster(t.Context(), top, cfg, 500*time.Millisecond)
+	if !errors.Is(err, kafka.ErrUnavailable) || !strings.HasPrefix(err.Error(), "after 500ms: ") || !strings.Contains(err.Error(), "connection refused") {
+		t.Errorf("%v", err)
+	}
 }
 
 func TestUnreachableBrokersFail(t *testing.T) {

@@ -23,7 +23,7 @@ func (p *program) topicsCommand() *cli.Command {
 		Flags: []cli.Flag{
 			configFlag(), brokersFlag(), applicationFlag(),
 			&cli.BoolFlag{Name: "create", Usage: "make what is missing"},
-			&cli.IntFlag{Name: "partitions", Value: defaultPartitions, Usage: "partitions of an input that is missing; it cannot be changed later"},
+			&cli.IntFlag{Name: "partitions", Value: defaultPartitions, Usage: "`N` partitions of an input that is missing; it cannot be changed later"},
 		},
 		Action: p.topics,
 	}, 0, 0)
