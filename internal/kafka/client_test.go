@@ -194,6 +194,33 @@ func TestPositions(t *testing.T) {
 	})
 }
 
+func TestPositionsAreAskedForAgainWhenAConnectionBreaks(t *testing.T) {
+	bubble(t, 3, map[string]int32{"in": 3}, func(t *testing.T, e *env) {
+		ctx, c := e.context(), e.client()
+		tps := []kafka.TopicPartition{tp("in", 0), tp("in", 1), tp("in", 2)}
+		before := map[kafka.TopicPartition]int64{}
+		for _, tp := range tps {
+			e.fill(c, tp, 10)
+			before[tp] = 4
+		}
+		breaks := func(kmsg.Request) (kmsg.Response, error, bool) { return nil, net.ErrClosed, true }
+		for range 2 { // each ends with the first request that it breaks
+			e.cluster.Fake().ControlKey(int16(kmsg.DeleteRecords), breaks)
+			e.cluster.Fake().ControlKey(int16(kmsg.ListOffsets), breaks)
+		}
+		e.check(c.DeleteRecords(ctx, before))
+		for at, want := range map[int64]int64{kafka.Earliest: 4, kafka.Latest: 10} {
+			got, err := c.ListOffsets(ctx, at, tps...)
+			e.check(err)
+			for _, tp := range tps {
+				if offset, ok := got[tp]; !ok || offset != want {
+					t.Errorf("at %d: %v is at %d, want %d", at, tp, offset, want)
+				}
+			}
+		}
+	})
+}
+
 func TestGroupOffsetsFromOutside(t *testing.T) {
 	bubble(t, 1, map[string]int32{"in": 2}, func(t *testing.T, e *env) {
 		ctx, c := e.context(), e.client()

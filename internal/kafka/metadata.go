@@ -252,7 +252,7 @@ func (c *Client) byLeader(ctx context.Context, what string, tps []TopicPartition
 				return err
 			}
 			if err != nil {
-				cause = err
+				cause, rest = err, group // without an answer nothing is settled
 			}
 			again = append(again, rest...)
 		}
