@@ -12,6 +12,7 @@ import (
 
 	"github.com/millrace/millrace/internal/kafka"
 	"github.com/millrace/millrace/llm"
+	"github.com/millrace/millrace/processors"
 	"github.com/millrace/millrace/streams"
 	"github.com/millrace/millrace/topology"
 )
@@ -32,6 +33,7 @@ func (p *program) runCommand() *cli.Command {
 			&cli.IntFlag{Name: "workers", Usage: "`N` goroutines that process tasks", DefaultText: "one for each processor"},
 			&cli.DurationFlag{Name: "commit", Value: defaultCommit, Usage: "`TIME` between commits"},
 			&cli.StringFlag{Name: "memory", Usage: "budget of `SIZE`, such as 2GiB", DefaultText: "80 % of the control group's limit, else 4GB"},
+			onErrorFlag(),
 			&cli.BoolFlag{Name: "until-end", Usage: "process what the inputs hold now, close all windows, compare with the direct computation, and end"},
 			&cli.BoolFlag{Name: "no-create", Usage: "create no topics: a missing one is an error"},
 		},
@@ -53,6 +55,9 @@ func (p *program) runInstance(c *cli.Context) error {
 		return err
 	}
 	s.streams.UntilEnd, s.streams.NoCreate = c.Bool("until-end"), c.Bool("no-create")
+	if s.streams.UntilEnd && s.streams.OnError != topology.Fail {
+		return usagef("--until-end accounts for every event, and --on-error %v lets some go: leave one of them out", s.streams.OnError)
+	}
 	p.limitMemory(s.streams.Memory)
 	if !s.streams.NoCreate {
 		if err := createOutputs(c.Context, t, s.streams); err != nil {
@@ -64,7 +69,7 @@ func (p *program) runInstance(c *cli.Context) error {
 		return err
 	}
 	if err := h.run(c.Context); err != nil || !s.streams.UntilEnd || c.Context.Err() != nil {
-		return err
+		return adviseOnError(err)
 	}
 	return p.accountFor(c.Context, s, t, log)
 }
@@ -73,6 +78,14 @@ func (p *program) runInstance(c *cli.Context) error {
 func adviseCreate(err error) error {
 	if errors.Is(err, streams.ErrMissingTopic) {
 		return fmt.Errorf("%w; 'millrace topics --create' makes what is missing", err)
+	}
+	return err
+}
+
+// adviseOnError says how to go on without a record that stopped the instance.
+func adviseOnError(err error) error {
+	if _, ok := errors.AsType[*processors.NodeError](err); ok {
+		return fmt.Errorf("%w; to go on without such records start with --on-error dead-letter, or skip", err)
 	}
 	return err
 }

@@ -44,6 +44,10 @@ func applicationFlag() cli.Flag {
 	return &cli.StringFlag{Name: "application", Value: "llm-metrics", Usage: "`NAME` of the consumer group, and prefix of the application's topics"}
 }
 
+func onErrorFlag() cli.Flag {
+	return &cli.StringFlag{Name: "on-error", Value: topology.Fail.String(), Usage: "what becomes of a record that cannot be handled, `POLICY`: fail (stop), skip, or dead-letter"}
+}
+
 func stateFlag() cli.Flag {
 	return &cli.StringFlag{Name: "state", Usage: "`DIR` of the local state; one for each instance on a machine", DefaultText: "millrace in the temporary folder"}
 }
@@ -107,6 +111,8 @@ func (p *program) settings(c *cli.Context, log *slog.Logger) (*settings, error) 
 	if file.State.HotOnly.Value {
 		s.streams.Storage = streams.NewMemoryStorage()
 	}
+	s.streams.OnError, err = onError(c)
+	errs = append(errs, err)
 	s.streams.TLS, err = p.tls(file)
 	errs = append(errs, err, checkGuarantee(file.Guarantee.Value), checkListen(s.listen), checkURL("--advertise", s.advertise))
 	s.streams.SASL, err = p.sasl(file)
@@ -156,6 +162,17 @@ func (s *settings) kafka(log *slog.Logger) kafka.Config {
 		Brokers: s.streams.Brokers, ClientID: "millrace", TLS: s.streams.TLS, SASL: kafka.SASL(s.streams.SASL), Dial: s.streams.Dial,
 		Logger: log, RetryTimeout: time.Minute,
 	}
+}
+
+// onError returns the policy of --on-error; of commands without it, the default.
+func onError(c *cli.Context) (topology.ErrorPolicy, error) {
+	name := c.String("on-error")
+	for _, p := range []topology.ErrorPolicy{topology.Fail, topology.Skip, topology.DeadLetter} {
+		if name == "" || name == p.String() {
+			return p, nil
+		}
+	}
+	return topology.Fail, usagef("--on-error %q: want fail, skip or dead-letter", name)
 }
 
 // checkApplication refuses a --application that no topic's name can begin with.
