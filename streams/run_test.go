@@ -1,9 +1,14 @@
 package streams
 
 import (
+	"errors"
 	"fmt"
+	"strings"
 	"testing"
 	"time"
+
+	"github.com/millrace/millrace/codec"
+	"github.com/millrace/millrace/topology"
 )
 
 // spread returns n events of some keys over partitions, ten a second.
@@ -65,6 +70,25 @@ func TestABoundedRunCanBeRepeated(t *testing.T) {
 		w.expectExactly(want)
 		if found, err := w.checkDisk(disk, top, logs{}); err != nil || found == 0 {
 			t.Errorf("state of %d stores: %v", found, err)
+		}
+	})
+}
+
+func TestTopicsThatAreNotCopartitionedAreRefusedBeforeAnythingIsMade(t *testing.T) {
+	inWorld(t, 1, map[string]int32{"clicks": 4, "views": 2}, func(w *world) {
+		b := topology.New("both")
+		clicks := topology.Source(b, "clicks", codec.String, codec.String)
+		clicks.Merge(topology.Source(b, "views", codec.String, codec.String)).GroupByKey(codec.String, codec.String).Count(topology.Store("counts"))
+		top, err := b.Build()
+		if err != nil {
+			t.Fatal(err)
+		}
+		err = w.start("a", newDisk(), top, nil).result()
+		if !errors.Is(err, ErrNotCopartitioned) || !strings.Contains(err.Error(), `"clicks" with 4, "views" with 2`) {
+			t.Errorf("error %v", err)
+		}
+		if made := w.cluster.Fake().PartitionInfos("both-counts-changelog"); len(made) > 0 {
+			t.Error("the changelog was made")
 		}
 	})
 }
