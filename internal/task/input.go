@@ -233,8 +233,12 @@ func (in *Input) metadata() string {
 		// Kafka Streams reads it as the partition's highest time.
 		m.Time = in.partition.Durable() + in.config.Strategy.DelayMillis()
 	}
+	m.Processors = map[string]int64{}
 	if w := in.task.durable; w != window.MinTime {
-		m.Processors = map[string]int64{watermarkName: w}
+		m.Processors[watermarkName] = w
+	}
+	if n := in.task.progress.number; n > 0 {
+		m.Processors[numberName] = n
 	}
 	return m.Encode()
 }
