@@ -205,6 +205,11 @@ func (p *program) blameEnvironment(w io.Writer) {
 	}
 }
 
+// variableOf returns the variable that stands for a flag.
+func variableOf(flag string) string {
+	return "MILLRACE_" + strings.ToUpper(strings.ReplaceAll(flag, "-", "_"))
+}
+
 // fromEnvironment sets the flags that the command line does not set from
 // variables. The library would ask the process's own environment.
 func (p *program) fromEnvironment(c *cli.Context) error {
@@ -214,7 +219,7 @@ func (p *program) fromEnvironment(c *cli.Context) error {
 		if c.IsSet(name) || name == "help" {
 			continue
 		}
-		variable := "MILLRACE_" + strings.ToUpper(strings.ReplaceAll(name, "-", "_"))
+		variable := variableOf(name)
 		value, ok := p.env(variable)
 		if !ok || value == "" {
 			continue
