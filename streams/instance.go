@@ -265,13 +265,13 @@ func (in *Instance) live(ctx context.Context) error {
 		giveUp()
 	}
 	workers.Wait()
-	// Each worker commits what it has done, unless the instance has failed:
+	// Each worker commits what it has done, unless it or the instance has failed:
 	// then only what is committed counts.
 	var closing sync.WaitGroup
 	errs := make([]error, len(in.workers))
 	for i, w := range in.workers {
 		closing.Go(func() {
-			if err != nil {
+			if err != nil || w.broken {
 				errs[i] = w.abandon()
 				return
 			}

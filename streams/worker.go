@@ -37,6 +37,9 @@ type worker struct {
 	// last looked after.
 	lastCommit, lastGuard time.Time
 	header                [1]kafka.Header // of changelog records
+	// broken is set when run has returned an error: nothing in the tasks can be
+	// trusted.
+	broken bool
 
 	wake chan struct{} // capacity 1
 
@@ -102,6 +105,7 @@ func (w *worker) run(ctx, work context.Context) error {
 		busy, err := w.pass(ctx)
 		if err != nil {
 			if err = w.recoverFrom(ctx, err); err != nil {
+				w.broken = true
 				return err
 			}
 			continue
