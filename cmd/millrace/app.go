@@ -279,12 +279,12 @@ func commandOf(app *cli.App, args []string) []string {
 	return []string{app.Name}
 }
 
-// logger returns the logger of a command: text on a terminal, else JSON.
-// Durations are text in both, as 1.5s.
+// logger returns the logger of a command: text on a terminal, else JSON. What
+// has a text for people, as durations and tasks have, is that text in both.
 func (p *program) logger(level slog.Level) *slog.Logger {
 	options := &slog.HandlerOptions{Level: level, ReplaceAttr: func(_ []string, a slog.Attr) slog.Attr {
-		if a.Value.Kind() == slog.KindDuration {
-			a.Value = slog.StringValue(a.Value.Duration().String())
+		if s, ok := a.Value.Any().(fmt.Stringer); ok && a.Value.Kind() != slog.KindTime {
+			a.Value = slog.StringValue(s.String())
 		}
 		return a
 	}}

@@ -15,7 +15,9 @@ import (
 	"github.com/urfave/cli/v2"
 
 	"github.com/millrace/millrace/internal/config"
+	"github.com/millrace/millrace/processors"
 	"github.com/millrace/millrace/query"
+	"github.com/millrace/millrace/topology"
 )
 
 // TestUsage runs the command lines of testdata/usage: words behind $, one line a
@@ -187,10 +189,11 @@ func TestTopologyInEachFormat(t *testing.T) {
 	}
 }
 
-func TestLoggedDurationsHaveUnits(t *testing.T) {
+func TestLogsAreForPeopleToo(t *testing.T) {
 	p := &program{err: newOutput()}
-	p.logger(slog.LevelInfo).Info("rebalanced", "took", 1500*time.Millisecond)
-	if text := fmt.Sprint(p.err); !strings.Contains(text, `"took":"1.5s"`) {
+	p.logger(slog.LevelInfo).Info("x", "took", 1500*time.Millisecond, "task", processors.TaskID{Sub: 1, Partition: 3},
+		"policy", topology.Skip, "at", processors.Position{Topic: "in", Partition: 1, Offset: 7}, "error", os.ErrNotExist)
+	if text := fmt.Sprint(p.err); !strings.Contains(text, `"took":"1.5s","task":"1_3","policy":"skip","at":"in/1@7","error":"file does not exist"`) {
 		t.Errorf("%s", text)
 	}
 }
