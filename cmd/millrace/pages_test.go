@@ -1,23 +1,30 @@
 package main
 
 import (
+	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"go/parser"
 	"go/token"
+	"log/slog"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"regexp"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
 	"github.com/urfave/cli/v2"
 
 	"github.com/millrace/millrace/internal/config"
 	"github.com/millrace/millrace/llm"
+	"github.com/millrace/millrace/processors"
+	"github.com/millrace/millrace/streams"
 )
 
 // root is where the pages are, from here.
@@ -264,6 +271,121 @@ func TestFilesOnPagesLoad(t *testing.T) {
 		name := key[strings.LastIndex(key, ".")+1:]
 		if !slices.ContainsFunc(files, func(file string) bool { return strings.Contains(file, name+":") }) {
 			t.Errorf("no file on the page sets %s", key)
+		}
+	}
+}
+
+// section returns the part of a page below a heading.
+func section(t *testing.T, text, heading string) string {
+	t.Helper()
+	_, text, found := strings.Cut(text, "\n## "+heading+"\n")
+	if !found {
+		t.Fatalf("no heading %q", heading)
+	}
+	text, _, _ = strings.Cut(text, "\n## ")
+	return text
+}
+
+// described is a registry that asks collectors what they would collect.
+type described struct {
+	prometheus.Registerer
+
+	mu     sync.Mutex
+	labels map[string][]string // of each metric
+}
+
+var descOf = regexp.MustCompile(`fqName: "([^"]*)".*variableLabels: \{([^}]*)\}`)
+
+func (d *described) Register(c prometheus.Collector) error {
+	all := make(chan *prometheus.Desc)
+	go func() {
+		c.Describe(all)
+		close(all)
+	}()
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	for desc := range all {
+		m := descOf.FindStringSubmatch(desc.String())
+		d.labels[m[1]] = slices.DeleteFunc(strings.Split(m[2], ","), func(s string) bool { return s == "" })
+	}
+	return nil
+}
+
+func (d *described) Unregister(prometheus.Collector) bool { return true }
+
+// metricsOf returns the labels of each metric of an instance.
+func metricsOf(t *testing.T) map[string][]string {
+	t.Helper()
+	top, err := llm.NewTopology(llm.DefaultConfig())
+	if err != nil {
+		t.Fatal(err)
+	}
+	d := &described{labels: map[string][]string{}}
+	instance, err := streams.New(top, streams.Config{
+		Brokers: []string{"127.0.0.1:1"}, StateDir: t.TempDir(), Logger: slog.New(slog.DiscardHandler), Metrics: d,
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	stopped, stop := context.WithCancel(t.Context())
+	stop()
+	if err := instance.Run(stopped); err != nil && !errors.Is(err, context.Canceled) {
+		t.Fatal(err)
+	}
+	return d.labels
+}
+
+func TestThePageOfMetricsIsWhole(t *testing.T) {
+	metrics := metricsOf(t)
+	if len(metrics) == 0 {
+		t.Fatal("the instance has no metrics")
+	}
+	text := page(t, "docs/operating.md")
+	for _, row := range rows(section(t, text, "Metrics"))[1:] {
+		name := code(row[0])
+		labels, ok := metrics[name]
+		if !ok {
+			t.Errorf("there is no metric %s", name)
+		}
+		if got := strings.ReplaceAll(strings.ReplaceAll(row[1], "`", ""), ", ", ","); got != strings.Join(labels, ",") {
+			t.Errorf("%s has the labels %q, not %q", name, labels, row[1])
+		}
+		delete(metrics, name)
+	}
+	for name := range metrics {
+		t.Errorf("the page has no metric %s", name)
+	}
+}
+
+func TestSymptomsAreThoseThatShow(t *testing.T) {
+	metrics := metricsOf(t)
+	var source strings.Builder
+	for _, dir := range []string{"streams", "stores", "changelog", "query", "internal/task", "internal/kafka", "cmd/millrace"} {
+		files, err := filepath.Glob(filepath.Join(root, dir, "*.go"))
+		if err != nil || len(files) == 0 {
+			t.Fatal(dir, err)
+		}
+		for _, file := range files {
+			if !strings.HasSuffix(file, "_test.go") {
+				source.WriteString(page(t, strings.TrimPrefix(file, root)))
+			}
+		}
+	}
+	quoted := regexp.MustCompile("`([^`]+)`")
+	symptoms := rows(section(t, page(t, "docs/operating.md"), "At 3 a.m."))[1:]
+	for _, row := range symptoms {
+		first := quoted.FindStringSubmatch(row[0])
+		if first == nil {
+			t.Errorf("no line or metric in %q", row[0])
+			continue
+		}
+		for _, m := range quoted.FindAllStringSubmatch(row[0], -1) {
+			_, isMetric := metrics[m[1]]
+			isReason := strings.HasPrefix(row[0], "`millrace_") && m[1] == string(processors.DroppedLate)
+			isPosition := m[1] == processors.Position{Topic: llm.PerformanceTopic, Offset: 136}.String()
+			if !isMetric && !isReason && !isPosition && !strings.Contains(source.String(), m[1]) {
+				t.Errorf("nothing shows %q", m[1])
+			}
 		}
 	}
 }
