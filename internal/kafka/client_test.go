@@ -194,6 +194,27 @@ func TestPositions(t *testing.T) {
 	})
 }
 
+func TestPositionsOfATopicMadeAMomentAgo(t *testing.T) {
+	bubble(t, 3, map[string]int32{"in": 3}, func(t *testing.T, e *env) {
+		ctx, c := e.context(), e.client()
+		leader := e.cluster.Fake().Fault(kfake.Fault{Keys: []kmsg.Key{kmsg.ListOffsets}, Err: kerr.UnknownTopicOrPartition})
+		if got, err := c.ListOffsets(ctx, kafka.Latest, tp("in", 0)); err != nil || len(got) != 1 || leader.Hits() != 1 {
+			t.Errorf("a leader that has not heard of it yet: %v, %v", got, err)
+		}
+		other := e.client()
+		made := make(chan error)
+		go func() {
+			<-time.After(time.Second)
+			_, err := other.CreateTopic(ctx, kafka.TopicSpec{Name: "new", Partitions: 1, Replication: 1})
+			made <- err
+		}()
+		if got, err := c.ListOffsets(ctx, kafka.Latest, tp("new", 0)); err != nil || len(got) != 1 {
+			t.Errorf("a topic that is made meanwhile: %v, %v", got, err)
+		}
+		e.check(<-made)
+	})
+}
+
 func TestPositionsAreAskedForAgainWhenAConnectionBreaks(t *testing.T) {
 	bubble(t, 3, map[string]int32{"in": 3}, func(t *testing.T, e *env) {
 		ctx, c := e.context(), e.client()
