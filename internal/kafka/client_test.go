@@ -3,6 +3,7 @@ package kafka_test
 import (
 	"context"
 	"crypto/tls"
+	"crypto/x509"
 	"errors"
 	"fmt"
 	"hash/crc32"
@@ -275,44 +276,90 @@ func TestGroupOffsetsFromOutside(t *testing.T) {
 	})
 }
 
+// TestTLSAndSASL reads and writes over connections on which both sides show a
+// certificate and the user a password.
 func TestTLSAndSASL(t *testing.T) {
-	server, roots := certificate(t)
+	ca := newAuthority(t)
 	for _, mechanism := range []string{kafka.SASLPlain, kafka.SASLScramSHA256, kafka.SASLScramSHA512} {
 		t.Run(mechanism, func(t *testing.T) {
-			cluster, err := embedded.Start(embedded.Config{Topics: map[string]int32{"in": 1}, Options: []kfake.Opt{
-				kfake.TLS(&tls.Config{Certificates: []tls.Certificate{server}}), kfake.EnableSASL(), kfake.Superuser(mechanism, "user", "right"),
+			cluster, err := embedded.Start(embedded.Config{Nodes: 2, Topics: map[string]int32{"in": 2}, Options: []kfake.Opt{
+				kfake.TLS(&tls.Config{
+					Certificates: []tls.Certificate{ca.server()}, ClientCAs: ca.roots(), ClientAuth: tls.RequireAndVerifyClientCert,
+				}),
+				kfake.EnableSASL(), kfake.Superuser(mechanism, "user", "right"),
 			}})
 			if err != nil {
 				t.Fatal(err)
 			}
-			defer cluster.Close()
+			t.Cleanup(cluster.Close)
 			e := &env{t: t, cluster: cluster}
 			secure := func(c *kafka.Config) {
-				c.TLS = &tls.Config{RootCAs: roots}
+				c.TLS = &tls.Config{RootCAs: ca.roots(), Certificates: []tls.Certificate{ca.client()}}
 				c.SASL = kafka.SASL{Mechanism: mechanism, User: "user", Password: "right"}
 			}
 			c := e.client(secure)
-			e.fill(c, tp("in", 0), 10)
-
-			cfg := e.config()
-			secure(&cfg)
-			cfg.SASL.Password = "false"
-			if _, err := kafka.Open(t.Context(), cfg); err == nil || strings.Contains(err.Error(), "false") || !strings.Contains(err.Error(), "wrong user or password?") {
-				t.Errorf("a wrong password, at which the broker hangs up: %v", err)
+			f := e.fetcher(c, kafka.FetchConfig{})
+			for p := range int32(2) {
+				e.fill(c, tp("in", p), 10)
+				sink := newCollector()
+				f.Add(tp("in", p), 0, sink)
+				expectEqual(t, "values", sink.values(t, 10), sequence(10))
 			}
-			cluster.Fake().ControlKey(int16(kmsg.SASLAuthenticate), func(r kmsg.Request) (kmsg.Response, error, bool) {
-				answer := r.ResponseKind().(*kmsg.SASLAuthenticateResponse)
-				answer.ErrorCode = kerr.SaslAuthenticationFailed.Code
-				return answer, nil, true
-			})
-			if _, err := kafka.Open(t.Context(), cfg); !errors.Is(err, kafka.ErrAuthentication) {
-				t.Errorf("a wrong password: %v", err)
-			}
-			secure(&cfg)
-			cfg.TLS = &tls.Config{}
-			if _, err := kafka.Open(t.Context(), cfg); err == nil || !strings.Contains(err.Error(), "TLS handshake") {
-				t.Errorf("an unknown authority: %v", err)
+			at := map[kafka.TopicPartition]kafka.Committed{tp("in", 0): {Offset: 10}}
+			e.check(c.AlterGroupOffsets(e.context(), "group", at))
+			if got, err := c.CommittedOffsets(e.context(), "group"); err != nil || got[tp("in", 0)].Offset != 10 {
+				t.Errorf("committed %v, %v", got, err)
 			}
 		})
+	}
+}
+
+func TestConnectionsThatBrokersRefuse(t *testing.T) {
+	ca := newAuthority(t)
+	cluster, err := embedded.Start(embedded.Config{Options: []kfake.Opt{
+		kfake.TLS(&tls.Config{
+			Certificates: []tls.Certificate{ca.server()}, ClientCAs: ca.roots(), ClientAuth: tls.RequireAndVerifyClientCert,
+		}),
+		kfake.EnableSASL(), kfake.Superuser(kafka.SASLScramSHA256, "user", "right"),
+	}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer cluster.Close()
+	open := func(change func(*kafka.Config)) error {
+		cfg := kafka.Config{
+			Brokers: cluster.Addrs(), TLS: &tls.Config{RootCAs: ca.roots(), Certificates: []tls.Certificate{ca.client()}},
+			SASL: kafka.SASL{Mechanism: kafka.SASLScramSHA256, User: "user", Password: "right"},
+		}
+		change(&cfg)
+		c, err := kafka.Open(t.Context(), cfg)
+		if err == nil {
+			c.Close()
+		}
+		return err
+	}
+	if err := open(func(*kafka.Config) {}); err != nil {
+		t.Fatal(err)
+	}
+	wrong := func(c *kafka.Config) { c.SASL.Password = "false" }
+	if err := open(wrong); err == nil || strings.Contains(err.Error(), "false") || !strings.Contains(err.Error(), "wrong user or password?") {
+		t.Errorf("a wrong password, at which the broker hangs up: %v", err)
+	}
+	if err := open(func(c *kafka.Config) { c.TLS.RootCAs = x509.NewCertPool() }); err == nil || !strings.Contains(err.Error(), "TLS handshake") {
+		t.Errorf("an unknown authority: %v", err)
+	}
+	if err := open(func(c *kafka.Config) { c.TLS.Certificates = nil }); err == nil || !strings.Contains(err.Error(), "certificate required") {
+		t.Errorf("no client certificate: %v", err)
+	}
+	if err := open(func(c *kafka.Config) { c.TLS = nil }); err == nil || !strings.Contains(err.Error(), "TLS") {
+		t.Errorf("no TLS: %v", err)
+	}
+	cluster.Fake().ControlKey(int16(kmsg.SASLAuthenticate), func(r kmsg.Request) (kmsg.Response, error, bool) {
+		answer := r.ResponseKind().(*kmsg.SASLAuthenticateResponse)
+		answer.ErrorCode = kerr.SaslAuthenticationFailed.Code
+		return answer, nil, true
+	})
+	if err := open(wrong); !errors.Is(err, kafka.ErrAuthentication) {
+		t.Errorf("a wrong password: %v", err)
 	}
 }
