@@ -69,7 +69,7 @@ func (t *Task) Prepare() (*Commit, error) {
 	}
 	changes, err := t.db.Collect()
 	if err != nil {
-		return nil, fmt.Errorf("task %v: collect: %w", t.cfg.ID, err)
+		return nil, t.unencodable(err)
 	}
 	c := &Commit{Changes: changes}
 	for i, in := range t.inputs {
@@ -94,9 +94,9 @@ func (t *Task) Committed(c *Commit, next map[string]int64) error {
 			t.cfg.Skips.Passed(in.config.Topic, in.config.Partition, in.next)
 		}
 	}
-	if t.rt.SkipDue != nil {
-		t.rt.SkipDue = nil
-		t.cfg.Skips.passedResults(t.cfg.ID)
+	if t.rt.SkipDue != nil || len(t.suspects) > 0 {
+		t.rt.SkipDue, t.rt.Verify, t.suspects = nil, nil, nil
+		t.cfg.Skips.committed(t.cfg.ID)
 	}
 	return nil
 }

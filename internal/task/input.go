@@ -142,7 +142,10 @@ func (in *Input) run(r *Fetched) (err error) {
 		}
 	}
 	in.task.db.SetTime(eventTime)
-	return in.source.Forward()
+	if err := in.source.Forward(); err != nil || in.task.rt.Verify == nil {
+		return err
+	}
+	return in.task.rt.Verify()
 }
 
 // observe moves the input's watermark.

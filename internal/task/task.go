@@ -70,6 +70,8 @@ type Task struct {
 	due      bool
 	// durable is the watermark to keep: never that of a bounded run's end.
 	durable int64
+	// suspects are the aggregates that could not be encoded before a replay.
+	suspects []Suspect
 }
 
 // State is a task's open database with its stores, before the task is made:
@@ -112,7 +114,7 @@ func New(cfg Config) (*Task, error) {
 		return nil, fmt.Errorf("task %v: %w", cfg.ID, err)
 	}
 	if err := t.restore(); err != nil {
-		return nil, fmt.Errorf("task %v: %w", cfg.ID, err)
+		return nil, errors.Join(fmt.Errorf("task %v: %w", cfg.ID, err), t.Close())
 	}
 	t.markers = markers{task: t, sent: make([]int64, len(t.instance.Repartitions))}
 	return t, nil
@@ -178,6 +180,9 @@ func (t *Task) restore() error {
 	}
 	if t.cfg.Skips != nil {
 		t.rt.SkipDue = t.cfg.Skips.results(t.cfg.ID)
+		if t.suspects = t.cfg.Skips.suspects[t.cfg.ID]; len(t.suspects) > 0 {
+			t.rt.Verify = t.verify
+		}
 	}
 	return nil
 }
@@ -311,9 +316,13 @@ func (t *Task) Ended() bool {
 	return ended
 }
 
-// Close closes the nodes. The database is the owner's.
+// Close closes all nodes, also if one of them fails. The database is the owner's.
 func (t *Task) Close() error {
-	return t.guarded(t.instance.Close)
+	var errs []error
+	for _, n := range t.instance.Stateful {
+		errs = append(errs, t.guarded(n.Close))
+	}
+	return errors.Join(errs...)
 }
 
 // guarded runs f and turns a panic of user code into an error.
