@@ -244,7 +244,7 @@ func checkURL(flag, text string) error {
 // tls returns the configuration of encrypted connections, or nil for plain ones.
 func (p *program) tls(file *config.Config) (*tls.Config, error) {
 	f := &file.TLS
-	if !f.CAFile.IsSet && !f.CertFile.IsSet {
+	if !f.Enabled.Value && !f.CAFile.IsSet && !f.CertFile.IsSet {
 		return nil, nil
 	}
 	c := &tls.Config{MinVersion: tls.VersionTLS12}

@@ -113,6 +113,13 @@ func TestSecretsAndCertificates(t *testing.T) {
 	if _, err := settingsOf(t, nil, "--config", file); exitCode(err) != exitUsage || !strings.Contains(err.Error(), "sasl.password_file") {
 		t.Errorf("%v", err)
 	}
+	for text, want := range map[string]bool{"": false, "tls: {enabled: false}": false, "tls: {enabled: true}": true} {
+		write(file, text)
+		s, err := settingsOf(t, nil, "--config", file)
+		if err != nil || (s.streams.TLS != nil) != want {
+			t.Errorf("%q: TLS %v, %v", text, s.streams.TLS, err)
+		}
+	}
 	write(file, "tls: {ca_file: "+pem+"}")
 	if _, err := settingsOf(t, nil, "--config", file); exitCode(err) != exitUsage || !strings.Contains(err.Error(), "no certificate") {
 		t.Errorf("%v", err)

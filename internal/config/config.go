@@ -44,9 +44,12 @@ const (
 	OnErrorDeadLetter = "dead-letter"
 )
 
-// TLS names the files, in PEM form, for connections to the brokers. Setting any
-// of them turns TLS on.
+// TLS says how connections to the brokers are encrypted. The files are in PEM
+// form; setting any of them turns TLS on.
 type TLS struct {
+	// Enabled turns TLS on without a file: with the system's authorities, and no
+	// certificate of this client.
+	Enabled Setting[bool]
 	// CAFile holds the authorities to trust instead of the system's.
 	CAFile Setting[string]
 	// CertFile and KeyFile identify this client; both or neither.

@@ -44,6 +44,7 @@ func keys(c *Config, sources []string) []named {
 		value("application", &c.Application, topicName),
 		value("brokers", &c.Brokers, brokers),
 		group("tls",
+			value("enabled", &c.TLS.Enabled, boolean),
 			value("ca_file", &c.TLS.CAFile, text),
 			value("cert_file", &c.TLS.CertFile, text),
 			value("key_file", &c.TLS.KeyFile, text)),

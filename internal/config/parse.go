@@ -175,6 +175,9 @@ func (r *reader) contradictions(c *Config) {
 	}
 	pair("tls.cert_file", c.TLS.CertFile.IsSet, "tls.key_file", c.TLS.KeyFile.IsSet)
 	pair("tls.key_file", c.TLS.KeyFile.IsSet, "tls.cert_file", c.TLS.CertFile.IsSet)
+	if off := c.TLS.Enabled; off.IsSet && !off.Value && (c.TLS.CAFile.IsSet || c.TLS.CertFile.IsSet || c.TLS.KeyFile.IsSet) {
+		r.fail(off.Line, "tls.enabled", "is false, and the files below tls turn TLS on: leave one of them out")
+	}
 	pair("sasl.mechanism", c.SASL.Mechanism.IsSet, "sasl.user", c.SASL.User.IsSet)
 	pair("sasl.user", c.SASL.User.IsSet, "sasl.mechanism", c.SASL.Mechanism.IsSet)
 	pair("sasl.password_file", c.SASL.PasswordFile.IsSet, "sasl.mechanism", c.SASL.Mechanism.IsSet)
