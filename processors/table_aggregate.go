@@ -12,7 +12,7 @@ import (
 // TableAggregateConfig says what an aggregate without windows does.
 type TableAggregateConfig[K, V, A any] struct {
 	Key codec.Codec[K]
-	Add func(*A, V) error
+	Aggregator[V, A]
 	// First takes the place of Add for the first value of a key, if it is not
 	// nil.
 	First func(*A, V) error
@@ -56,12 +56,15 @@ func (a *TableAggregate[K, V, A]) Process(r *Record[K, V]) error {
 	}
 	a.rt.Touched = true
 	add := a.c.Add
+	if r.Pane.Retracted && a.c.Remove != nil {
+		add = a.c.Remove
+	}
 	if live == nil {
 		if live, err = a.c.Store.Create(a.key); err != nil {
 			return a.node.fail(err)
 		}
 		live.Time = r.Time
-		if a.c.First != nil {
+		if a.c.First != nil && !r.Pane.Retracted {
 			add = a.c.First
 		}
 	}
@@ -70,8 +73,8 @@ func (a *TableAggregate[K, V, A]) Process(r *Record[K, V]) error {
 	}
 	live.Time = max(live.Time, r.Time)
 	a.c.Store.Touch(live)
-	if !live.Held {
-		live.Held = true
+	if live.Held == 0 {
+		live.Held = 1
 		a.changed = append(a.changed, live)
 	}
 	return nil
@@ -104,7 +107,7 @@ func (a *TableAggregate[K, V, A]) Tick(time.Time) error { return nil }
 // BeforeCommit sends the changed values.
 func (a *TableAggregate[K, V, A]) BeforeCommit() error {
 	for i, live := range a.changed {
-		live.Held = false
+		live.Held = 0
 		a.changed[i] = nil
 		err := a.rt.sendDue(a.node.Name, live.Key(), 0, func() error { return a.send(live) })
 		if err != nil {

@@ -21,6 +21,7 @@ type hot[A any] struct {
 	codec    codec.Codec[A]
 	make     func() *A
 	windowed bool
+	paned    bool // entries are panes
 
 	buckets map[int64]*bucket[A]
 	starts  []int64 // of the buckets, ascending
@@ -183,6 +184,9 @@ func (h *hot[A]) create(key []byte, start int64) (*Live[A], error) {
 		return nil, err
 	}
 	l := &Live[A]{Value: h.make(), Time: h.db.time, start: start, used: h.db.commits}
+	if h.paned {
+		l.Firing.Mark(window.EntryPane)
+	}
 	if old := b.objs[string(key)]; old != nil {
 		l.key, l.stored = old.key, old.stored
 		h.remove(b, old)
@@ -334,20 +338,13 @@ func (h *hot[A]) put(c *collector, l *Live[A]) error {
 		c.arena = h.appendLogKey(c.arena, l.start, l.key)
 		e.logKey = c.since(from)
 	}
-	from = len(c.arena)
-	c.arena = binary.BigEndian.AppendUint64(c.arena, uint64(l.Time))
-	c.arena = window.AppendFiring(c.arena, l.Firing)
-	e.header = c.since(from + timeLen)
-	arena, err := h.codec.Append(c.arena, *l.Value)
+	n, err := appendValue(c, &e, l, h.codec)
 	if err != nil {
 		return fmt.Errorf("encoding key %q, window %d: %w", l.key, l.start, err)
 	}
-	c.arena = arena
-	e.value = c.since(from)
-	e.log = c.since(int(e.header.to))
 	c.put(e)
 	if !l.gone {
-		size := sizeOfLive[A](l.key, e.log.len())
+		size := sizeOfLive[A](l.key, n)
 		if b := h.buckets[l.start]; b != nil && b.objs[l.key] == l {
 			h.charge(int64(size - l.size))
 			l.size = size

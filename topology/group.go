@@ -66,7 +66,7 @@ func repartition[K, V any](s *stream[K, V], key codec.Codec[K], value codec.Code
 	})
 	to := b.add(kindSource, options{name: name + ".source", policy: o.policy})
 	to.repartition, to.partitions = name, partitions
-	out := &stream[K, V]{b: b, node: to, input: &input[K, V]{key: key, value: value}}
+	out := &stream[K, V]{b: b, node: to, retracts: s.retracts, input: &input[K, V]{key: key, value: value}}
 	to.compose = func(in *instance) (processors.Source, error) {
 		next, err := out.edge(in)
 		if err != nil {

@@ -20,6 +20,8 @@ type stream[K, V any] struct {
 	// keyChanged is true if the key may no longer be the one that the records
 	// were partitioned by.
 	keyChanged bool
+	// retracts is true if records may take earlier ones back.
+	retracts bool
 	// input is set on sources only.
 	input *input[K, V]
 	// children compose the edges that leave the stream.
@@ -54,7 +56,7 @@ func (s *stream[K, V]) edge(in *instance) (processors.Forward[K, V], error) {
 // step appends a node below s whose records go to a new stream. wrap makes the
 // node's edge from the edge of that stream.
 func step[K, V, K2, V2 any](s *stream[K, V], n *node, keyChanged bool, wrap func(*processors.Runtime, *processors.Node, processors.Forward[K2, V2]) processors.Forward[K, V]) Stream[K2, V2] {
-	out := &stream[K2, V2]{b: s.b, node: n, keyChanged: keyChanged}
+	out := &stream[K2, V2]{b: s.b, node: n, keyChanged: keyChanged, retracts: s.retracts}
 	s.children = append(s.children, func(in *instance) (processors.Forward[K, V], error) {
 		next, err := out.edge(in)
 		if err != nil {
@@ -155,7 +157,9 @@ func (s Stream[K, V]) Merge(other Stream[K, V], opts ...NodeOption) Stream[K, V]
 	if s.s.b != other.s.b {
 		s.s.b.mistake(n, "the two streams belong to different builders")
 	}
-	out := &stream[K, V]{b: s.s.b, node: n, keyChanged: s.s.keyChanged || other.s.keyChanged}
+	out := &stream[K, V]{
+		b: s.s.b, node: n, keyChanged: s.s.keyChanged || other.s.keyChanged, retracts: s.s.retracts || other.s.retracts,
+	}
 	s.s.children = append(s.s.children, out.edge)
 	if other.s != s.s {
 		other.s.children = append(other.s.children, out.edge)
@@ -187,7 +191,7 @@ func (s Stream[K, V]) Split(cases ...Case[K, V]) (branches []Stream[K, V], rest 
 	}
 	derived := func(name string) *stream[K, V] {
 		m := b.add(kindFilter, options{name: name}, n.id)
-		return &stream[K, V]{b: b, node: m, keyChanged: s.s.keyChanged}
+		return &stream[K, V]{b: b, node: m, keyChanged: s.s.keyChanged, retracts: s.s.retracts}
 	}
 	streams := make([]*stream[K, V], 0, len(cases))
 	when := make([]func(Record[K, V]) bool, 0, len(cases))
