@@ -101,6 +101,11 @@ type placed struct {
 
 // NewWindowAggregate returns the node; its Process is the edge into it.
 func NewWindowAggregate[K, V, A any](rt *Runtime, n *Node, c WindowAggregateConfig[K, V, A]) *WindowAggregate[K, V, A] {
+	if c.Store != nil {
+		rt.owns(n, c.Store.Name())
+	} else {
+		rt.owns(n, c.Spans.Name())
+	}
 	a := &WindowAggregate[K, V, A]{
 		rt: rt, node: n, c: c, rule: c.Emit.Rule(c.Windows),
 		keeps: c.Emit.Mode() == window.Retracting || Retracts(c.Windows, c.Emit),
@@ -251,6 +256,7 @@ func (a *WindowAggregate[K, V, A]) addValue(r *Record[K, V], live *stores.Live[A
 // changed, or notes what will have to be sent.
 func (a *WindowAggregate[K, V, A]) follow(r *Record[K, V], live, changed *stores.Live[A], x window.Window, p *placed) error {
 	p.taken++
+	a.entries.Touch(live)
 	if !a.c.Windows.Complete(x, a.w) {
 		a.await(live, changed, x)
 		if pane, ok := live.Firing.Count(a.rule); ok {

@@ -43,6 +43,7 @@ func (a *WindowAggregate[K, V, A]) Restore(w int64) error {
 // Advance fires what is complete, closes what is closed, and deletes what has
 // passed its retention.
 func (a *WindowAggregate[K, V, A]) Advance(w int64) (bool, error) {
+	a.rt.Node = a.node
 	a.w = max(a.w, w)
 	if a.w != window.MaxTime {
 		a.finite = a.w
@@ -166,6 +167,7 @@ func (a *WindowAggregate[K, V, A]) Tick(now time.Time) error {
 	if every == 0 {
 		return nil
 	}
+	a.rt.Node = a.node
 	if a.nextEarly.IsZero() {
 		a.nextEarly = now.Add(every)
 	}
@@ -202,6 +204,7 @@ func (a *WindowAggregate[K, V, A]) collectOpen() error {
 
 // BeforeCommit sends the late results of this commit.
 func (a *WindowAggregate[K, V, A]) BeforeCommit() error {
+	a.rt.Node = a.node
 	return a.show(&a.late, func(f *window.Firing) (window.Pane, bool) { return f.Commit(a.rule) }, math.MaxInt)
 }
 

@@ -16,21 +16,23 @@ func (a *WindowAggregate[K, V, A]) sendIf(live *stores.Live[A], pane window.Pane
 }
 
 // sendStored sends a window that was found in the store, because its time has
-// come.
+// come. That it was is stored, also if the result is left out.
 func (a *WindowAggregate[K, V, A]) sendStored(live *stores.Live[A], pane window.Pane) error {
-	return a.rt.sendDue(a.node.Name, live.Key(), live.Start(), func() error {
+	a.entries.Touch(live)
+	err := a.rt.sendDue(a.node.Name, live.Key(), live.Start(), func() error {
 		key, err := a.c.Key.Decode(live.Key())
 		if err != nil {
 			return a.node.fail(fmt.Errorf("stored key: %w", err))
 		}
 		return a.send(key, live, a.windowOf(live), pane)
 	})
+	a.rt.Node = a.node
+	return err
 }
 
-// send sends the value of a key and window, and marks it to be stored with its
-// new firing state. A retracting node takes back what it sent before.
+// send sends the value of a key and window that is marked as changed. A
+// retracting node takes back what it sent before.
 func (a *WindowAggregate[K, V, A]) send(key K, live *stores.Live[A], x window.Window, pane window.Pane) error {
-	a.entries.Touch(live)
 	if a.c.Emit.Mode() == window.Retracting {
 		if err := a.takeBack(key, live, x); err != nil {
 			return err

@@ -100,6 +100,17 @@ func (h *hot[A]) appendLogKey(dst []byte, start int64, key string) []byte {
 	return append(dst, key...)
 }
 
+// splitLogKey takes a changelog's key apart. The result aliases b.
+func (h *hot[A]) splitLogKey(b []byte) (key []byte, start int64, err error) {
+	if !h.windowed {
+		return b, 0, nil
+	}
+	if key, start, _, err = codec.SplitWindowKey(b); err != nil {
+		return nil, 0, fmt.Errorf("%w: changelog key: %w", ErrCorrupt, err)
+	}
+	return key, start, nil
+}
+
 // startUpper returns the first engine key after those of start.
 func (h *hot[A]) startUpper(start int64) []byte {
 	if !h.windowed || start == math.MaxInt64 {
@@ -291,12 +302,9 @@ func (h *hot[A]) waiting() iter.Seq[[]byte] {
 }
 
 func (h *hot[A]) redelete(key []byte) error {
-	start := int64(0)
-	if h.windowed {
-		var err error
-		if key, start, _, err = codec.SplitWindowKey(key); err != nil {
-			return fmt.Errorf("%w: changelog key: %w", ErrCorrupt, err)
-		}
+	key, start, err := h.splitLogKey(key)
+	if err != nil {
+		return err
 	}
 	l, err := h.get(key, start)
 	if l == nil || err != nil {
@@ -338,9 +346,9 @@ func (h *hot[A]) put(c *collector, l *Live[A]) error {
 		c.arena = h.appendLogKey(c.arena, l.start, l.key)
 		e.logKey = c.since(from)
 	}
-	n, err := appendValue(c, &e, l, h.codec)
+	n, err := appendValue(c, &e, l, h.codec, h)
 	if err != nil {
-		return fmt.Errorf("encoding key %q, window %d: %w", l.key, l.start, err)
+		return err
 	}
 	c.put(e)
 	if !l.gone {
@@ -351,6 +359,27 @@ func (h *hot[A]) put(c *collector, l *Live[A]) error {
 		}
 	}
 	return nil
+}
+
+// logKeyOf returns the changelog's key of l.
+func (h *hot[A]) logKeyOf(l *Live[A]) []byte { return h.appendLogKey(nil, l.start, l.key) }
+
+// check encodes the object of a changelog key, if Collect is to.
+func (h *hot[A]) check(key []byte) error {
+	key, start, err := h.splitLogKey(key)
+	if err != nil {
+		return err
+	}
+	b := h.buckets[start]
+	if b == nil {
+		return nil
+	}
+	l := b.objs[string(key)]
+	if l == nil || !l.dirty || l.deleted && h.db.deletes == DeletesWithCommit {
+		return nil
+	}
+	_, err = encodeValue(nil, l, h.codec, h)
+	return err
 }
 
 // tombstone adds a delete to c.

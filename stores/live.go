@@ -2,7 +2,9 @@ package stores
 
 import (
 	"encoding/binary"
+	"errors"
 	"fmt"
+	"runtime/debug"
 	"unsafe"
 
 	"github.com/millrace/millrace/codec"
@@ -125,35 +127,59 @@ func splitLive(b []byte) (time int64, f window.Firing, value []byte, err error) 
 
 // appendLive appends the engine's value of a changelog record of a live object.
 func appendLive(dst []byte, r LogRecord) ([]byte, error) {
-	dst = binary.BigEndian.AppendUint64(dst, uint64(r.Time))
-	if r.Header == nil {
-		// Kafka Streams wrote it, or another tool.
-		dst = window.AppendFiring(dst, window.Firing{})
-	} else {
-		_, n, err := window.DecodeFiring(r.Header)
-		if err != nil {
-			return nil, fmt.Errorf("%w: header %s: %w", ErrCorrupt, StateHeader, err)
-		}
-		dst = append(dst, r.Header[:n]...)
+	firing, time, err := r.parseHeader()
+	if err != nil {
+		return nil, err
 	}
+	dst = append(binary.BigEndian.AppendUint64(dst, uint64(time)), firing...)
 	return append(dst, r.Value...), nil
+}
+
+// liveStore is what the encoding of an object needs to know of its store.
+type liveStore[A any] interface {
+	info() *storeInfo
+	logKeyOf(*Live[A]) []byte
 }
 
 // appendValue appends the engine's value of l to the arena of c and notes its
 // parts in e. It returns the length of the aggregate's bytes.
-func appendValue[A any](c *collector, e *change, l *Live[A], codec codec.Codec[A]) (n int, err error) {
+func appendValue[A any](c *collector, e *change, l *Live[A], codec codec.Codec[A], s liveStore[A]) (n int, err error) {
 	from := len(c.arena)
 	c.arena = binary.BigEndian.AppendUint64(c.arena, uint64(l.Time))
 	c.arena = window.AppendFiring(c.arena, l.Firing)
 	e.header = c.since(from + timeLen)
-	arena, err := codec.Append(c.arena, *l.Value)
+	arena, err := encodeValue(c.arena, l, codec, s)
 	if err != nil {
 		return 0, err
 	}
 	c.arena = arena
 	e.value = c.since(from)
 	e.log = c.since(int(e.header.to))
+	if s.info().db.outside(l.Time) {
+		from = len(c.arena)
+		c.arena = appendTimeHeader(c.arena, c.at(e.header), l.Time)
+		e.header = c.since(from)
+	}
 	return e.log.len(), nil
+}
+
+// encodeValue appends the bytes of l's aggregate.
+func encodeValue[A any](dst []byte, l *Live[A], codec codec.Codec[A], s liveStore[A]) (out []byte, err error) {
+	var stack []byte
+	defer func() {
+		if p := recover(); p != nil {
+			err, stack = fmt.Errorf("panic: %v", p), debug.Stack()
+		}
+		if err != nil {
+			err = &EncodeError{Store: s.info().name, Key: s.logKeyOf(l), Stack: stack,
+				Err: fmt.Errorf("encoding key %q, window %d: %w", l.key, l.start, err)}
+		}
+	}()
+	out, err = codec.Append(dst, *l.Value)
+	if err == nil && len(out) < len(dst) {
+		err = errors.New("the codec's Append has not returned what it was given to append to")
+	}
+	return out, err
 }
 
 // decodeLive returns the aggregate, time and Firing of an engine's value. The

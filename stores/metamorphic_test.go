@@ -359,7 +359,7 @@ func (m *machine) compareOne() {
 	got, ok, err := m.win.Next(s)
 	m.must(err)
 	if ok != has || ok && got != want {
-		m.fatal("NextStart(%d) = %d, %v, want %d, %v", s, got, ok, want, has)
+		m.fatal("Next(%d) = %d, %v, want %d, %v", s, got, ok, want, has)
 	}
 }
 

@@ -57,6 +57,9 @@ func OpenSpans[K, A any](db *DB, cfg SpansConfig[K, A]) (*Spans[K, A], error) {
 	return s, nil
 }
 
+// Name returns the store's name.
+func (s *Spans[K, A]) Name() string { return s.s.name }
+
 // Of returns the spans of a key in ascending order of start and end. The slice
 // is the store's, and good until a span is created, moved or deleted; the values
 // of its objects may be nil until Load. If the key has been looked up before, Of

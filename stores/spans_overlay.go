@@ -372,9 +372,9 @@ func (s *spans[A]) keys(c *collector, e *change, key string, w window.Window) {
 func (s *spans[A]) put(c *collector, l *Live[A]) error {
 	e := change{time: l.Time}
 	s.keys(c, &e, l.key, l.Window())
-	n, err := appendValue(c, &e, l, s.codec)
+	n, err := appendValue(c, &e, l, s.codec, s)
 	if err != nil {
-		return fmt.Errorf("encoding key %q, window %v: %w", l.key, l.Window(), err)
+		return err
 	}
 	c.put(e)
 	if !l.deleted {
@@ -382,6 +382,23 @@ func (s *spans[A]) put(c *collector, l *Live[A]) error {
 	}
 	return nil
 }
+
+// check encodes the object of a changelog key, if Collect is to.
+func (s *spans[A]) check(logKey []byte) error {
+	key, w, err := s.splitLogKey(logKey)
+	if err != nil {
+		return err
+	}
+	for _, l := range s.lanes[string(key)] {
+		if l.Window() == w && l.dirty {
+			_, err = encodeValue(nil, l, s.codec, s)
+		}
+	}
+	return err
+}
+
+// logKeyOf returns the changelog's key of l.
+func (s *spans[A]) logKeyOf(l *Live[A]) []byte { return s.appendLogKey(nil, l.key, l.Window()) }
 
 func (s *spans[A]) committed() {
 	for _, l := range s.sent {

@@ -71,6 +71,9 @@ func OpenWindowed[K, A any](db *DB, cfg WindowedConfig[K, A]) (*Windowed[K, A], 
 	return w, w.hot.probe()
 }
 
+// Name returns the store's name.
+func (w *Windowed[K, A]) Name() string { return w.hot.name }
+
 // Get returns the live aggregate of a key and window start, or nil if there is
 // none. It does not keep key. If the object is live already, Get does not
 // allocate.
@@ -123,9 +126,9 @@ func (w *Windowed[K, A]) DropBefore(start int64) (n int, err error) {
 type windowedStore[A any] struct{ *hot[A] }
 
 func (s *windowedStore[A]) fromLog(dst []byte, r LogRecord) ([]byte, int, error) {
-	key, start, _, err := codec.SplitWindowKey(r.Key)
+	key, start, err := s.splitLogKey(r.Key)
 	if err != nil {
-		return nil, 0, fmt.Errorf("%w: changelog key: %w", ErrCorrupt, err)
+		return nil, 0, err
 	}
 	if r.Value != nil {
 		if err := s.checkHeader(r.Header); err != nil {

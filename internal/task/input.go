@@ -127,7 +127,11 @@ func (in *Input) Process(r *Fetched) error {
 // run decodes the record, lets it move time, and sends it through the nodes.
 func (in *Input) run(r *Fetched) (err error) {
 	defer in.task.recovered(&err)
-	eventTime, err := in.source.Decode(r.Key, r.Value, r.Time, r.Headers)
+	at, headers := r.Time, r.Headers
+	if in.upstreams != nil {
+		at, headers = ownTime(r)
+	}
+	eventTime, err := in.source.Decode(r.Key, r.Value, at, headers)
 	if err != nil {
 		return err
 	}
@@ -142,7 +146,10 @@ func (in *Input) run(r *Fetched) (err error) {
 		}
 	}
 	in.task.db.SetTime(eventTime)
-	return in.source.Forward()
+	if err := in.source.Forward(); err != nil || in.task.rt.Verify == nil {
+		return err
+	}
+	return in.task.rt.Verify()
 }
 
 // observe moves the input's watermark.
@@ -233,8 +240,12 @@ func (in *Input) metadata() string {
 		// Kafka Streams reads it as the partition's highest time.
 		m.Time = in.partition.Durable() + in.config.Strategy.DelayMillis()
 	}
+	m.Processors = map[string]int64{}
 	if w := in.task.durable; w != window.MinTime {
-		m.Processors = map[string]int64{watermarkName: w}
+		m.Processors[watermarkName] = w
+	}
+	if n := in.task.progress.number; n > 0 {
+		m.Processors[numberName] = n
 	}
 	return m.Encode()
 }
