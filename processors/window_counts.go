@@ -18,7 +18,14 @@ func (a *WindowAggregate[K, V, A]) placeCount(r *Record[K, V]) (p placed, err er
 		live.Firing.Mark(window.EntryEmpty)
 		return p, a.add(r, live, live.Window(), &p)
 	}
-	live := lane[0]
+	// The last one is open. What a crash has left of earlier ones is deleted.
+	live := lane[len(lane)-1]
+	for len(lane) > 1 {
+		a.c.Spans.Delete(lane[0])
+		if lane, err = a.c.Spans.Of(a.key); err != nil {
+			return p, a.node.fail(err)
+		}
+	}
 	if live.Firing.Final() {
 		x := live.Window()
 		a.c.Spans.Move(live, window.Window{Start: x.End, End: x.End + 1})

@@ -99,7 +99,7 @@ func aggregate[K, V, A any](w Windowed[K, V], value codec.Codec[A], agg Aggregat
 		})
 	}
 	w.late.aggregate = n
-	out := &stream[K, A]{b: b, node: n, retracts: processors.Retracts(w.windows, o.emit)}
+	out := &stream[K, A]{b: b, node: n, retracts: processors.Retracts(w.windows, o.emit), windows: w.windows.Kind()}
 	w.g.s.children = append(w.g.s.children, func(in *instance) (processors.Forward[K, V], error) {
 		next, err := out.edge(in)
 		if err != nil {

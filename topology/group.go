@@ -72,7 +72,7 @@ func repartition[K, V any](s *stream[K, V], key codec.Codec[K], value codec.Code
 		if err != nil {
 			return nil, err
 		}
-		return processors.NewSource(in.rt, in.node(to), processors.SourceConfig[K, V]{Key: key, Value: value}, next), nil
+		return processors.NewSource(in.rt, in.node(to), processors.SourceConfig[K, V]{Key: key, Value: value, Repartition: true}, next), nil
 	}
 	return out
 }
