@@ -69,7 +69,9 @@ func Tumbling(size time.Duration) Windows {
 // starts lie apart; without it they are not valid.
 //
 // State is kept by pane, a stretch of one advance, if the aggregate can merge
-// and the size is a multiple of the advance; SeparateWindows turns that off.
+// and the size is a multiple of the advance; SeparateWindows turns that off. A
+// query then shows, of a closed window that is still readable, also the late
+// events that only later windows took.
 func Hopping(size time.Duration) Windows {
 	return Windows{kind: HoppingKind, size: size}
 }
