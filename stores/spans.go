@@ -37,7 +37,7 @@ type SpansConfig[K, A any] struct {
 // changes what it is found under but not the object. Scan goes through the spans
 // of all keys in the order in which they are due.
 //
-// Which spans there are is kept in memory, some 200 bytes each, and read from
+// Which spans there are is kept in memory, some 350 bytes each, and read from
 // the engine when the store is first used; their values are evicted as the
 // budget says.
 type Spans[K, A any] struct {
