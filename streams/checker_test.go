@@ -139,6 +139,25 @@ func (w *world) expectAtLeast(t truth) {
 	}
 }
 
+// expectOnce fails the test unless each window has one final result, the truth.
+func (w *world) expectOnce(t truth) {
+	w.t.Helper()
+	got, err := finals(w.read("results"))
+	if err != nil {
+		w.t.Error(err)
+	}
+	for s, want := range t {
+		if n := got[s]; len(n) != 1 || n[0] != want {
+			w.t.Errorf("key %s, window %d: final results %d, want one of %d", s.key, s.start, n, want)
+		}
+	}
+	for s, n := range got {
+		if t[s] == 0 {
+			w.t.Errorf("key %s, window %d: results %d without events", s.key, s.start, n)
+		}
+	}
+}
+
 // logs are the changelog records that a test has read, by topic.
 type logs map[string][]*kgo.Record
 

@@ -32,6 +32,8 @@ type world struct {
 	log     *eventLog
 	wg      sync.WaitGroup
 	writer  *kgo.Client // made by the first write
+	// guarantee is that of the instances; at least once if it is empty.
+	guarantee Guarantee
 	// latency is that of the instances' networks; nil for none.
 	latency func() time.Duration
 
@@ -176,7 +178,7 @@ func (w *world) start(name string, disk *vfs.MemFS, t *topology.Topology, adjust
 	p.wire.latency = w.latency
 	cfg := Config{
 		Brokers: w.cluster.Addrs(), Dial: p.wire.Dial, Storage: storage, Logger: w.log.logger(name, slog.LevelInfo), Workers: 2,
-		CommitInterval: 200 * time.Millisecond, SessionTimeout: 6 * time.Second, Heartbeat: 500 * time.Millisecond,
+		Guarantee: w.guarantee, CommitInterval: 200 * time.Millisecond, SessionTimeout: 6 * time.Second, Heartbeat: 500 * time.Millisecond,
 		RebalanceTimeout: 10 * time.Second, TaskTimeout: time.Minute, Advertise: "http://" + name,
 	}
 	if adjust != nil {

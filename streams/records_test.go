@@ -44,15 +44,16 @@ func (w *world) write(events ...event) {
 	}
 }
 
-// read returns everything that a topic holds, each partition in order.
+// read returns everything that is committed in a topic, each partition in order.
 func (w *world) read(topic string) []*kgo.Record {
 	w.t.Helper()
-	c := w.client(kgo.ConsumeTopics(topic), kgo.ConsumeResetOffset(kgo.NewOffset().AtStart()), kgo.FetchMaxWait(50*time.Millisecond))
+	c := w.client(kgo.ConsumeTopics(topic), kgo.ConsumeResetOffset(kgo.NewOffset().AtStart()), kgo.FetchMaxWait(50*time.Millisecond),
+		kgo.FetchIsolationLevel(kgo.ReadCommitted()), kgo.KeepControlRecords())
 	defer c.Close()
 	left := map[int32]int64{}
 	for _, info := range w.cluster.Fake().PartitionInfos(topic) {
-		if info.HighWatermark > info.LogStartOffset {
-			left[info.Partition] = info.HighWatermark
+		if info.LastStableOffset > info.LogStartOffset {
+			left[info.Partition] = info.LastStableOffset
 		}
 	}
 	var records []*kgo.Record
@@ -64,7 +65,9 @@ func (w *world) read(topic string) []*kgo.Record {
 			w.t.Fatalf("read %s: %d records, partitions %v missing: %v", topic, len(records), left, err)
 		}
 		for _, r := range fetches.Records() {
-			records = append(records, r)
+			if !r.Attrs.IsControl() {
+				records = append(records, r)
+			}
 			if r.Offset+1 >= left[r.Partition] {
 				delete(left, r.Partition)
 			}
