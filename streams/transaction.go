@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"time"
 
+	"golang.org/x/sync/errgroup"
+
 	"github.com/millrace/millrace/internal/assign"
 	"github.com/millrace/millrace/internal/kafka"
 )
@@ -20,9 +22,15 @@ import (
 // committed, is settled by the next producer of the same id. The worker makes
 // one, and then opens its tasks anew at whatever is committed.
 
-// abortTimeout bounds how long a worker that stops takes to abort what it has
-// left open.
-const abortTimeout = time.Second
+// Limits of aborting what has been left open.
+const (
+	// abortTimeout is how long a worker that stops takes for its own transaction.
+	abortTimeout = time.Second
+	// goneTimeout is how long a member takes for those of members that are gone,
+	// and abortAtOnce for how many producers at a time.
+	goneTimeout = 10 * time.Second
+	abortAtOnce = 4
+)
 
 // transactionalID names a worker's producer over restarts of its process.
 func (in *Instance) transactionalID(process assign.ProcessID, worker int32) string {
@@ -124,5 +132,30 @@ func (w *worker) abortOpen() {
 	defer cancel()
 	if err := w.in.client.FenceProducer(ctx, w.in.transactionalID(w.in.storage.Process(), int32(w.index))); err != nil {
 		w.in.log.Warn("a transaction stays open: readers wait for its timeout", "worker", w.index, "error", err)
+	}
+}
+
+// abortGone aborts what producers of processes that are gone have left open, and
+// fences them, should they not know yet. What cannot be aborted is asked for again
+// in the next rebalance; meanwhile readers wait for the transaction's timeout.
+func (in *Instance) abortGone(gone []assign.Producers) {
+	if len(gone) == 0 {
+		return
+	}
+	ctx, cancel := context.WithTimeout(in.work, goneTimeout)
+	defer cancel()
+	began := time.Now()
+	for _, p := range gone {
+		group, ctx := errgroup.WithContext(ctx)
+		group.SetLimit(abortAtOnce)
+		for n := range p.Count {
+			group.Go(func() error { return in.client.FenceProducer(ctx, in.transactionalID(p.Process, p.First+n)) })
+		}
+		if err := group.Wait(); err != nil {
+			in.log.Warn("transactions of a process that is gone stay open: readers wait for their timeouts", "process", p.Process.String(), "error", err)
+			continue
+		}
+		in.member.aborted([]assign.Producers{p})
+		in.log.Info("fenced a process that is gone", "process", p.Process.String(), "producers", p.Count, "took", time.Since(began).Round(time.Millisecond))
 	}
 }

@@ -41,7 +41,9 @@ func (w *world) audit(l *load, processes ...*process) {
 var exactlyOnceSteps = []string{stepChangelog, stepFlush, stepOffsets, stepEnd, stepState, stepDone}
 
 // TestACrashBetweenTwoStepsCountsNothingTwice kills a process between each pair of
-// steps of a commit, and starts it again with or without its disk.
+// steps of a commit, the leader of the group or the other one, and starts it again
+// with or without its disk. What it has left open is aborted by the survivor, long
+// before the transaction's timeout.
 func TestACrashBetweenTwoStepsCountsNothingTwice(t *testing.T) {
 	for i, step := range exactlyOnceSteps {
 		t.Run(step, func(t *testing.T) {
@@ -50,8 +52,14 @@ func TestACrashBetweenTwoStepsCountsNothingTwice(t *testing.T) {
 				top := counts(t)
 				var victim atomic.Pointer[process]
 				disk, crashed := newDisk(), make(chan struct{})
-				a := w.start("a", newDisk(), top, nil)
+				var a *process
+				start := func() { a = w.start("a", newDisk(), top, nil) }
+				if i%3 > 0 {
+					start()
+					w.settled(tasks, a)
+				}
 				b := w.start("b", newDisk(), top, func(c *Config) {
+					c.TransactionTimeout = 10 * time.Minute
 					var commits atomic.Int32
 					c.hooks.step = func(_ int, at string) error {
 						if p := victim.Load(); p != nil && at == step && commits.Add(1) == 3 {
@@ -64,11 +72,19 @@ func TestACrashBetweenTwoStepsCountsNothingTwice(t *testing.T) {
 						return nil
 					}
 				})
+				if i%3 == 0 { // it leads
+					w.settled(tasks, b)
+					start()
+				}
 				w.settled(tasks, a, b)
 				w.pass(2 * time.Second)
 				victim.Store(b)
 				<-crashed
+				began := time.Now()
 				w.settled(tasks, a)
+				if took := time.Since(began); took > 10*time.Second {
+					t.Errorf("the survivor took over after %v, with a session timeout of 6 s", took)
+				}
 				w.pass(time.Second)
 				b = w.start("b", disk, top, nil)
 				w.settled(tasks, a, b)
