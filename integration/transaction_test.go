@@ -5,6 +5,8 @@ package integration_test
 import (
 	"errors"
 	"fmt"
+	"os"
+	"path/filepath"
 	"slices"
 	"testing"
 	"time"
@@ -12,6 +14,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kgo"
 
 	"github.com/millrace/millrace/internal/kafka"
+	"github.com/millrace/millrace/streams"
 )
 
 // This file has the transactional producer meet what only a real broker does:
@@ -206,5 +209,48 @@ func TestAZombieIsFencedByIDAndByGeneration(t *testing.T) {
 	}
 	if got := readCommitted(t, client, tp); !slices.Equal(got, []string{"seen"}) {
 		t.Errorf("read committed: %q", got)
+	}
+}
+
+// TestKilledBetweenTheStepsOfACommit kills a process between each pair of steps of
+// a commit, and starts it again with and without its databases. In the end every
+// event is counted once, and the databases hold what their changelogs do.
+func TestKilledBetweenTheStepsOfACommit(t *testing.T) {
+	c := newCluster(t)
+	l := c.startLedger("once", 2)
+	l.spec.Guarantee, l.spec.Durable = streams.ExactlyOnce, true
+	steps := []string{"changelog", "flush", "offsets", "end", "state", "done"}
+	for round := range 2 {
+		for i, step := range steps {
+			spec := l.spec
+			spec.KillStep, spec.KillCommit = step, 3+i%3
+			w := startWorker(t, spec)
+			<-w.ended
+			if last := lastSteps(w.history()); last[step] == 0 {
+				t.Fatalf("killed in %v, not in %s: %v", last, step, w.err)
+			}
+			c.evict(spec.Application)
+			l.compare(t)
+			if (i+round)%2 == 0 {
+				removeDatabases(t, filepath.Join(spec.StateDir, spec.Application))
+			}
+		}
+	}
+	l.finish(t)
+}
+
+// removeDatabases leaves the id of the process: it names its producers.
+func removeDatabases(t *testing.T, dir string) {
+	t.Helper()
+	entries, err := os.ReadDir(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, e := range entries {
+		if e.IsDir() {
+			if err := os.RemoveAll(filepath.Join(dir, e.Name())); err != nil {
+				t.Fatal(err)
+			}
+		}
 	}
 }
