@@ -78,7 +78,8 @@ type Config struct {
 	CommitInterval time.Duration
 	// TransactionTimeout is how long, exactly once, the readers of results wait
 	// for a process that is gone and that no other one replaces; a commit that
-	// takes longer is done again. Brokers bound it. Default: 20 s.
+	// takes longer is done again. Brokers bound it. Default: 20 s, or twice the
+	// commit interval if that is longer.
 	TransactionTimeout time.Duration
 	// OnError is what to do with a record that user code or a codec cannot
 	// handle. Default: topology.Fail.
@@ -160,7 +161,7 @@ func (c Config) resolve(t *topology.Topology) (Config, error) {
 		interval = 100 * time.Millisecond
 	}
 	c.CommitInterval = cmp.Or(c.CommitInterval, interval)
-	c.TransactionTimeout = cmp.Or(c.TransactionTimeout, 20*time.Second)
+	c.TransactionTimeout = cmp.Or(c.TransactionTimeout, max(20*time.Second, 2*c.CommitInterval))
 	c.Memory = cmp.Or(c.Memory, 1<<30)
 	c.SessionTimeout = cmp.Or(c.SessionTimeout, 10*time.Second)
 	c.Heartbeat = cmp.Or(c.Heartbeat, c.SessionTimeout/10)
