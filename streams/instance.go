@@ -110,7 +110,6 @@ func New(t *topology.Topology, cfg Config) (*Instance, error) {
 		// quarter for what is on its way in and out.
 		budget:       stores.NewBudget(cfg.Memory / 2),
 		produceBytes: int(max(1<<20, min(32<<20, cfg.Memory/8/int64(cfg.Workers)))),
-		queueBytes:   4 << 20,
 		failed:       make(chan error, 1), opening: make(chan struct{}, openAtOnce),
 		tasks: map[processors.TaskID]*holding{}, draining: map[processors.TaskID]*holding{},
 		computed: map[string]int32{}, retention: map[string]time.Duration{},
@@ -180,7 +179,9 @@ func (in *Instance) start(ctx context.Context) error {
 			return err
 		}
 	}
-	if in.fetcher, err = in.client.NewFetcher(kafka.FetchConfig{Isolation: kafka.ReadCommitted}); err != nil {
+	in.queueBytes = queueLimit(in.cfg.Memory, p)
+	fetch := kafka.FetchConfig{Isolation: kafka.ReadCommitted, PartitionBytes: int32(min(1<<20, in.queueBytes))}
+	if in.fetcher, err = in.client.NewFetcher(fetch); err != nil {
 		return err
 	}
 	for i := range in.cfg.Workers {
@@ -195,6 +196,16 @@ func (in *Instance) start(ctx context.Context) error {
 	}
 	in.group.Store(in.member)
 	return nil
+}
+
+// queueLimit shares an eighth of the memory among all partitions that are read, as
+// if this instance were the only one: in the end it may be.
+func queueLimit(memory int64, p *task.Plan) int {
+	partitions := int64(1)
+	for _, id := range p.Tasks() {
+		partitions += int64(len(p.Inputs(id)))
+	}
+	return int(max(64<<10, min(4<<20, memory/8/partitions)))
 }
 
 // connect reaches a broker, trying for a while: a cluster may be starting too. It

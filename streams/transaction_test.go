@@ -95,8 +95,8 @@ func TestACrashBetweenTwoStepsCountsNothingTwice(t *testing.T) {
 	}
 }
 
-// refusal is how a broker fails requests of a transaction.
-type refusal struct {
+// brokerFault is how a broker fails requests of a transaction.
+type brokerFault struct {
 	name  string
 	err   *kerr.Error // nil for a connection that is cut
 	times int
@@ -104,7 +104,7 @@ type refusal struct {
 	thrown bool
 }
 
-var refusals = []refusal{
+var brokerFaults = []brokerFault{
 	{"fenced", kerr.InvalidProducerEpoch, 1, true},
 	{"invalid state", kerr.InvalidTxnState, 1, true},
 	{"abortable", kerr.TransactionAbortable, 1, true},
@@ -115,7 +115,7 @@ var refusals = []refusal{
 }
 
 // refuse has brokers refuse requests of transactions, and waits until they have.
-func (w *world) refuse(key kmsg.Key, r refusal) {
+func (w *world) refuse(key kmsg.Key, r brokerFault) {
 	w.t.Helper()
 	var done atomic.Int32
 	ours := func(req kmsg.Request) bool {
@@ -153,7 +153,7 @@ func TestEveryFaultOfACommitCountsNothingTwice(t *testing.T) {
 				a := w.start("a", newDisk(), counts(t), nil)
 				w.settled(tasks, a)
 				w.pass(time.Second)
-				for _, r := range refusals {
+				for _, r := range brokerFaults {
 					if key == kmsg.InitProducerID && r.thrown {
 						continue // not an answer to it
 					}
