@@ -2,6 +2,7 @@ package streams
 
 import (
 	"context"
+	"slices"
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kgo"
@@ -47,6 +48,12 @@ func (w *world) write(events ...event) {
 // read returns everything that is committed in a topic, each partition in order.
 func (w *world) read(topic string) []*kgo.Record {
 	w.t.Helper()
+	return slices.DeleteFunc(w.readMarkers(topic), func(r *kgo.Record) bool { return r.Attrs.IsControl() })
+}
+
+// readMarkers returns the markers that end transactions too.
+func (w *world) readMarkers(topic string) []*kgo.Record {
+	w.t.Helper()
 	c := w.client(kgo.ConsumeTopics(topic), kgo.ConsumeResetOffset(kgo.NewOffset().AtStart()), kgo.FetchMaxWait(50*time.Millisecond),
 		kgo.FetchIsolationLevel(kgo.ReadCommitted()), kgo.KeepControlRecords())
 	defer c.Close()
@@ -65,9 +72,7 @@ func (w *world) read(topic string) []*kgo.Record {
 			w.t.Fatalf("read %s: %d records, partitions %v missing: %v", topic, len(records), left, err)
 		}
 		for _, r := range fetches.Records() {
-			if !r.Attrs.IsControl() {
-				records = append(records, r)
-			}
+			records = append(records, r)
 			if r.Offset+1 >= left[r.Partition] {
 				delete(left, r.Partition)
 			}

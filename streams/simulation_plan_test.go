@@ -16,6 +16,7 @@ import (
 // depend on the order in which goroutines run.
 type plan struct {
 	seed       uint64
+	guarantee  Guarantee // of all instances
 	partitions int32
 	machines   int // of which running are on at first
 	running    int
