@@ -1,6 +1,7 @@
 package streams
 
 import (
+	"cmp"
 	"fmt"
 	"math/rand/v2"
 	"slices"
@@ -72,8 +73,8 @@ var kinds = []kind{
 // steps are those of a commit.
 var steps = []string{stepFlush, stepChangelog, stepOffsets, stepState, stepDone}
 
-// graceful faults take nothing away from anybody: whatever they are, nothing is
-// to be counted twice.
+// graceful faults take nothing away from anybody: nothing is to be counted twice
+// because of them.
 var graceful = []kind{join, leave, moveLeaders, moveGroup}
 
 // fault is something that goes wrong.
@@ -155,10 +156,10 @@ func draw(seed uint64) *plan {
 	for at := between(r, 0, time.Second); at < simulated; at += between(r, 100*time.Millisecond, 2*time.Second) {
 		p.bursts = append(p.bursts, burst{at, p.drawEvents(r)})
 	}
-	for range 2 + r.IntN(5) {
+	for range 3 + r.IntN(8) {
 		p.faults = append(p.faults, drawFault(r, among))
 	}
-	slices.SortFunc(p.faults, func(a, b fault) int { return int(a.at - b.at) })
+	slices.SortFunc(p.faults, func(a, b fault) int { return cmp.Compare(a.at, b.at) })
 	return p
 }
 
