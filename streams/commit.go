@@ -23,6 +23,9 @@ type hooks struct {
 	// stateFirst is the mutant 'changelog after Pebble': state is written
 	// before the changelog has it.
 	stateFirst bool
+	// unfenced is the mutant 'fencing broken': a transaction is committed
+	// whatever the group says of the member.
+	unfenced bool
 }
 
 func (h *hooks) at(worker int, step string) error {
@@ -235,10 +238,14 @@ func (w *worker) commitOffsets(ctx context.Context, parts []*prepared) error {
 
 // storeOffsets commits offsets, or has the transaction commit them.
 func (w *worker) storeOffsets(ctx context.Context, commit kafka.Commit) error {
-	if w.txn != nil {
-		return w.txn.SendOffsets(ctx, commit)
+	if w.txn == nil {
+		return w.in.client.CommitOffsets(ctx, commit)
 	}
-	return w.in.client.CommitOffsets(ctx, commit)
+	err := w.txn.SendOffsets(ctx, commit)
+	if w.in.cfg.hooks.unfenced {
+		return nil
+	}
+	return err
 }
 
 // writeState writes what is safe in the changelogs to the tasks' databases.

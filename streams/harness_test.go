@@ -31,7 +31,8 @@ type world struct {
 	cluster *embedded.Cluster
 	log     *eventLog
 	wg      sync.WaitGroup
-	writer  *kgo.Client // made by the first write
+	ending  chan struct{} // closed when the test is over: loads end
+	writer  *kgo.Client   // made by the first write
 	// guarantee is that of the instances; at least once if it is empty.
 	guarantee Guarantee
 	// latency is that of the instances' networks; nil for none.
@@ -61,7 +62,9 @@ func newWorld(t testing.TB, nodes int, topics map[string]int32) *world {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return &world{t: t, cluster: cluster, log: &eventLog{began: time.Now()}, changed: make(chan struct{})}
+	return &world{
+		t: t, cluster: cluster, log: &eventLog{began: time.Now()}, changed: make(chan struct{}), ending: make(chan struct{}),
+	}
 }
 
 // close ends what is left and prints the log of a failed test.
@@ -74,6 +77,7 @@ func (w *world) close() {
 
 // shut ends what is left.
 func (w *world) shut() {
+	close(w.ending)
 	w.mu.Lock()
 	processes := w.processes
 	w.mu.Unlock()

@@ -3,6 +3,7 @@ package streams
 import (
 	"fmt"
 	"math/rand/v2"
+	"strings"
 	"testing"
 	"time"
 
@@ -62,4 +63,25 @@ func TestSimulationExactlyOnce(t *testing.T) {
 		}
 	})
 	fmt.Printf("exactly once, seeds %d to %d, %.1f s: %v\n", from, from+seeds-1, time.Since(began).Seconds(), total)
+}
+
+// TestTheSimulationCatchesBrokenFencing has members commit what the group refuses,
+// with instances that hang until their tasks are lost. Seeds that cannot tell the
+// difference test nothing.
+func TestTheSimulationCatchesBrokenFencing(t *testing.T) {
+	for seed := range uint64(many) {
+		p := drawOnce(seed + 1)
+		p.unfenced = true
+		for i := range p.faults {
+			p.faults[i].kind, p.faults[i].lasts = stuck, 3*session
+		}
+		v := simulate(t, p, false)
+		if len(v.problems) == 0 {
+			continue
+		}
+		what, _, _ := strings.Cut(v.problems[0], "\n")
+		fmt.Printf("seed %d catches a commit that nobody fences: %.300s\n", seed+1, what)
+		return
+	}
+	t.Errorf("none of %d seeds noticed that members commit what the group refuses", many)
 }

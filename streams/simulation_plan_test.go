@@ -18,6 +18,7 @@ import (
 type plan struct {
 	seed       uint64
 	guarantee  Guarantee // of all instances
+	unfenced   bool      // the mutant 'fencing broken'
 	partitions int32
 	machines   int // of which running are on at first
 	running    int
