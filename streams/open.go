@@ -83,7 +83,11 @@ func (in *Instance) openState(h *holding, o *opened) error {
 	if err != nil {
 		return err
 	}
-	db, err := stores.Open(stores.Config{Engine: engine, Deletes: stores.DeletesDeferred, Budget: in.budget})
+	deletes := stores.DeletesDeferred
+	if in.cfg.Guarantee == ExactlyOnce {
+		deletes = stores.DeletesWithCommit
+	}
+	db, err := stores.Open(stores.Config{Engine: engine, Deletes: deletes, Budget: in.budget})
 	if err != nil {
 		return err
 	}

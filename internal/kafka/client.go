@@ -241,6 +241,10 @@ var needed = [...]struct {
 	{"LeaveGroup", 13, versionLeaveGroup},
 	{"SyncGroup", 14, versionSyncGroup},
 	{"InitProducerId", 22, versionInitProducerID},
+	{"AddPartitionsToTxn", 24, versionAddPartitionsToTxn},
+	{"AddOffsetsToTxn", 25, versionAddOffsetsToTxn},
+	{"EndTxn", 26, versionEndTxn},
+	{"TxnOffsetCommit", 28, versionTxnOffsetCommit},
 }
 
 // The versions sent: all are served by Kafka 2.7 to 4.x.
@@ -257,6 +261,14 @@ const (
 	versionLeaveGroup      = 4
 	versionSyncGroup       = 4
 	versionInitProducerID  = 4
+
+	// In these a fenced producer is told so, and a group can fence a member. The
+	// later ones change the protocol (KIP-890), and sarama has none of them.
+	versionAddPartitionsToTxn = 2
+	versionAddOffsetsToTxn    = 2
+	versionEndTxn             = 2
+	versionTxnOffsetCommit    = 3
+
 	versionCreateTopics    = 5
 	versionDeleteTopics    = 4
 	versionDeleteRecords   = 2
