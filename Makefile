@@ -2,8 +2,11 @@
 
 # How long the soak tests run: make soak DURATION=1h
 DURATION ?= 10m
-# Which benchmarks run: make bench BENCH=Tumbling
+# Which benchmarks run: make microbench BENCH=Tumbling
 BENCH ?= .
+# Events and rounds of the comparison: make bench EVENTS=1000000 ROUNDS=1
+EVENTS ?= 10000000
+ROUNDS ?= 3
 
 KAFKA := go run ./integration/servers/cmd/kafka
 
@@ -50,7 +53,11 @@ soak: setup ## Long tests against a real Kafka, for DURATION
 	MILLRACE_SOAK=$(DURATION) go test -tags 'integration soak' -run '^TestSoak' -count 1 -timeout 0 -v ./integration/...
 
 .PHONY: bench
-bench: ## Benchmarks that need nothing but Go; BENCH picks some
+bench: setup ## Compare with Kafka Streams and with floors, and write docs/benchmarks.md
+	go run ./integration/bench/cmd/bench compare -events $(EVENTS) -rounds $(ROUNDS) -restore -page docs/benchmarks.md
+
+.PHONY: microbench
+microbench: ## Benchmarks that need nothing but Go; BENCH picks some
 	go test -run '^$$' -bench '$(BENCH)' -benchmem ./...
 
 .PHONY: kafka-start
