@@ -27,6 +27,8 @@
 // no event of the window has a quality, error_rate and the members of
 // latency_ms where the window has no event.
 //
+// The answers of queries have the part from count on, without the nulls.
+//
 // NewTopology joins these into the topology that millrace runs: performance by
 // model in tumbling windows, by Config; late events go to llm.late.
 //

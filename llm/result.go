@@ -98,19 +98,43 @@ func (resultCodec) Append(dst []byte, v Result) ([]byte, error) {
 	dst = msgp.AppendInt(msgp.AppendStr(dst, "sequence"), v.Sequence)
 	dst = msgp.AppendBool(msgp.AppendStr(dst, "final"), v.Final)
 	dst = msgp.AppendBool(msgp.AppendStr(dst, "retracted"), v.Retracted)
+	return v.appendMeasures(dst, true), nil
+}
+
+// appendMeasures appends the fields that describe the aggregate, from count on.
+// A mean over nothing is nil or, without nils, left out.
+func (v *Result) appendMeasures(dst []byte, nils bool) []byte {
 	dst = msgp.AppendInt(msgp.AppendStr(dst, "count"), v.Count)
 	dst = msgp.AppendInt(msgp.AppendStr(dst, "errors"), v.Errors)
-	dst = appendMean(msgp.AppendStr(dst, "error_rate"), v.ErrorRate, v.Count > 0)
+	some := v.Count > 0
+	if some || nils {
+		dst = appendMean(msgp.AppendStr(dst, "error_rate"), v.ErrorRate, some)
+	}
 	dst = msgp.AppendInt(msgp.AppendStr(dst, "prompt_tokens"), v.PromptTokens)
 	dst = msgp.AppendInt(msgp.AppendStr(dst, "completion_tokens"), v.CompletionTokens)
 	dst = msgp.AppendFloat(msgp.AppendStr(dst, "cost_usd"), v.CostUSD)
-	quality, ok := v.QualityMean.Get()
-	dst = appendMean(msgp.AppendStr(dst, "quality_mean"), quality, ok)
-	dst = msgp.AppendMapLen(msgp.AppendStr(dst, "latency_ms"), len(latencyFields))
-	for i, f := range v.LatencyMS.fields() {
-		dst = appendMean(msgp.AppendStr(dst, latencyFields[i]), *f, v.Count > 0)
+	if quality, ok := v.QualityMean.Get(); ok || nils {
+		dst = appendMean(msgp.AppendStr(dst, "quality_mean"), quality, ok)
 	}
-	return dst, nil
+	if some || nils {
+		dst = msgp.AppendMapLen(msgp.AppendStr(dst, "latency_ms"), len(latencyFields))
+		for i, f := range v.LatencyMS.fields() {
+			dst = appendMean(msgp.AppendStr(dst, latencyFields[i]), *f, some)
+		}
+	}
+	return dst
+}
+
+// measures is how many fields appendMeasures appends without nils.
+func (v *Result) measures() int {
+	n := 5
+	if v.Count > 0 {
+		n += 2
+	}
+	if _, ok := v.QualityMean.Get(); ok {
+		n++
+	}
+	return n
 }
 
 // appendMean appends a number, or nil if there is none.

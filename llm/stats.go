@@ -1,6 +1,11 @@
 package llm
 
-import "math"
+import (
+	"math"
+
+	"github.com/millrace/millrace/internal/msgp"
+	"github.com/millrace/millrace/window"
+)
 
 // Stats is the aggregate of Performance events. The zero Stats is that of none.
 // All its parts are sums but LatencyMax.
@@ -108,4 +113,16 @@ func (s *Stats) Latency(q float64) float64 {
 		return s.LatencyMax
 	}
 	return v
+}
+
+// MarshalJSON describes s as a Result does, without what a Result says of key,
+// window and pane: answers of queries have these beside the value. A mean over
+// nothing is left out. There is no way back: what s keeps of the latencies is
+// more than their percentiles. On an error (a sum that has become infinite) it
+// wraps ErrJSON.
+func (s Stats) MarshalJSON() ([]byte, error) {
+	v := NewResult("", window.Window{}, window.Pane{}, &s)
+	b := msgp.AppendMapLen(make([]byte, 0, 256), v.measures())
+	r := msgp.NewReader(v.appendMeasures(b, false))
+	return appendJSON(make([]byte, 0, 512), &r, "")
 }

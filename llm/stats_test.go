@@ -7,11 +7,13 @@ import (
 	"fmt"
 	"math"
 	"reflect"
+	"regexp"
 	"slices"
 	"testing"
 
 	"pgregory.net/rapid"
 
+	"github.com/millrace/millrace/codec"
 	"github.com/millrace/millrace/llm"
 	"github.com/millrace/millrace/window"
 )
@@ -323,6 +325,34 @@ func TestGoldenResult(t *testing.T) {
 		if err != nil || string(b) != c.want || !json.Valid(b) {
 			t.Errorf("%s, %v, want\n%s", b, err, c.want)
 		}
+	}
+}
+
+// TestStatsInAnswers writes Stats as package query does, which has a pointer to
+// what the store decoded.
+func TestStatsInAnswers(t *testing.T) {
+	event := llm.Performance{LatencyMS: 100, PromptTokens: 10, CompletionTokens: 5}
+	rated := event
+	rated.Error, rated.CostUSD, rated.Quality = true, llm.Some(0.25), llm.Some(0.5)
+	const latency = `"latency_ms":{"mean":100,"p50":100,"p95":100,"p99":100,"max":100}}`
+	for want, events := range map[string][]llm.Performance{
+		`{"count":2,"errors":1,"error_rate":0.5,"prompt_tokens":20,"completion_tokens":10,"cost_usd":0.25,"quality_mean":0.5,` + latency: {event, rated},
+		`{"count":1,"errors":0,"error_rate":0,"prompt_tokens":10,"completion_tokens":5,"cost_usd":0,` + latency:                          {event},
+		`{"count":0,"errors":0,"prompt_tokens":0,"completion_tokens":0,"cost_usd":0}`:                                                    nil,
+	} {
+		stats, err := llm.StatsCodec.Decode(encoded(t, statsOf(t, events)))
+		if err != nil {
+			t.Fatal(err)
+		}
+		got, err := codec.JSON[any]().Append(nil, &stats)
+		// A percentile is within 1 %.
+		got = regexp.MustCompile(`"p(50|95|99)":(99|100)(\.\d+)?`).ReplaceAll(got, []byte(`"p$1":100`))
+		if err != nil || string(got) != want {
+			t.Errorf("have %s, %v, want\n     %s", got, err, want)
+		}
+	}
+	if _, err := json.Marshal(llm.Stats{CostUSD: math.Inf(1)}); !errors.Is(err, llm.ErrJSON) {
+		t.Errorf("an infinite sum: %v", err)
 	}
 }
 

@@ -144,10 +144,14 @@ func NewProcess[K, V, K2, V2 any](rt *Runtime, n *Node, p Processor[K, V, K2, V2
 func (p *Process[K, V, K2, V2]) Process(r *Record[K, V]) error {
 	// The processor may change fields of its own, which nobody can take back.
 	p.rt.Node, p.rt.Touched, p.ctx.failed = p.node, true, nil
-	if err := p.processor.Process(*r); err != nil {
+	err := p.processor.Process(*r)
+	switch {
+	case p.ctx.failed != nil:
+		return p.ctx.failed
+	case err != nil:
 		return p.node.fail(err)
 	}
-	return p.ctx.failed
+	return nil
 }
 
 // Restore notes the watermark.

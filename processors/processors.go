@@ -147,7 +147,24 @@ type Runtime struct {
 	// SkipDue reports whether a result is to be left out, because the task is
 	// replayed without it; nil for never.
 	SkipDue func(DueResult) bool
+	// Verify is called after each record by the task, and after each result that
+	// time has made due; nil for never. A replay looks that way for what has made
+	// an aggregate impossible to encode. If it fails it has set Touched.
+	Verify func() error
+
+	owners map[string]*Node
 }
+
+// owns notes that n keeps its aggregates in a store.
+func (rt *Runtime) owns(n *Node, store string) {
+	if rt.owners == nil {
+		rt.owners = map[string]*Node{}
+	}
+	rt.owners[store] = n
+}
+
+// Owner returns the node that keeps its aggregates in a store, or nil.
+func (rt *Runtime) Owner(store string) *Node { return rt.owners[store] }
 
 // DueResult names a result of an aggregate. The key is the encoded one and the
 // store's; Start is the window's, 0 without windows.
@@ -166,6 +183,10 @@ func (rt *Runtime) sendDue(node string, key []byte, start int64, send func() err
 		rt.Observer.Dropped(node, DroppedError)
 	} else if err := send(); err != nil {
 		return err
+	} else if rt.Verify != nil {
+		if err := rt.Verify(); err != nil {
+			return err
+		}
 	}
 	rt.Due, rt.Touched = outer, rt.Touched || touched
 	return nil

@@ -93,10 +93,14 @@ func FlatMap[K, V, K2, V2 any](rt *Runtime, n *Node, f func(r Record[K, V], emit
 	}
 	return func(r *Record[K, V]) error {
 		rt.Node, from, failed = n, r, nil
-		if err := f(*r, emit); err != nil {
+		err := f(*r, emit)
+		switch {
+		case failed != nil:
+			return failed
+		case err != nil:
 			return n.fail(err)
 		}
-		return failed
+		return nil
 	}
 }
 

@@ -28,7 +28,7 @@ type TableAggregate[K, V, A any] struct {
 	c       TableAggregateConfig[K, V, A]
 	key     []byte
 	out     Record[K, A]
-	changed []*stores.Live[A]
+	changed queue[A]
 	// w is the input watermark, shown the one at the last BeforeCommit: what
 	// was added since then has yet to be sent.
 	w, shown int64
@@ -36,6 +36,7 @@ type TableAggregate[K, V, A any] struct {
 
 // NewTableAggregate returns the node; its Process is the edge into it.
 func NewTableAggregate[K, V, A any](rt *Runtime, n *Node, c TableAggregateConfig[K, V, A]) *TableAggregate[K, V, A] {
+	rt.owns(n, c.Store.Name())
 	return &TableAggregate[K, V, A]{rt: rt, node: n, c: c, w: window.MinTime, shown: window.MinTime}
 }
 
@@ -70,10 +71,7 @@ func (a *TableAggregate[K, V, A]) Process(r *Record[K, V]) error {
 	}
 	live.Time = max(live.Time, r.Time)
 	a.c.Store.Touch(live)
-	if !live.Held {
-		live.Held = true
-		a.changed = append(a.changed, live)
-	}
+	a.changed.push(live)
 	return nil
 }
 
@@ -92,7 +90,7 @@ func (a *TableAggregate[K, V, A]) Advance(w int64) (bool, error) {
 // Output returns the watermark at the last commit: updates that came since
 // then are sent at the next one.
 func (a *TableAggregate[K, V, A]) Output() int64 {
-	if len(a.changed) == 0 {
+	if a.changed.empty() {
 		a.shown = a.w
 	}
 	return a.shown
@@ -103,16 +101,12 @@ func (a *TableAggregate[K, V, A]) Tick(time.Time) error { return nil }
 
 // BeforeCommit sends the changed values.
 func (a *TableAggregate[K, V, A]) BeforeCommit() error {
-	for i, live := range a.changed {
-		live.Held = false
-		a.changed[i] = nil
-		err := a.rt.sendDue(a.node.Name, live.Key(), 0, func() error { return a.send(live) })
-		if err != nil {
-			a.changed = a.changed[i+1:]
+	for !a.changed.empty() {
+		live := a.changed.pop()
+		if err := a.rt.sendDue(a.node.Name, live.Key(), 0, func() error { return a.send(live) }); err != nil {
 			return err
 		}
 	}
-	a.changed = a.changed[:0]
 	a.shown = a.w
 	return nil
 }
@@ -129,6 +123,6 @@ func (a *TableAggregate[K, V, A]) send(live *stores.Live[A]) error {
 
 // Close lets go of the live objects.
 func (a *TableAggregate[K, V, A]) Close() error {
-	a.changed = nil
+	a.changed = queue[A]{}
 	return nil
 }

@@ -81,6 +81,7 @@ func (s *sweep) lower(start int64) {
 
 // NewWindowAggregate returns the node; its Process is the edge into it.
 func NewWindowAggregate[K, V, A any](rt *Runtime, n *Node, c WindowAggregateConfig[K, V, A]) *WindowAggregate[K, V, A] {
+	rt.owns(n, c.Store.Name())
 	return &WindowAggregate[K, V, A]{
 		rt: rt, node: n, c: c, rule: c.Emit.Rule(c.Windows),
 		w: window.MinTime, finite: window.MinTime, output: window.MinTime, expired: math.MaxInt64,
@@ -182,25 +183,26 @@ func (a *WindowAggregate[K, V, A]) add(r *Record[K, V], w window.Window) (bool, 
 	return true, nil
 }
 
-// send sends the value of a key and window, and marks it to be stored with its
-// new firing state.
+// send sends the value of a key and window.
 func (a *WindowAggregate[K, V, A]) send(key K, live *stores.Live[A], w window.Window, pane window.Pane) error {
-	a.c.Store.Touch(live)
 	a.out = Record[K, A]{Key: key, Value: *live.Value, Time: live.Time, Window: w, Pane: pane}
 	a.rt.Observer.Emitted(a.node.Name, pane)
 	return a.c.Next(&a.out)
 }
 
 // sendStored sends a window that was found in the store, because its time has
-// come.
+// come. That it was is stored, also if the result is left out.
 func (a *WindowAggregate[K, V, A]) sendStored(live *stores.Live[A], pane window.Pane) error {
-	return a.rt.sendDue(a.node.Name, live.Key(), live.Start(), func() error {
+	a.c.Store.Touch(live)
+	err := a.rt.sendDue(a.node.Name, live.Key(), live.Start(), func() error {
 		key, err := a.c.Key.Decode(live.Key())
 		if err != nil {
 			return a.node.fail(fmt.Errorf("stored key: %w", err))
 		}
 		return a.send(key, live, a.c.Windows.At(live.Start()), pane)
 	})
+	a.rt.Node = a.node
+	return err
 }
 
 // Restore finds where the sweeps go on. How far each window has fired stands
@@ -218,6 +220,7 @@ func (a *WindowAggregate[K, V, A]) Restore(w int64) error {
 // Advance fires what is complete, closes what is closed, and deletes what has
 // passed its retention.
 func (a *WindowAggregate[K, V, A]) Advance(w int64) (bool, error) {
+	a.rt.Node = a.node
 	a.w = max(a.w, w)
 	if a.w != window.MaxTime {
 		a.finite = a.w
@@ -316,6 +319,7 @@ func (a *WindowAggregate[K, V, A]) Tick(now time.Time) error {
 	if every == 0 {
 		return nil
 	}
+	a.rt.Node = a.node
 	if a.nextEarly.IsZero() {
 		a.nextEarly = now.Add(every)
 	}
@@ -351,6 +355,7 @@ func (a *WindowAggregate[K, V, A]) collectOpen() error {
 
 // BeforeCommit sends the late results of this commit.
 func (a *WindowAggregate[K, V, A]) BeforeCommit() error {
+	a.rt.Node = a.node
 	return a.show(&a.late, func(f *window.Firing) (window.Pane, bool) { return f.Commit(a.rule) }, math.MaxInt)
 }
 

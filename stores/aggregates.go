@@ -35,6 +35,9 @@ func OpenAggregates[K, A any](db *DB, cfg AggregatesConfig[K, A]) (*Aggregates[K
 	return a, a.hot.probe()
 }
 
+// Name returns the store's name.
+func (a *Aggregates[K, A]) Name() string { return a.hot.name }
+
 // Get returns the live aggregate of a key, or nil if there is none. It does not
 // keep key. If the object is live already, Get does not allocate.
 func (a *Aggregates[K, A]) Get(key []byte) (*Live[A], error) { return a.hot.get(key, 0) }

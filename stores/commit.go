@@ -161,7 +161,7 @@ func (c *collector) finish(name string) {
 
 // Collect encodes each changed object once and gathers the puts and the deletes
 // that are due. Until Commit nothing may be changed. After an error the DB is
-// of no use but to be closed.
+// of no use but to be closed. If a codec has failed it is an EncodeError.
 func (db *DB) Collect() (*Changes, error) {
 	if db.isClosed() {
 		return nil, ErrClosed
@@ -183,6 +183,17 @@ func (db *DB) Collect() (*Changes, error) {
 		col.finish(s.info().name)
 	}
 	return c, nil
+}
+
+// Check encodes the aggregate under a changelog key as Collect would, if it has
+// changed since the last Commit, and returns an EncodeError if that fails. It is
+// for finding out which change of an aggregate Collect cannot encode.
+func (db *DB) Check(store string, key []byte) error {
+	s := db.byName[store]
+	if s == nil {
+		return fmt.Errorf("%w: %q", ErrUnknownStore, store)
+	}
+	return s.info().wrap(s.check(key))
 }
 
 // Commit writes c and the changelog offsets to the engine in one atomic batch;

@@ -69,6 +69,8 @@ type store interface {
 	waiting() iter.Seq[[]byte]
 	// redelete deletes a changelog key; it goes out with the next commit.
 	redelete(key []byte) error
+	// check encodes what is live under a changelog key, as Collect would.
+	check(key []byte) error
 	// committed drops what Collect gathered: the engine has it now.
 	committed()
 	// forget drops clean objects: the engine's entries have changed.

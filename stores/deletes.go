@@ -30,7 +30,8 @@ func (db *DB) AppendDeletes(dst []byte) []byte {
 
 // Redelete deletes again what AppendDeletes has encoded. The task calls it after
 // a restore with what it stored with the input offset that it starts from. The
-// deletes go out with the next commit.
+// deletes go out with the next commit. What stores deleted that are no longer
+// there is left out.
 func (db *DB) Redelete(b []byte) error {
 	for len(b) > 0 {
 		name, rest, ok := cutBytes(b)
@@ -44,7 +45,7 @@ func (db *DB) Redelete(b []byte) error {
 		b = rest
 		s := db.byName[string(name)]
 		if s == nil {
-			return fmt.Errorf("%w: %q has a delete", ErrUnknownStore, name)
+			continue
 		}
 		if err := s.redelete(key); err != nil {
 			return s.info().wrap(err)

@@ -3,10 +3,12 @@ package stores
 import (
 	"bytes"
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"iter"
 	"maps"
 	"math"
+	"runtime/debug"
 	"slices"
 
 	"github.com/millrace/millrace/codec"
@@ -97,6 +99,17 @@ func (h *hot[A]) appendLogKey(dst []byte, start int64, key string) []byte {
 		return codec.AppendWindowKey(dst, keyBytes(key), start, 0)
 	}
 	return append(dst, key...)
+}
+
+// splitLogKey takes a changelog's key apart. The result aliases b.
+func (h *hot[A]) splitLogKey(b []byte) (key []byte, start int64, err error) {
+	if !h.windowed {
+		return b, 0, nil
+	}
+	if key, start, _, err = codec.SplitWindowKey(b); err != nil {
+		return nil, 0, fmt.Errorf("%w: changelog key: %w", ErrCorrupt, err)
+	}
+	return key, start, nil
 }
 
 // startUpper returns the first engine key after those of start.
@@ -287,12 +300,9 @@ func (h *hot[A]) waiting() iter.Seq[[]byte] {
 }
 
 func (h *hot[A]) redelete(key []byte) error {
-	start := int64(0)
-	if h.windowed {
-		var err error
-		if key, start, _, err = codec.SplitWindowKey(key); err != nil {
-			return fmt.Errorf("%w: changelog key: %w", ErrCorrupt, err)
-		}
+	key, start, err := h.splitLogKey(key)
+	if err != nil {
+		return err
 	}
 	l, err := h.get(key, start)
 	if l == nil || err != nil {
@@ -338,9 +348,9 @@ func (h *hot[A]) put(c *collector, l *Live[A]) error {
 	c.arena = binary.BigEndian.AppendUint64(c.arena, uint64(l.Time))
 	c.arena = window.AppendFiring(c.arena, l.Firing)
 	e.header = c.since(from + timeLen)
-	arena, err := h.codec.Append(c.arena, *l.Value)
+	arena, err := h.encode(c.arena, l)
 	if err != nil {
-		return fmt.Errorf("encoding key %q, window %d: %w", l.key, l.start, err)
+		return err
 	}
 	c.arena = arena
 	e.value = c.since(from)
@@ -354,6 +364,43 @@ func (h *hot[A]) put(c *collector, l *Live[A]) error {
 		}
 	}
 	return nil
+}
+
+// encode appends the bytes of l's value.
+func (h *hot[A]) encode(dst []byte, l *Live[A]) (out []byte, err error) {
+	var stack []byte
+	defer func() {
+		if p := recover(); p != nil {
+			err, stack = fmt.Errorf("panic: %v", p), debug.Stack()
+		}
+		if err != nil {
+			err = &EncodeError{Store: h.name, Key: h.appendLogKey(nil, l.start, l.key), Stack: stack,
+				Err: fmt.Errorf("encoding key %q, window %d: %w", l.key, l.start, err)}
+		}
+	}()
+	out, err = h.codec.Append(dst, *l.Value)
+	if err == nil && len(out) < len(dst) {
+		err = errors.New("the codec's Append has not returned what it was given to append to")
+	}
+	return out, err
+}
+
+// check encodes the object of a changelog key, if Collect is to.
+func (h *hot[A]) check(key []byte) error {
+	key, start, err := h.splitLogKey(key)
+	if err != nil {
+		return err
+	}
+	b := h.buckets[start]
+	if b == nil {
+		return nil
+	}
+	l := b.objs[string(key)]
+	if l == nil || !l.dirty || l.deleted && h.db.deletes == DeletesWithCommit {
+		return nil
+	}
+	_, err = h.encode(nil, l)
+	return err
 }
 
 // tombstone adds a delete to c.

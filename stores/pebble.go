@@ -76,6 +76,7 @@ type pebbleEngine struct {
 	lock    *pebble.Lock
 	options *pebble.Options
 	files   atomic.Int64 // numbers the files to ingest
+	open    atomic.Bool  // from then on a failed table ends the database
 
 	once sync.Once
 	dead chan struct{} // closed after err is set
@@ -105,6 +106,7 @@ func OpenPebble(cfg PebbleConfig) (Engine, error) {
 		}
 		return nil, cfg.explain(err)
 	}
+	e.open.Store(true)
 	return e, nil
 }
 
@@ -169,7 +171,7 @@ func (c PebbleConfig) explain(err error) error {
 
 func (e *pebbleEngine) newOptions() *pebble.Options {
 	o := &pebble.Options{
-		FS:                          e.cfg.FS,
+		FS:                          tableFS{FS: e.cfg.FS, engine: e, armed: &e.open},
 		Lock:                        e.lock,
 		Cache:                       e.cfg.Resources.cache,
 		FileCache:                   e.cfg.Resources.files,
@@ -195,15 +197,20 @@ func (e *pebbleEngine) newOptions() *pebble.Options {
 
 // fail marks the database dead and ends the goroutine, which is one of Pebble's
 // or of guard's: Pebble is not to go on. Its deferred calls give its locks back,
-// so that readers in flight come to an end. The first cause counts.
+// so that readers in flight come to an end.
 func (e *pebbleEngine) fail(err error) {
+	e.die(err)
+	runtime.Goexit()
+}
+
+// die marks the database dead. The first cause counts.
+func (e *pebbleEngine) die(err error) {
 	e.once.Do(func() {
 		e.err = fmt.Errorf("%w: %s: %w", ErrDead, e.cfg.Dir, err)
 		close(e.dead)
 		e.cfg.Logger.Error("state database failed", "dir", e.cfg.Dir, "error", err)
 		e.cfg.OnFailure(e.err)
 	})
-	runtime.Goexit()
 }
 
 // failure returns why the database is dead, or nil.

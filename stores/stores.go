@@ -192,6 +192,22 @@ var (
 	ErrCorrupt = errors.New("stores: corrupt state")
 )
 
+// EncodeError is an aggregate that its codec could not encode, or panicked at.
+type EncodeError struct {
+	Store string
+	// Key is the changelog's.
+	Key []byte
+	Err error
+	// Stack is that of a panic, or nil.
+	Stack []byte
+}
+
+// Error names key and window. Collect and Check name the store.
+func (e *EncodeError) Error() string { return e.Err.Error() }
+
+// Unwrap returns the codec's error.
+func (e *EncodeError) Unwrap() error { return e.Err }
+
 // Errors of running.
 var (
 	// ErrClosed: the DB is closed or closing.

@@ -2,7 +2,6 @@ package stores
 
 import (
 	"bytes"
-	"fmt"
 	"iter"
 
 	"github.com/millrace/millrace/codec"
@@ -48,6 +47,9 @@ func OpenWindowed[K, A any](db *DB, cfg WindowedConfig[K, A]) (*Windowed[K, A], 
 	w.hot.init(db, cfg.Value, cfg.New, true)
 	return w, w.hot.probe()
 }
+
+// Name returns the store's name.
+func (w *Windowed[K, A]) Name() string { return w.hot.name }
 
 // Get returns the live aggregate of a key and window start, or nil if there is
 // none. It does not keep key. If the object is live already, Get does not
@@ -101,9 +103,9 @@ func (w *Windowed[K, A]) DropBefore(start int64) (n int, err error) {
 type windowedStore[A any] struct{ *hot[A] }
 
 func (s *windowedStore[A]) fromLog(dst []byte, r LogRecord) ([]byte, int, error) {
-	key, start, _, err := codec.SplitWindowKey(r.Key)
+	key, start, err := s.splitLogKey(r.Key)
 	if err != nil {
-		return nil, 0, fmt.Errorf("%w: changelog key: %w", ErrCorrupt, err)
+		return nil, 0, err
 	}
 	dst = append(s.appendStart(dst, start), key...)
 	return liveFromLog(dst, r)

@@ -26,9 +26,14 @@ const windowSize = 10 * time.Second
 // windows of ten seconds. adjust may put nodes between source and group.
 func counts(t testing.TB, adjust ...func(topology.Stream[string, string]) topology.Stream[string, string]) *topology.Topology {
 	t.Helper()
+	return countsBy(t, window.BoundedDelay(5*time.Second).IdleAfter(10*time.Second), adjust...)
+}
+
+// countsBy is the counts topology with another strategy.
+func countsBy(t testing.TB, s window.Strategy, adjust ...func(topology.Stream[string, string]) topology.Stream[string, string]) *topology.Topology {
+	t.Helper()
 	b := topology.New("counts")
-	events := topology.Source(b, "events", codec.String, codec.String).
-		EventTime(eventTime, window.BoundedDelay(5*time.Second).IdleAfter(10*time.Second))
+	events := topology.Source(b, "events", codec.String, codec.String).EventTime(eventTime, s)
 	for _, f := range adjust {
 		events = f(events)
 	}

@@ -71,16 +71,12 @@ func (w *worker) commitAll(ctx context.Context) error {
 
 func (w *worker) dirty() bool {
 	for _, r := range w.tasks {
-		if r.dirty() {
+		if r.task.Dirty() {
 			return true
 		}
 	}
 	return false
 }
-
-// dirty reports whether there is something to commit: also deletes, which go
-// with the commit after the one that made them.
-func (r *running) dirty() bool { return r.task.Dirty() || r.state.DB.Pending() > 0 }
 
 // prepared is one task's part of a commit.
 type prepared struct {
@@ -100,7 +96,7 @@ func (w *worker) commit(ctx context.Context) error {
 	var parts []*prepared
 	for _, id := range w.order() {
 		r := w.tasks[id]
-		if !r.dirty() {
+		if !r.task.Dirty() {
 			continue
 		}
 		c, err := r.task.Prepare()

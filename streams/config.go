@@ -12,6 +12,7 @@ import (
 	"path/filepath"
 	"regexp"
 	"runtime"
+	"strings"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -63,7 +64,8 @@ type Config struct {
 	Memory int64
 
 	// Advertise is the URL at which other instances and users reach this
-	// one's queries, such as http://10.0.0.7:8080. Empty: nowhere.
+	// one's queries, such as http://10.0.0.7:8080. Empty: nowhere, so that others
+	// cannot ask it for the keys that it has.
 	Advertise string
 
 	// Workers is how many goroutines process tasks. Default: GOMAXPROCS.
@@ -141,6 +143,7 @@ func (c Config) resolve(t *topology.Topology) (Config, error) {
 	c.TaskTimeout = cmp.Or(c.TaskTimeout, 5*time.Minute)
 	c.PurgeInterval = cmp.Or(c.PurgeInterval, 30*time.Second)
 	c.ReplicationFactor = cmp.Or(c.ReplicationFactor, -1)
+	c.Advertise = strings.TrimRight(c.Advertise, "/")
 	if c.Clock == nil {
 		c.Clock = time.Now
 	}

@@ -30,8 +30,8 @@
 // When the context of Run ends the instance commits, leaves the group, so that
 // others take over at once, and returns nil within five seconds. An error of
 // Run says what failed, where, and what to do about it; its sentinels are
-// [ErrInvalidConfig], [ErrMissingTopic], [ErrTopic], and those of packages
-// stores and processors.
+// [ErrInvalidConfig], [ErrMissingTopic], [ErrNotCopartitioned], [ErrTopic], and
+// those of packages stores and processors.
 //
 // # Caveats
 //

@@ -90,6 +90,8 @@ const (
 	commitTimeout = 4 * time.Second
 	// startTimeout is how long a broker may keep silent at the start.
 	startTimeout = 10 * time.Second
+	// topicPatience is how long a topic may be missing that was made a moment ago.
+	topicPatience = 2 * time.Second
 	// openAtOnce is how many tasks are restored at a time.
 	openAtOnce = 4
 )
@@ -195,32 +197,35 @@ func (in *Instance) start(ctx context.Context) error {
 	return nil
 }
 
-// connect reaches a broker, trying for a while: a cluster may be starting too.
+// connect reaches a broker, trying for a while: a cluster may be starting too. It
+// tells the log once that it has to wait, and once that it need not any more.
 func (in *Instance) connect(ctx context.Context) error {
 	bounded, cancel := context.WithTimeoutCause(ctx, startTimeout, fmt.Errorf("%w: no answer within %v", kafka.ErrUnavailable, startTimeout))
 	defer cancel()
-	var last error
+	var last error // of a try that was not cut short
 	for {
 		client, err := kafka.Open(bounded, in.cfg.kafka())
-		if err == nil {
+		switch {
+		case err == nil:
+			if last != nil {
+				in.log.Info("a broker answers", "brokers", client.Brokers())
+			}
 			in.client = client
 			return nil
-		}
-		if bounded.Err() == nil {
-			last = err
-		}
-		if bounded.Err() == nil && errors.Is(err, kafka.ErrUnavailable) {
-			in.log.Warn("no broker answers yet", "brokers", in.cfg.Brokers, "error", err)
-			select {
-			case <-bounded.Done():
-			case <-time.After(time.Second):
-				continue
-			}
-		}
-		if ctx.Err() != nil {
+		case ctx.Err() != nil:
 			return context.Cause(ctx)
+		case bounded.Err() != nil:
+			return fmt.Errorf("brokers %s: %w", strings.Join(in.cfg.Brokers, ", "), cmp.Or(last, err))
+		case !errors.Is(err, kafka.ErrUnavailable):
+			return fmt.Errorf("brokers %s: %w", strings.Join(in.cfg.Brokers, ", "), err)
+		case last == nil:
+			in.log.Warn("no broker answers yet", "brokers", in.cfg.Brokers, "waiting", startTimeout, "error", err)
 		}
-		return fmt.Errorf("brokers %s: %w", strings.Join(in.cfg.Brokers, ", "), cmp.Or(last, err))
+		last = err
+		select {
+		case <-bounded.Done():
+		case <-time.After(time.Second):
+		}
 	}
 }
 
@@ -265,13 +270,13 @@ func (in *Instance) live(ctx context.Context) error {
 		giveUp()
 	}
 	workers.Wait()
-	// Each worker commits what it has done, unless the instance has failed:
+	// Each worker commits what it has done, unless it or the instance has failed:
 	// then only what is committed counts.
 	var closing sync.WaitGroup
 	errs := make([]error, len(in.workers))
 	for i, w := range in.workers {
 		closing.Go(func() {
-			if err != nil {
+			if err != nil || w.broken {
 				errs[i] = w.abandon()
 				return
 			}
@@ -372,11 +377,7 @@ func (in *Instance) shut() error {
 
 // replan computes the plan from what the cluster has now.
 func (in *Instance) replan(ctx context.Context) (*task.Plan, error) {
-	topics, err := in.client.Topics(ctx)
-	if err != nil {
-		return nil, err
-	}
-	p, err := task.NewPlan(in.topology, in.cfg.Application, topics)
+	p, topics, err := in.findPlan(ctx)
 	if err != nil {
 		return nil, fmt.Errorf("application %q: %w", in.cfg.Application, err)
 	}
@@ -392,6 +393,27 @@ func (in *Instance) replan(ctx context.Context) (*task.Plan, error) {
 		return p, in.prepareTopics(ctx, p)
 	}
 	return p, nil
+}
+
+// findPlan computes the plan of the topics that there are. A topic that is missing
+// is looked for again: a broker may not have heard of it yet, or have forgotten it
+// while it starts.
+func (in *Instance) findPlan(ctx context.Context) (p *task.Plan, topics map[string]int32, err error) {
+	patience, cancel := context.WithTimeout(ctx, topicPatience)
+	defer cancel()
+	backoff := in.client.Backoff()
+	for {
+		if topics, err = in.client.Topics(ctx); err != nil {
+			return nil, nil, err
+		}
+		p, err = task.NewPlan(in.topology, in.cfg.Application, topics)
+		if !errors.Is(err, task.ErrMissingTopic) {
+			return p, topics, err
+		}
+		if backoff.Wait(patience) != nil {
+			return nil, nil, err
+		}
+	}
 }
 
 // deadLetters reports whether records may go to the dead-letter topic.

@@ -24,6 +24,9 @@ type membership struct {
 	again  chan struct{} // capacity 1: somebody wants a rebalance
 	// members is the size of the group at the last assignment.
 	members int
+	// unheard is set while heartbeats are not answered, and told once it was said
+	// that nobody can ask this member.
+	unheard, told bool
 
 	mu        sync.Mutex // guards what follows; never held across a wait
 	now       identity
@@ -164,6 +167,8 @@ func (m *membership) run(ctx context.Context) error {
 		case errors.Is(err, kafka.ErrUnknownMember), errors.Is(err, kafka.ErrIllegalGeneration):
 			m.in.log.Warn("expelled from the group: tasks are lost", "error", err)
 			m.lose()
+		case errors.Is(err, kafka.ErrInconsistentProtocol):
+			return fmt.Errorf("group %q: %w: other consumers use a group of this name, perhaps of Kafka Streams: stop them, or choose another name with Application (--application)", m.in.cfg.Application, err)
 		default:
 			return fmt.Errorf("group %q: %w", m.in.cfg.Application, err)
 		}
@@ -218,6 +223,11 @@ func (m *membership) round(ctx context.Context) error {
 	m.in.log.Info("rebalanced", "generation", joined.Generation, "leader", joined.Leader, "members", a.Members,
 		"tasks", len(a.Active), "started", len(start), "revoked", len(revoke), "took", time.Since(began).Round(time.Millisecond))
 	m.in.apply(joined.Generation, fromAssigns(start), fromAssigns(revoke))
+	if m.members > 1 && m.in.cfg.Advertise == "" && !m.told {
+		m.told = true
+		m.in.log.Warn("queries cannot be forwarded to this instance, which has told the others no URL: set Advertise (--advertise) if they are wanted",
+			"members", m.members)
+	}
 	return nil
 }
 
@@ -294,9 +304,16 @@ func (m *membership) heartbeat(ctx context.Context) error {
 	err := m.member.Heartbeat(bounded)
 	switch {
 	case err == nil:
+		if m.unheard {
+			m.in.log.Info("heartbeats are answered again")
+		}
+		m.unheard = false
 		m.change(func() { m.beat = sent })
 	case ctx.Err() == nil && errors.Is(err, context.DeadlineExceeded):
-		m.in.log.Warn("no answer to a heartbeat", "waited", time.Since(sent), "error", err)
+		if !m.unheard {
+			m.in.log.Warn("no answer to a heartbeat", "waited", time.Since(sent), "error", err)
+		}
+		m.unheard = true
 		return nil
 	}
 	return err

@@ -22,7 +22,7 @@ func (o *outlet) Send(topic string, partition int32, key, value []byte, t int64,
 		o.headers = append(o.headers, kafka.Header{Key: []byte(h.Key), Value: h.Value})
 	}
 	err := o.worker.producer.Send(topic, partition, key, value, t, o.headers)
-	if errors.Is(err, kafka.ErrRecordTooLarge) {
+	if errors.Is(err, kafka.ErrRecordTooLarge) && !errors.Is(err, kafka.ErrProducerFailed) {
 		return fmt.Errorf("%w: %w", processors.ErrTooLarge, err)
 	}
 	return err

@@ -12,7 +12,7 @@ func (w *world) client(opts ...kgo.Opt) *kgo.Client {
 	w.t.Helper()
 	c, err := kgo.NewClient(append([]kgo.Opt{
 		kgo.SeedBrokers(w.cluster.Addrs()...), kgo.Dialer(w.cluster.Dial), kgo.RecordPartitioner(kgo.ManualPartitioner()),
-		kgo.DisableClientMetrics(),
+		kgo.DisableClientMetrics(), kgo.ProducerBatchCompression(kgo.NoCompression()),
 	}, opts...)...)
 	if err != nil {
 		w.t.Fatal(err)

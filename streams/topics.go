@@ -16,6 +16,10 @@ import (
 // reads or writes and that do not exist.
 var ErrMissingTopic = task.ErrMissingTopic
 
+// ErrNotCopartitioned is wrapped by the errors about topics that lead to one
+// store and have different numbers of partitions.
+var ErrNotCopartitioned = task.ErrNotCopartitioned
+
 // ErrTopic is wrapped by errors about topics of the application that exist but
 // do not fit.
 var ErrTopic = errors.New("streams: topic does not fit the topology")

@@ -37,6 +37,9 @@ type worker struct {
 	// last looked after.
 	lastCommit, lastGuard time.Time
 	header                [1]kafka.Header // of changelog records
+	// broken is set when run has returned an error: nothing in the tasks can be
+	// trusted.
+	broken bool
 
 	wake chan struct{} // capacity 1
 
@@ -55,18 +58,6 @@ type running struct {
 	feeds []*feed
 	// ends is where the changelog of each store ends, if nobody else writes to it.
 	ends map[string]int64
-}
-
-// feed is an input of a task, and the queue of what was fetched of it.
-type feed struct {
-	input *task.Input
-	queue *queue
-	// end is where a bounded run stops reading; -1 for never.
-	end int64
-	// failing is when the partition was found unreadable, zero while it is not,
-	// and cause why.
-	failing time.Time
-	cause   error
 }
 
 func newWorker(in *Instance, index int) *worker {
@@ -114,6 +105,7 @@ func (w *worker) run(ctx, work context.Context) error {
 		busy, err := w.pass(ctx)
 		if err != nil {
 			if err = w.recoverFrom(ctx, err); err != nil {
+				w.broken = true
 				return err
 			}
 			continue
@@ -206,117 +198,6 @@ func (w *worker) step(r *running) (more bool, err error) {
 	return more || firing, nil
 }
 
-// next chooses the input to read: of those that have something, the one whose
-// watermark is furthest behind, so that inputs advance together.
-func (r *running) next() *feed {
-	var best *feed
-	var least int64
-	for _, f := range r.feeds {
-		if !f.queue.waiting() {
-			continue
-		}
-		if w, _ := f.input.Watermark(); best == nil || w < least {
-			best, least = f, w
-		}
-	}
-	return best
-}
-
-// feed processes one delivery.
-func (w *worker) feed(r *running, f *feed, now time.Time) error {
-	d, last := f.queue.pop()
-	if d == nil {
-		return nil
-	}
-	if d.Err != nil {
-		return w.unreadable(r, f, d, now)
-	}
-	f.readable()
-	var rec task.Fetched
-	var headers []processors.Header
-	for i := range d.Batches {
-		batch := &d.Batches[i]
-		n := 0
-		for j := range batch.Len() {
-			fetched := batch.At(j)
-			if f.end >= 0 && fetched.Offset >= f.end {
-				break
-			}
-			n++
-			rec = task.Fetched{Offset: fetched.Offset, Time: fetched.Time, Key: fetched.Key, Value: fetched.Value}
-			if len(fetched.Headers) > 0 {
-				headers = headers[:0]
-				for _, h := range fetched.Headers {
-					headers = append(headers, processors.Header{Key: string(h.Key), Value: h.Value})
-				}
-				rec.Headers = headers
-			}
-			if err := f.input.Process(&rec); err != nil {
-				return err
-			}
-		}
-		w.in.metrics.records(d.Topic, n)
-	}
-	next := d.Next
-	if f.end >= 0 {
-		next = min(next, f.end)
-	}
-	f.input.Answered(d.Time, next, last && d.AtEnd(kafka.ReadCommitted))
-	f.checkEnd()
-	return nil
-}
-
-// checkEnd ends the input of a bounded run that has been read to its end.
-func (f *feed) checkEnd() {
-	if f.end >= 0 && f.input.Next() >= f.end {
-		f.input.End()
-	}
-}
-
-// unreadable decides what to do about a partition that the fetcher cannot
-// read. It tells once when that begins.
-func (w *worker) unreadable(r *running, f *feed, d *kafka.Delivery, now time.Time) error {
-	if errors.Is(d.Err, kafka.ErrOffsetOutOfRange) {
-		next := f.input.Next()
-		if next >= d.LogStart {
-			return fmt.Errorf("task %v: input %v ends before the committed offset %d: the topic was made anew, or its brokers lost data; reset the application with 'millrace reset': %w", r.id, f.input, next, d.Err)
-		}
-		w.in.log.Error("records were deleted before they were read", "task", r.id.String(), "topic", d.Topic, "partition", d.Partition,
-			"from", next, "to", d.LogStart)
-		w.in.fetcher.Seek(d.TopicPartition, d.LogStart)
-		return nil
-	}
-	if errors.Is(d.Err, kafka.ErrUnavailable) { // after Config.TaskTimeout
-		return fmt.Errorf("task %v: input %v cannot be read: %w", r.id, f.input, d.Err)
-	}
-	if f.failing.IsZero() {
-		f.failing = now
-		f.input.Pause()
-		w.in.log.Warn("input cannot be read for now", "task", r.id.String(), "topic", d.Topic, "partition", d.Partition, "error", d.Err)
-	}
-	f.cause = d.Err
-	return nil
-}
-
-// readable ends what unreadable began.
-func (f *feed) readable() {
-	if !f.failing.IsZero() {
-		f.failing, f.cause = time.Time{}, nil
-		f.input.Resume()
-	}
-}
-
-// overdue returns an error if an input of the task has been unreadable for too
-// long.
-func (w *worker) overdue(r *running, now time.Time) error {
-	for _, f := range r.feeds {
-		if !f.failing.IsZero() && now.Sub(f.failing) > w.in.cfg.TaskTimeout {
-			return fmt.Errorf("task %v: input %v could not be read for %v: %w", r.id, f.input, w.in.cfg.TaskTimeout, f.cause)
-		}
-	}
-	return nil
-}
-
 // add takes a task whose state is restored and begins to read for it.
 func (w *worker) add(ctx context.Context, o *opened) error {
 	if o.ctx.Err() != nil { // it is to go already
@@ -338,9 +219,9 @@ func (w *worker) add(ctx context.Context, o *opened) error {
 		r.ends[store], _, _ = o.state.DB.Offset(store)
 	}
 	w.tasks[o.id] = r
-	for _, input := range t.Inputs() {
+	for i, input := range t.Inputs() {
 		tp := kafka.TopicPartition{Topic: input.Topic(), Partition: input.Partition()}
-		f := &feed{input: input, end: w.in.endOf(tp)}
+		f := &feed{input: input, end: w.in.endOf(tp), patience: patienceOf(o.inputs[i].Strategy)}
 		f.queue = &queue{tp: tp, fetcher: w.in.fetcher, wake: w.notify, limit: w.in.queueBytes}
 		f.checkEnd()
 		r.feeds = append(r.feeds, f)

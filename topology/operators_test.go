@@ -304,7 +304,7 @@ func TestTimesThatNoWindowTakes(t *testing.T) {
 func TestPatternSources(t *testing.T) {
 	d := run(t, func(b *topology.Builder) {
 		topology.SourcePattern(b, "logs", `logs\..*`, str, str).GroupByKey(str, str).Count(topology.Store("counts"))
-	}, streamtest.Topic("logs.a", 1), streamtest.Topic("logs.b", 2), streamtest.Topic("xlogs.a", 1))
+	}, streamtest.Topic("logs.a", 2), streamtest.Topic("logs.b", 2), streamtest.Topic("xlogs.a", 1))
 	streamtest.Input(d, "logs.a", str, str).SendTo(0, "k", "v", d.Now())
 	streamtest.Input(d, "logs.b", str, str).SendTo(0, "k", "v", d.Now())
 	streamtest.Input(d, "logs.b", str, str).SendTo(1, "k", "v", d.Now())

@@ -58,6 +58,38 @@ func (s *SubTopology) Changelogs() []string {
 	return s.Stores
 }
 
+// Feeders are the sources, by node id, whose records reach the nodes that use a
+// store. Their topics must be co-partitioned: with other numbers of partitions
+// the same key would have state in several tasks.
+type Feeders struct {
+	Store   string
+	Sources []int
+}
+
+// Feeders returns the sources that lead to each store, in the order of Stores.
+func (s *SubTopology) Feeders() []Feeders {
+	reached := map[int][]int{} // by node: the sources that lead to it
+	byStore := map[string][]int{}
+	for _, n := range s.nodes {
+		if n.kind == kindSource {
+			reached[n.id] = []int{n.id}
+		}
+		for _, p := range n.parents {
+			reached[n.id] = append(reached[n.id], reached[p]...)
+		}
+		for _, st := range n.stores {
+			byStore[st.name] = append(byStore[st.name], reached[n.id]...)
+		}
+	}
+	feeders := make([]Feeders, 0, len(s.Stores))
+	for _, store := range s.Stores {
+		sources := byStore[store]
+		slices.Sort(sources)
+		feeders = append(feeders, Feeders{store, slices.Compact(sources)})
+	}
+	return feeders
+}
+
 // SourceSpec is an input of a sub-topology. It has either topics, a pattern,
 // or the name of a repartition.
 type SourceSpec struct {

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"regexp"
 	"slices"
 	"strings"
 
@@ -41,6 +42,8 @@ type program struct {
 	in       io.Reader
 	out, err io.Writer
 	env      func(string) (string, bool)
+	// fromEnv are the variables that have set flags of the command.
+	fromEnv []string
 }
 
 // run runs a command line, whose first word is the program's name, until it is
@@ -51,8 +54,11 @@ func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.
 	err := app.RunContext(ctx, reorder(app, args))
 	code := exitCode(err)
 	if code != exitOK {
-		fmt.Fprintf(stderr, "millrace: %v\n", err)
+		for mistake := range strings.Lines(err.Error()) {
+			fmt.Fprintf(stderr, "millrace: %s\n", strings.TrimRight(mistake, "\n"))
+		}
 		if code == exitUsage {
+			p.blameEnvironment(stderr)
 			fmt.Fprintf(stderr, "Run '%s --help' for what is allowed.\n", strings.Join(commandOf(app, args), " "))
 		}
 	}
@@ -80,7 +86,8 @@ func (p *program) app() *cli.App {
 		Name:     "millrace",
 		HelpName: "millrace",
 		Usage:    "stream processing with state in Pebble and Kafka",
-		Description: "Each flag can also be set in the environment: --commit by MILLRACE_COMMIT. A flag goes before the\n" +
+		Description: "Begin with 'millrace demo', which needs nothing else. 'millrace COMMAND --help' has the flags of a command.\n" +
+			"Each flag can also be set in the environment: --commit by MILLRACE_COMMIT. A flag goes before the\n" +
 			"environment, that before the file of --config, that before the default.\n" +
 			"Results go to standard output, logs to standard error. Exit codes: 0 done or stopped by a signal,\n" +
 			"1 failed, 2 wrong usage or configuration.",
@@ -88,14 +95,17 @@ func (p *program) app() *cli.App {
 			p.demoCommand(), p.runCommand(), p.replayCommand(), p.topologyCommand(), p.queryCommand(), p.resetCommand(),
 			p.topicsCommand(), p.benchCommand(), p.versionCommand(), p.helpCommand(),
 		},
-		Flags:          []cli.Flag{helpFlag()},
+		Flags:          []cli.Flag{versionFlag(), helpFlag()},
 		Writer:         p.out,
 		ErrWriter:      p.err,
 		HideVersion:    true,
 		ExitErrHandler: func(*cli.Context, error) {},
 		OnUsageError:   onUsageError,
 		Action: func(c *cli.Context) error {
-			if !c.Args().Present() {
+			switch {
+			case c.Bool("version"):
+				return p.printVersion(c)
+			case !c.Args().Present():
 				return cli.ShowAppHelp(c)
 			}
 			return usagef("there is no command %q; there are %s", c.Args().First(), strings.Join(commandNames(c.App), ", "))
@@ -114,6 +124,11 @@ func commandNames(app *cli.App) []string {
 // command finishes a command that takes from least to most arguments.
 func (p *program) command(c *cli.Command, least, most int) *cli.Command {
 	action := c.Action
+	for _, f := range c.Flags {
+		if b, ok := f.(*cli.BoolFlag); ok {
+			b.DisableDefaultText = true // none is set by default
+		}
+	}
 	c.HideHelp = true
 	c.Flags = append(c.Flags, helpFlag())
 	c.OnUsageError = onUsageError
@@ -146,13 +161,53 @@ func (p *program) helpCommand() *cli.Command {
 	}, 0, 1)
 }
 
-// onUsageError words a mistake of package flag, which writes one hyphen.
-func onUsageError(_ *cli.Context, err error, _ bool) error {
+// onUsageError words a mistake of package flag, which writes one hyphen and does
+// not say what a flag takes.
+func onUsageError(c *cli.Context, err error, _ bool) error {
 	text := err.Error()
 	if name, ok := strings.CutPrefix(text, "flag provided but not defined: -"); ok {
 		return usagef("there is no flag --%s", strings.TrimLeft(name, "-"))
 	}
-	return usagef("%s", strings.Replace(text, " flag -", " flag --", 1))
+	if m := invalidValue.FindStringSubmatch(text); m != nil && c.Command != nil {
+		for _, f := range c.Command.Flags {
+			if slices.Contains(f.Names(), m[2]) {
+				return usagef("--%s %s: want %s", m[2], m[1], wanted(f))
+			}
+		}
+	}
+	return usagef("%s", strings.Replace(text, ": -", ": --", 1))
+}
+
+// invalidValue finds the value, in quotes, and the flag in a message of package
+// flag.
+var invalidValue = regexp.MustCompile(`^invalid (?:boolean )?value (".*") for (?:flag )?-+([a-z-]+): `)
+
+// wanted says what a flag takes.
+func wanted(f cli.Flag) string {
+	switch f.(type) {
+	case *cli.BoolFlag:
+		return "true or false"
+	case *cli.DurationFlag:
+		return "a duration such as 500ms or 2m"
+	case *cli.Float64Flag:
+		return "a number"
+	case *cli.IntFlag, *cli.Int64Flag, *cli.Uint64Flag:
+		return "a whole number"
+	}
+	return "another value"
+}
+
+// blameEnvironment names the variables that took part, which the user may have
+// set elsewhere and forgotten. Their values may be private.
+func (p *program) blameEnvironment(w io.Writer) {
+	if len(p.fromEnv) > 0 {
+		fmt.Fprintf(w, "Flags were set by the environment: %s.\n", strings.Join(p.fromEnv, ", "))
+	}
+}
+
+// variableOf returns the variable that stands for a flag.
+func variableOf(flag string) string {
+	return "MILLRACE_" + strings.ToUpper(strings.ReplaceAll(flag, "-", "_"))
 }
 
 // fromEnvironment sets the flags that the command line does not set from
@@ -164,14 +219,15 @@ func (p *program) fromEnvironment(c *cli.Context) error {
 		if c.IsSet(name) || name == "help" {
 			continue
 		}
-		variable := "MILLRACE_" + strings.ToUpper(strings.ReplaceAll(name, "-", "_"))
+		variable := variableOf(name)
 		value, ok := p.env(variable)
 		if !ok || value == "" {
 			continue
 		}
 		if err := c.Set(name, value); err != nil {
-			errs = append(errs, usagef("the variable %s is %q, which --%s does not take: %w", variable, value, name, err))
+			errs = append(errs, usagef("the variable %s is %q: want %s", variable, value, wanted(f)))
 		}
+		p.fromEnv = append(p.fromEnv, variable)
 	}
 	return errors.Join(errs...)
 }
@@ -202,10 +258,14 @@ func reorder(app *cli.App, args []string) []string {
 			rest = append(rest, word)
 		default:
 			flags = append(flags, word)
-			if name := strings.TrimLeft(word, "-"); !strings.Contains(name, "=") && !slices.Contains(alone, name) && len(words) > 1 {
-				words = words[1:]
-				flags = append(flags, words[0])
+			if name := strings.TrimLeft(word, "-"); strings.Contains(name, "=") || slices.Contains(alone, name) {
+				continue
 			}
+			if len(words) == 1 {
+				return flags // what follows would be taken for its value
+			}
+			words = words[1:]
+			flags = append(flags, words[0])
 		}
 	}
 	return append(append(flags, "--"), rest...)
@@ -219,9 +279,15 @@ func commandOf(app *cli.App, args []string) []string {
 	return []string{app.Name}
 }
 
-// logger returns the logger of a command: text on a terminal, else JSON.
+// logger returns the logger of a command: text on a terminal, else JSON. What
+// has a text for people, as durations and tasks have, is that text in both.
 func (p *program) logger(level slog.Level) *slog.Logger {
-	options := &slog.HandlerOptions{Level: level}
+	options := &slog.HandlerOptions{Level: level, ReplaceAttr: func(_ []string, a slog.Attr) slog.Attr {
+		if s, ok := a.Value.Any().(fmt.Stringer); ok && a.Value.Kind() != slog.KindTime {
+			a.Value = slog.StringValue(s.String())
+		}
+		return a
+	}}
 	if isTerminal(p.err) {
 		return slog.New(slog.NewTextHandler(p.err, options))
 	}

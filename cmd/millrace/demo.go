@@ -30,9 +30,9 @@ func (p *program) demoCommand() *cli.Command {
 		Description: "Replays 28,185 real LLM requests (Azure LLM inference trace 2023, CC-BY 4.0, by Microsoft), prints each\n" +
 			"model's metrics as its windows close, and compares them with a direct computation.",
 		Flags: []cli.Flag{
-			&cli.StringFlag{Name: "speed", Value: "120", Usage: "times real time, or max: write everything first, then process it"},
-			&cli.DurationFlag{Name: "for", Usage: "stop after this time, with windows still open", DefaultText: "the whole trace"},
-			&cli.IntFlag{Name: "instances", Value: 1, Usage: "instances that share the work"},
+			&cli.StringFlag{Name: "speed", Value: "120", Usage: "`N` times real time, or max: write everything first, then process it"},
+			&cli.DurationFlag{Name: "for", Usage: "stop after this `TIME`, with windows still open", DefaultText: "the whole trace"},
+			&cli.IntFlag{Name: "instances", Value: 1, Usage: fmt.Sprintf("`N` instances that share the work, at most %d", maxInstances)},
 			&cli.StringFlag{Name: "http", Value: defaultHTTP, Usage: "`HOST:PORT` of the first instance's queries and metrics; the others take free ones"},
 			&cli.StringFlag{Name: "data", Usage: "`DIR` for Kafka's data and the instances' state", DefaultText: "a temporary folder"},
 			&cli.BoolFlag{Name: "keep", Usage: "leave the data there at the end"},
@@ -117,6 +117,9 @@ func (d *demo) makeDir(named string, keep bool) (remove func() error, err error)
 			}
 			return err
 		}
+	}
+	if err == nil {
+		err = os.MkdirAll(d.kafkaDir(), 0o755)
 	}
 	if err != nil {
 		return nil, fmt.Errorf("data folder: %w; choose another with --data", err)

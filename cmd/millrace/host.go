@@ -40,7 +40,8 @@ func newHost(ctx context.Context, t *topology.Topology, cfg streams.Config, list
 		h.server, err = query.New(h.instance, query.Config{Advertise: h.url, Gatherer: registry, Logger: log})
 	}
 	if err == nil {
-		err = registry.Register(collectors.NewGoCollector())
+		err = errors.Join(registry.Register(collectors.NewGoCollector()),
+			registry.Register(collectors.NewProcessCollector(collectors.ProcessCollectorOpts{})))
 	}
 	if err != nil {
 		return nil, errors.Join(err, ln.Close())

@@ -25,12 +25,12 @@ func (p *program) queryCommand() *cli.Command {
 		ArgsUsage: "STORE [KEY]",
 		Description: "Any instance can be asked: it asks the others. On a terminal the answer is a table, elsewhere one JSON\n" +
 			"object a line. --from and --to bound the windows by time, or the keys of a store without windows; --to is\n" +
-			"exclusive.",
+			"exclusive. For example: millrace query model-stats chat-large --from 2026-01-02T15:00:00Z",
 		Flags: []cli.Flag{
 			&cli.StringFlag{Name: "http", Value: "http://" + defaultHTTP, Usage: "`URL` of an instance"},
 			&cli.StringFlag{Name: "from", Usage: "first `TIME` (RFC 3339 or Unix ms) or key"},
 			&cli.StringFlag{Name: "to", Usage: "`TIME` or key to stop before"},
-			&cli.IntFlag{Name: "limit", Value: 100, Usage: "the most entries to print"},
+			&cli.IntFlag{Name: "limit", Value: 100, Usage: "print at most `N` entries"},
 		},
 		Action: p.query,
 	}, 1, 2)

@@ -20,18 +20,19 @@ func (p *program) replayCommand() *cli.Command {
 		Usage: "write a trace of LLM requests to a topic",
 		Description: "The trace that comes with millrace is the Azure LLM inference trace 2023 (CC-BY 4.0, by Microsoft): when\n" +
 			"28,185 requests came and their tokens. Model, session, latency, price, errors and quality are modelled.\n" +
-			"A FILE has lines 'time,context tokens,generated tokens' behind one of headings; '-' is standard input.",
+			"A FILE has lines 'time,context tokens,generated tokens' behind one of headings; '-' is standard input.\n" +
+			"For example: millrace replay --brokers localhost:9092 --events 2000000",
 		Flags: []cli.Flag{
 			configFlag(), brokersFlag(),
 			&cli.StringFlag{Name: "trace", Value: "both", Usage: "code, conv, both, or a `FILE`"},
 			&cli.StringFlag{Name: "topic", Usage: "`TOPIC` to write to; made if it is missing", DefaultText: "llm.performance, or that of the file's source"},
-			&cli.IntFlag{Name: "partitions", Value: defaultPartitions, Usage: "partitions of the topic if it is missing"},
-			&cli.Int64Flag{Name: "events", Usage: "how many events to write, the trace being repeated and shifted", DefaultText: "the trace once"},
-			&cli.StringFlag{Name: "speed", Value: "max", Usage: "times real time, or max for as fast as possible"},
-			&cli.DurationFlag{Name: "disorder", Value: time.Minute, Usage: "by how much an event is delayed at most"},
-			&cli.Float64Flag{Name: "disorder-share", Value: 0.05, Usage: "share of the events that are delayed, 0 to 1"},
-			&cli.Float64Flag{Name: "duplicates", Value: 0, Usage: "share of the events that are written twice, 0 to 1"},
-			&cli.Uint64Flag{Name: "seed", Value: 1, Usage: "of all that is random"},
+			&cli.IntFlag{Name: "partitions", Value: defaultPartitions, Usage: "`N` partitions of the topic if it is missing"},
+			&cli.Int64Flag{Name: "events", Usage: "`N` events to write, the trace being repeated and shifted", DefaultText: "the trace once"},
+			&cli.StringFlag{Name: "speed", Value: "max", Usage: "`N` times real time, or max for as fast as possible"},
+			&cli.DurationFlag{Name: "disorder", Value: time.Minute, Usage: "the most `TIME` by which an event comes too late"},
+			&cli.Float64Flag{Name: "disorder-share", Value: 0.05, Usage: "`SHARE` of the events that come late, 0 to 1"},
+			&cli.Float64Flag{Name: "duplicates", Value: 0, Usage: "`SHARE` of the events that are written twice, 0 to 1"},
+			&cli.Uint64Flag{Name: "seed", Value: 1, Usage: "`N` to draw all chance from: the same N gives the same events"},
 			&cli.BoolFlag{Name: "keep-time", Usage: "keep the trace's times of 2023 instead of ending now; a topic with the usual retention deletes such records"},
 		},
 		Action: p.replay,

@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
 	"runtime/debug"
 	"time"
@@ -11,6 +12,7 @@ import (
 
 	"github.com/millrace/millrace/internal/kafka"
 	"github.com/millrace/millrace/llm"
+	"github.com/millrace/millrace/processors"
 	"github.com/millrace/millrace/streams"
 	"github.com/millrace/millrace/topology"
 )
@@ -19,18 +21,19 @@ func (p *program) runCommand() *cli.Command {
 	return p.command(&cli.Command{
 		Name:  "run",
 		Usage: "run an instance of the application",
-		Description: "Reads llm.performance and writes the performance of each model in windows to llm.stats. Start as many\n" +
-			"instances as there are partitions, on one machine each with a --state and --http of its own.\n" +
+		Description: "Reads llm.performance and writes the performance of each model in windows to llm.stats. Instances share\n" +
+			"the partitions: start up to as many as there are, on one machine each with its own --state and --http.\n" +
 			"Ctrl-C or SIGTERM: drain, commit, leave the group; a second one stops at once.",
 		Flags: []cli.Flag{
 			configFlag(), brokersFlag(), applicationFlag(),
 			&cli.StringFlag{Name: "http", Value: defaultHTTP, Usage: "`HOST:PORT` of queries, metrics and health"},
 			&cli.StringFlag{Name: "advertise", Usage: "`URL` at which other instances reach this one", DefaultText: "made of --http"},
 			stateFlag(),
-			&cli.StringFlag{Name: "guarantee", Value: "at-least-once", Usage: "processing guarantee"},
-			&cli.IntFlag{Name: "workers", Usage: "goroutines that process tasks", DefaultText: "the processors"},
-			&cli.DurationFlag{Name: "commit", Value: defaultCommit, Usage: "time between commits"},
-			&cli.StringFlag{Name: "memory", Usage: "budget such as 2GiB", DefaultText: "80 % of the control group's limit, else 4GB"},
+			&cli.StringFlag{Name: "guarantee", Value: "at-least-once", Usage: "processing `GUARANTEE`; this version has one"},
+			&cli.IntFlag{Name: "workers", Usage: "`N` goroutines that process tasks", DefaultText: "one for each processor"},
+			&cli.DurationFlag{Name: "commit", Value: defaultCommit, Usage: "`TIME` between commits"},
+			&cli.StringFlag{Name: "memory", Usage: "budget of `SIZE`, such as 2GiB", DefaultText: "80 % of the control group's limit, else 4GB"},
+			onErrorFlag(),
 			&cli.BoolFlag{Name: "until-end", Usage: "process what the inputs hold now, close all windows, compare with the direct computation, and end"},
 			&cli.BoolFlag{Name: "no-create", Usage: "create no topics: a missing one is an error"},
 		},
@@ -52,10 +55,13 @@ func (p *program) runInstance(c *cli.Context) error {
 		return err
 	}
 	s.streams.UntilEnd, s.streams.NoCreate = c.Bool("until-end"), c.Bool("no-create")
+	if s.streams.UntilEnd && s.streams.OnError != topology.Fail {
+		return usagef("--until-end accounts for every event, and --on-error %v lets some go: leave one of them out", s.streams.OnError)
+	}
 	p.limitMemory(s.streams.Memory)
 	if !s.streams.NoCreate {
 		if err := createOutputs(c.Context, t, s.streams); err != nil {
-			return unlessStopped(c.Context, err)
+			return unlessStopped(c.Context, adviseCreate(err))
 		}
 	}
 	h, err := newHost(c.Context, t, s.streams, s.listen, s.advertise, log)
@@ -63,9 +69,25 @@ func (p *program) runInstance(c *cli.Context) error {
 		return err
 	}
 	if err := h.run(c.Context); err != nil || !s.streams.UntilEnd || c.Context.Err() != nil {
-		return err
+		return adviseOnError(err)
 	}
 	return p.accountFor(c.Context, s, t, log)
+}
+
+// adviseCreate says which command makes the topics that are missing.
+func adviseCreate(err error) error {
+	if errors.Is(err, streams.ErrMissingTopic) {
+		return fmt.Errorf("%w; 'millrace topics --create' makes what is missing", err)
+	}
+	return err
+}
+
+// adviseOnError says how to go on without a record that stopped the instance.
+func adviseOnError(err error) error {
+	if _, ok := errors.AsType[*processors.NodeError](err); ok {
+		return fmt.Errorf("%w; to go on without such records start with --on-error dead-letter, or skip", err)
+	}
+	return err
 }
 
 // limitMemory tells the garbage collector of the budget: three quarters of it
@@ -88,24 +110,30 @@ func unlessStopped(ctx context.Context, err error) error {
 // patience is how long run waits for a cluster that is starting too.
 const patience = 10 * time.Second
 
-// waitForCluster opens the application's Admin, trying for a while.
-func waitForCluster(ctx context.Context, t *topology.Topology, cfg streams.Config) (*streams.Admin, error) {
+// waitForCluster opens the application's Admin, trying again and again while
+// patience lasts.
+func waitForCluster(ctx context.Context, t *topology.Topology, cfg streams.Config, patience time.Duration) (*streams.Admin, error) {
 	ctx, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
-	again := time.NewTicker(time.Second)
+	again := time.NewTicker(patience / 10)
 	defer again.Stop()
-	for said := false; ; said = true {
+	var cause error
+	for {
 		a, err := streams.OpenAdmin(ctx, t, cfg)
-		if err == nil || !errors.Is(err, kafka.ErrUnavailable) {
-			return a, err
-		}
-		if !said {
+		switch {
+		case err == nil:
+			return a, nil
+		case cause != nil && ctx.Err() != nil: // this try was cut off
+			return nil, fmt.Errorf("after %v: %w", patience, cause)
+		case !errors.Is(err, kafka.ErrUnavailable):
+			return nil, err
+		case cause == nil:
 			cfg.Logger.Warn("no broker answers yet", "brokers", cfg.Brokers, "waiting", patience, "error", err)
 		}
+		cause = err
 		select {
 		case <-again.C:
 		case <-ctx.Done():
-			return nil, err
 		}
 	}
 }
@@ -113,7 +141,7 @@ func waitForCluster(ctx context.Context, t *topology.Topology, cfg streams.Confi
 // createOutputs makes the topics that the application writes and nobody has
 // made. Of the others, inputs have to exist, and the instance makes its own.
 func createOutputs(ctx context.Context, t *topology.Topology, cfg streams.Config) error {
-	a, err := waitForCluster(ctx, t, cfg)
+	a, err := waitForCluster(ctx, t, cfg, patience)
 	if err != nil {
 		return err
 	}

@@ -2,7 +2,9 @@ package main
 
 import (
 	"encoding/json"
+	"errors"
 	"io"
+	"log/slog"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -16,6 +18,7 @@ import (
 	"github.com/millrace/millrace/internal/kafka"
 	"github.com/millrace/millrace/llm"
 	"github.com/millrace/millrace/query"
+	"github.com/millrace/millrace/streams"
 )
 
 // get asks for a page until it answers with the status.
@@ -122,6 +125,25 @@ func TestReplayRunQueryResetAsAUserDoes(t *testing.T) {
 	}
 }
 
+func TestRecordsThatCannotBeRead(t *testing.T) {
+	cluster, brokers := newCluster(t)
+	start(t, "replay", brokers, "--trace=code", "--events=500").wait(exitOK)
+	write(t, cluster, llm.PerformanceTopic, []byte("not an event"))
+	begin := []string{"run", brokers, "--http=127.0.0.1:0", "--state", t.TempDir()}
+	start(t, begin...).wait(exitFailure).wants("llm.performance/0@", "--on-error dead-letter")
+	start(t, append(begin, "--until-end", "--on-error=skip")...).wait(exitUsage).wants("--until-end accounts for every event")
+
+	start(t, "topics", brokers, "--on-error=dead-letter").wait(exitFailure).wants("llm-metrics-dlq")
+	p, url := serving(t, append(begin[1:], "--on-error=dead-letter")...)
+	p.err.await(t, "(record dropped)")
+	metrics := get(t, url+"/metrics", http.StatusOK)
+	if want := `millrace_dropped_records_total{application="llm-metrics",node="llm.performance",reason="dead_letter"} 1`; !strings.Contains(metrics, want) {
+		t.Errorf("no %s in\n%s", want, metrics)
+	}
+	p.stop()
+	p.wait(exitOK)
+}
+
 func TestTwoBoundedInstancesGiveOneAccount(t *testing.T) {
 	_, brokers := newCluster(t)
 	start(t, "replay", brokers, "--trace=conv", "--events=60000").wait(exitOK)
@@ -152,6 +174,16 @@ func TestABoundedRunThatDiffersFails(t *testing.T) {
 // forge writes a result that nobody has computed.
 func forge(t *testing.T, cluster *embedded.Cluster) {
 	t.Helper()
+	value, err := llm.ResultJSON.Append(nil, llm.Result{Key: "made-up", Count: 7, Final: true, WindowEnd: 300_000})
+	if err != nil {
+		t.Fatal(err)
+	}
+	write(t, cluster, llm.StatsTopic, value)
+}
+
+// write writes a record to partition 0 of a topic.
+func write(t *testing.T, cluster *embedded.Cluster, topic string, value []byte) {
+	t.Helper()
 	client, err := kafka.Open(t.Context(), kafka.Config{Brokers: cluster.Addrs()})
 	if err != nil {
 		t.Fatal(err)
@@ -162,10 +194,7 @@ func forge(t *testing.T, cluster *embedded.Cluster) {
 		t.Fatal(err)
 	}
 	defer producer.Close()
-	value, err := llm.ResultJSON.Append(nil, llm.Result{Key: "made-up", Count: 7, Final: true, WindowEnd: 300_000})
-	if err == nil {
-		err = producer.Send(llm.StatsTopic, 0, []byte("made-up"), value, time.Now().UnixMilli(), nil)
-	}
+	err = producer.Send(topic, 0, []byte("made-up"), value, time.Now().UnixMilli(), nil)
 	if err == nil {
 		err = producer.Flush(t.Context())
 	}
@@ -221,7 +250,7 @@ func TestAuthenticatedConnections(t *testing.T) {
 
 func TestRunTellsWhatIsMissing(t *testing.T) {
 	_, brokers := newCluster(t)
-	start(t, "run", "--http=127.0.0.1:0", brokers, "--state", t.TempDir()).wait(exitFailure).wants("missing topic", `"llm.performance"`)
+	start(t, "run", "--http=127.0.0.1:0", brokers, "--state", t.TempDir()).wait(exitFailure).wants("missing topic", `"llm.performance"`, "topics --create")
 	start(t, "replay", brokers, "--trace=conv", "--events=10").wait(exitOK)
 	start(t, "run", "--http=127.0.0.1:0", brokers, "--no-create", "--state", t.TempDir()).wait(exitFailure).wants("missing topic", `"llm.stats"`, "topics --create")
 }
@@ -279,6 +308,18 @@ func TestReplayReadsFilesAndRepeats(t *testing.T) {
 		t.Fatal(err)
 	}
 	start(t, "replay", brokers, "--trace", file).wait(exitFailure).wants(file + ":2")
+}
+
+func TestWaitingForAClusterEndsWithTheCause(t *testing.T) {
+	top, err := llm.NewTopology(llm.DefaultConfig())
+	if err != nil {
+		t.Fatal(err)
+	}
+	cfg := streams.Config{Brokers: []string{"127.0.0.1:1"}, Logger: slog.New(slog.DiscardHandler)}
+	_, err = waitForCluster(t.Context(), top, cfg, 500*time.Millisecond)
+	if !errors.Is(err, kafka.ErrUnavailable) || !strings.HasPrefix(err.Error(), "after 500ms: ") || !strings.Contains(err.Error(), "connection refused") {
+		t.Errorf("%v", err)
+	}
 }
 
 func TestUnreachableBrokersFail(t *testing.T) {

@@ -10,6 +10,7 @@ import (
 	"net"
 	"net/url"
 	"os"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -27,19 +28,24 @@ import (
 const (
 	defaultHTTP   = "127.0.0.1:8080"
 	defaultCommit = time.Second
+	mostWorkers   = 1024
 )
 
 // Flags of several commands.
 func configFlag() cli.Flag {
-	return &cli.StringFlag{Name: "config", Usage: "YAML `FILE` to read the configuration from"}
+	return &cli.StringFlag{Name: "config", Usage: "YAML `FILE` to read the configuration from; see docs/configuration.md"}
 }
 
 func brokersFlag() cli.Flag {
-	return &cli.StringFlag{Name: "brokers", Usage: "brokers to ask first, `HOST:PORT` with commas between them"}
+	return &cli.StringFlag{Name: "brokers", Usage: "`HOST:PORT,...` of brokers to find the cluster by"}
 }
 
 func applicationFlag() cli.Flag {
-	return &cli.StringFlag{Name: "application", Value: "llm-metrics", Usage: "`NAME` of the group, and prefix of the application's topics"}
+	return &cli.StringFlag{Name: "application", Value: "llm-metrics", Usage: "`NAME` of the consumer group, and prefix of the application's topics"}
+}
+
+func onErrorFlag() cli.Flag {
+	return &cli.StringFlag{Name: "on-error", Value: topology.Fail.String(), Usage: "what becomes of a record that cannot be handled, `POLICY`: fail (stop), skip, or dead-letter"}
 }
 
 func stateFlag() cli.Flag {
@@ -80,8 +86,9 @@ func (p *program) settings(c *cli.Context, log *slog.Logger) (*settings, error) 
 		}
 		file.Memory.Override(size, true)
 	}
-	if c.IsSet("workers") && c.Int("workers") < 1 {
-		errs = append(errs, usagef("--workers %d: want at least 1", c.Int("workers")))
+	errs = append(errs, checkApplication(c), checkBrokers(c))
+	if c.IsSet("workers") && (c.Int("workers") < 1 || c.Int("workers") > mostWorkers) {
+		errs = append(errs, usagef("--workers %d: want 1 to %d", c.Int("workers"), mostWorkers))
 	}
 	if c.IsSet("commit") && c.Duration("commit") < time.Millisecond {
 		errs = append(errs, usagef("--commit %v: want at least 1ms", c.Duration("commit")))
@@ -104,6 +111,8 @@ func (p *program) settings(c *cli.Context, log *slog.Logger) (*settings, error) 
 	if file.State.HotOnly.Value {
 		s.streams.Storage = streams.NewMemoryStorage()
 	}
+	s.streams.OnError, err = onError(c)
+	errs = append(errs, err)
 	s.streams.TLS, err = p.tls(file)
 	errs = append(errs, err, checkGuarantee(file.Guarantee.Value), checkListen(s.listen), checkURL("--advertise", s.advertise))
 	s.streams.SASL, err = p.sasl(file)
@@ -153,6 +162,44 @@ func (s *settings) kafka(log *slog.Logger) kafka.Config {
 		Brokers: s.streams.Brokers, ClientID: "millrace", TLS: s.streams.TLS, SASL: kafka.SASL(s.streams.SASL), Dial: s.streams.Dial,
 		Logger: log, RetryTimeout: time.Minute,
 	}
+}
+
+// onError returns the policy of --on-error; of commands without it, the default.
+func onError(c *cli.Context) (topology.ErrorPolicy, error) {
+	name := c.String("on-error")
+	for _, p := range []topology.ErrorPolicy{topology.Fail, topology.Skip, topology.DeadLetter} {
+		if name == "" || name == p.String() {
+			return p, nil
+		}
+	}
+	return topology.Fail, usagef("--on-error %q: want fail, skip or dead-letter", name)
+}
+
+// checkApplication refuses a --application that no topic's name can begin with.
+func checkApplication(c *cli.Context) error {
+	name := c.String("application")
+	if c.IsSet("application") && !topicName.MatchString(name) {
+		return usagef("--application %q: want 1 to 200 letters, digits, '.', '_' and '-', since topics are named after it", name)
+	}
+	return nil
+}
+
+// topicName matches what may be part of a topic's name.
+var topicName = regexp.MustCompile(`^[a-zA-Z0-9._-]{1,200}$`)
+
+// checkBrokers refuses addresses that cannot be dialled.
+func checkBrokers(c *cli.Context) error {
+	if !c.IsSet("brokers") {
+		return nil
+	}
+	var errs []error
+	for address := range strings.SplitSeq(c.String("brokers"), ",") {
+		host, port, err := net.SplitHostPort(address)
+		if n, _ := strconv.ParseUint(port, 10, 16); err != nil || host == "" || n == 0 {
+			errs = append(errs, usagef("--brokers %q: want HOST:PORT such as localhost:9092", address))
+		}
+	}
+	return errors.Join(errs...)
 }
 
 func checkGuarantee(guarantee string) error {

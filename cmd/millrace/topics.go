@@ -22,8 +22,9 @@ func (p *program) topicsCommand() *cli.Command {
 			"Topics that exist are never changed.",
 		Flags: []cli.Flag{
 			configFlag(), brokersFlag(), applicationFlag(),
+			onErrorFlag(),
 			&cli.BoolFlag{Name: "create", Usage: "make what is missing"},
-			&cli.IntFlag{Name: "partitions", Value: defaultPartitions, Usage: "partitions of an input that is missing; it cannot be changed later"},
+			&cli.IntFlag{Name: "partitions", Value: defaultPartitions, Usage: "`N` partitions of an input that is missing; it cannot be changed later"},
 		},
 		Action: p.topics,
 	}, 0, 0)

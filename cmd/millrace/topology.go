@@ -19,7 +19,7 @@ func (p *program) topologyCommand() *cli.Command {
 			"No cluster is asked.",
 		Flags: []cli.Flag{
 			configFlag(), applicationFlag(),
-			&cli.StringFlag{Name: "format", Value: "text", Usage: strings.Join(formats[:], ", ")},
+			&cli.StringFlag{Name: "format", Value: "text", Usage: "`FORMAT`: " + strings.Join(formats[:], ", ")},
 		},
 		Action: p.topology,
 	}, 0, 0)

@@ -15,7 +15,9 @@ import (
 	"github.com/urfave/cli/v2"
 
 	"github.com/millrace/millrace/internal/config"
+	"github.com/millrace/millrace/processors"
 	"github.com/millrace/millrace/query"
+	"github.com/millrace/millrace/topology"
 )
 
 // TestUsage runs the command lines of testdata/usage: words behind $, one line a
@@ -154,7 +156,7 @@ func TestFlagsMayFollowArguments(t *testing.T) {
 		"query a -- --from b":            "query -- a --from b",
 		"query a -":                      "query -- a -",
 		"reset --execute --state d":      "reset --execute --state d --",
-		"topics --create x --brokers":    "topics --create --brokers -- x",
+		"topics --create x --brokers":    "topics --create --brokers",
 		"nothing a --b c":                "nothing a --b c",
 		"demo --help --speed 3 --keep x": "demo --help --speed 3 --keep -- x",
 	} {
@@ -173,7 +175,9 @@ func TestVersionShowsTheCommit(t *testing.T) {
 	if got := describeBuild(info); !strings.HasPrefix(got, "millrace v1.2.3, commit 0123abcd, modified, go1.") {
 		t.Errorf("%s", got)
 	}
-	start(t, "version").wait(exitOK).wants("millrace ", "commit ", "go1.")
+	for _, word := range []string{"version", "--version"} {
+		start(t, word).wait(exitOK).wants("millrace ", "commit ", "go1.")
+	}
 }
 
 func TestTopologyInEachFormat(t *testing.T) {
@@ -182,6 +186,15 @@ func TestTopologyInEachFormat(t *testing.T) {
 		if !strings.HasPrefix(p.out.String(), want) || !strings.Contains(p.out.String(), "llm.performance") {
 			t.Errorf("%s:\n%s", format, p.out)
 		}
+	}
+}
+
+func TestLogsAreForPeopleToo(t *testing.T) {
+	p := &program{err: newOutput()}
+	p.logger(slog.LevelInfo).Info("x", "took", 1500*time.Millisecond, "task", processors.TaskID{Sub: 1, Partition: 3},
+		"policy", topology.Skip, "at", processors.Position{Topic: "in", Partition: 1, Offset: 7}, "error", os.ErrNotExist)
+	if text := fmt.Sprint(p.err); !strings.Contains(text, `"took":"1.5s","task":"1_3","policy":"skip","at":"in/1@7","error":"file does not exist"`) {
+		t.Errorf("%s", text)
 	}
 }
 

@@ -10,14 +10,21 @@ import (
 
 func (p *program) versionCommand() *cli.Command {
 	return p.command(&cli.Command{
-		Name:  "version",
-		Usage: "print the module's version, the commit and the version of Go",
-		Action: func(*cli.Context) error {
-			info, _ := debug.ReadBuildInfo()
-			_, err := fmt.Fprintln(p.out, describeBuild(info))
-			return err
-		},
+		Name:   "version",
+		Usage:  "print the module's version, the commit and the version of Go",
+		Action: p.printVersion,
 	}, 0, 0)
+}
+
+// versionFlag is for those who try that first.
+func versionFlag() cli.Flag {
+	return &cli.BoolFlag{Name: "version", Usage: "print what the command version prints", DisableDefaultText: true}
+}
+
+func (p *program) printVersion(*cli.Context) error {
+	info, _ := debug.ReadBuildInfo()
+	_, err := fmt.Fprintln(p.out, describeBuild(info))
+	return err
 }
 
 // describeBuild describes what was built, as far as the linker noted it: tests

@@ -51,6 +51,7 @@ type connKey struct {
 type Client struct {
 	cfg    Config
 	logger *slog.Logger
+	outage outage
 
 	mu           sync.Mutex // guards the maps below; never held across a request
 	closed       bool
@@ -72,6 +73,7 @@ func Open(ctx context.Context, cfg Config) (*Client, error) {
 		conns:        map[connKey]*conn{},
 		coordinators: map[string]string{},
 	}
+	c.outage.logger = slog.New(slog.DiscardHandler) // the caller has the error
 	err := c.anyBroker(ctx, checkVersions)
 	if err == nil {
 		err = c.refresh(ctx)
@@ -80,6 +82,7 @@ func Open(ctx context.Context, cfg Config) (*Client, error) {
 		c.Close()
 		return nil, err
 	}
+	c.outage.logger = cfg.Logger
 	return c, nil
 }
 
@@ -125,15 +128,21 @@ func (c *Client) call(ctx context.Context, r role, addr string, request func(*sa
 // answers. If none does the error names each address and why it failed.
 func (c *Client) anyBroker(ctx context.Context, request func(*sarama.Broker) error) error {
 	var failures []error
-	for _, addr := range c.addresses() {
+	addrs := c.addresses()
+	for _, addr := range addrs {
 		err := c.call(ctx, roleAdmin, addr, request)
 		if _, failed := errors.AsType[*brokerError](err); !failed {
+			if err == nil || answered(err) {
+				c.outage.answered()
+			}
 			return err
 		}
 		failures = append(failures, err)
 		c.logger.LogAttrs(ctx, slog.LevelDebug, "broker does not answer", slog.String("broker", addr), slog.Any("error", err))
 	}
-	return &unreachableError{failures}
+	err := &unreachableError{failures}
+	c.outage.noAnswer(addrs, err)
+	return err
 }
 
 // unreachableError says that no broker answered. It can be retried unless every
@@ -204,7 +213,7 @@ func (c *Client) Retry(ctx context.Context, what string, attempt func(context.Co
 			return fmt.Errorf("%w: %s: gave up after %d attempts in %v: %w", ErrUnavailable, what, n, spent.Round(time.Millisecond), err)
 		}
 		level := slog.LevelDebug
-		if n == 3 {
+		if _, told := errors.AsType[*unreachableError](err); n == 3 && !told {
 			level = slog.LevelWarn // once an operation: the first two are part of every failover
 		}
 		c.logger.LogAttrs(ctx, level, "retrying", slog.String("operation", what), slog.Int("attempt", n), slog.Any("error", err))

@@ -3,6 +3,7 @@ package kafka_test
 import (
 	"context"
 	"crypto/tls"
+	"crypto/x509"
 	"errors"
 	"fmt"
 	"hash/crc32"
@@ -194,6 +195,54 @@ func TestPositions(t *testing.T) {
 	})
 }
 
+func TestPositionsOfATopicMadeAMomentAgo(t *testing.T) {
+	bubble(t, 3, map[string]int32{"in": 3}, func(t *testing.T, e *env) {
+		ctx, c := e.context(), e.client()
+		leader := e.cluster.Fake().Fault(kfake.Fault{Keys: []kmsg.Key{kmsg.ListOffsets}, Err: kerr.UnknownTopicOrPartition})
+		if got, err := c.ListOffsets(ctx, kafka.Latest, tp("in", 0)); err != nil || len(got) != 1 || leader.Hits() != 1 {
+			t.Errorf("a leader that has not heard of it yet: %v, %v", got, err)
+		}
+		other := e.client()
+		made := make(chan error)
+		go func() {
+			<-time.After(time.Second)
+			_, err := other.CreateTopic(ctx, kafka.TopicSpec{Name: "new", Partitions: 1, Replication: 1})
+			made <- err
+		}()
+		if got, err := c.ListOffsets(ctx, kafka.Latest, tp("new", 0)); err != nil || len(got) != 1 {
+			t.Errorf("a topic that is made meanwhile: %v, %v", got, err)
+		}
+		e.check(<-made)
+	})
+}
+
+func TestPositionsAreAskedForAgainWhenAConnectionBreaks(t *testing.T) {
+	bubble(t, 3, map[string]int32{"in": 3}, func(t *testing.T, e *env) {
+		ctx, c := e.context(), e.client()
+		tps := []kafka.TopicPartition{tp("in", 0), tp("in", 1), tp("in", 2)}
+		before := map[kafka.TopicPartition]int64{}
+		for _, tp := range tps {
+			e.fill(c, tp, 10)
+			before[tp] = 4
+		}
+		breaks := func(kmsg.Request) (kmsg.Response, error, bool) { return nil, net.ErrClosed, true }
+		for range 2 { // each ends with the first request that it breaks
+			e.cluster.Fake().ControlKey(int16(kmsg.DeleteRecords), breaks)
+			e.cluster.Fake().ControlKey(int16(kmsg.ListOffsets), breaks)
+		}
+		e.check(c.DeleteRecords(ctx, before))
+		for at, want := range map[int64]int64{kafka.Earliest: 4, kafka.Latest: 10} {
+			got, err := c.ListOffsets(ctx, at, tps...)
+			e.check(err)
+			for _, tp := range tps {
+				if offset, ok := got[tp]; !ok || offset != want {
+					t.Errorf("at %d: %v is at %d, want %d", at, tp, offset, want)
+				}
+			}
+		}
+	})
+}
+
 func TestGroupOffsetsFromOutside(t *testing.T) {
 	bubble(t, 1, map[string]int32{"in": 2}, func(t *testing.T, e *env) {
 		ctx, c := e.context(), e.client()
@@ -227,44 +276,90 @@ func TestGroupOffsetsFromOutside(t *testing.T) {
 	})
 }
 
+// TestTLSAndSASL reads and writes over connections on which both sides show a
+// certificate and the user a password.
 func TestTLSAndSASL(t *testing.T) {
-	server, roots := certificate(t)
+	ca := newAuthority(t)
 	for _, mechanism := range []string{kafka.SASLPlain, kafka.SASLScramSHA256, kafka.SASLScramSHA512} {
 		t.Run(mechanism, func(t *testing.T) {
-			cluster, err := embedded.Start(embedded.Config{Topics: map[string]int32{"in": 1}, Options: []kfake.Opt{
-				kfake.TLS(&tls.Config{Certificates: []tls.Certificate{server}}), kfake.EnableSASL(), kfake.Superuser(mechanism, "user", "right"),
+			cluster, err := embedded.Start(embedded.Config{Nodes: 2, Topics: map[string]int32{"in": 2}, Options: []kfake.Opt{
+				kfake.TLS(&tls.Config{
+					Certificates: []tls.Certificate{ca.server()}, ClientCAs: ca.roots(), ClientAuth: tls.RequireAndVerifyClientCert,
+				}),
+				kfake.EnableSASL(), kfake.Superuser(mechanism, "user", "right"),
 			}})
 			if err != nil {
 				t.Fatal(err)
 			}
-			defer cluster.Close()
+			t.Cleanup(cluster.Close)
 			e := &env{t: t, cluster: cluster}
 			secure := func(c *kafka.Config) {
-				c.TLS = &tls.Config{RootCAs: roots}
+				c.TLS = &tls.Config{RootCAs: ca.roots(), Certificates: []tls.Certificate{ca.client()}}
 				c.SASL = kafka.SASL{Mechanism: mechanism, User: "user", Password: "right"}
 			}
 			c := e.client(secure)
-			e.fill(c, tp("in", 0), 10)
-
-			cfg := e.config()
-			secure(&cfg)
-			cfg.SASL.Password = "false"
-			if _, err := kafka.Open(t.Context(), cfg); err == nil || strings.Contains(err.Error(), "false") || !strings.Contains(err.Error(), "wrong user or password?") {
-				t.Errorf("a wrong password, at which the broker hangs up: %v", err)
+			f := e.fetcher(c, kafka.FetchConfig{})
+			for p := range int32(2) {
+				e.fill(c, tp("in", p), 10)
+				sink := newCollector()
+				f.Add(tp("in", p), 0, sink)
+				expectEqual(t, "values", sink.values(t, 10), sequence(10))
 			}
-			cluster.Fake().ControlKey(int16(kmsg.SASLAuthenticate), func(r kmsg.Request) (kmsg.Response, error, bool) {
-				answer := r.ResponseKind().(*kmsg.SASLAuthenticateResponse)
-				answer.ErrorCode = kerr.SaslAuthenticationFailed.Code
-				return answer, nil, true
-			})
-			if _, err := kafka.Open(t.Context(), cfg); !errors.Is(err, kafka.ErrAuthentication) {
-				t.Errorf("a wrong password: %v", err)
-			}
-			secure(&cfg)
-			cfg.TLS = &tls.Config{}
-			if _, err := kafka.Open(t.Context(), cfg); err == nil || !strings.Contains(err.Error(), "TLS handshake") {
-				t.Errorf("an unknown authority: %v", err)
+			at := map[kafka.TopicPartition]kafka.Committed{tp("in", 0): {Offset: 10}}
+			e.check(c.AlterGroupOffsets(e.context(), "group", at))
+			if got, err := c.CommittedOffsets(e.context(), "group"); err != nil || got[tp("in", 0)].Offset != 10 {
+				t.Errorf("committed %v, %v", got, err)
 			}
 		})
+	}
+}
+
+func TestConnectionsThatBrokersRefuse(t *testing.T) {
+	ca := newAuthority(t)
+	cluster, err := embedded.Start(embedded.Config{Options: []kfake.Opt{
+		kfake.TLS(&tls.Config{
+			Certificates: []tls.Certificate{ca.server()}, ClientCAs: ca.roots(), ClientAuth: tls.RequireAndVerifyClientCert,
+		}),
+		kfake.EnableSASL(), kfake.Superuser(kafka.SASLScramSHA256, "user", "right"),
+	}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer cluster.Close()
+	open := func(change func(*kafka.Config)) error {
+		cfg := kafka.Config{
+			Brokers: cluster.Addrs(), TLS: &tls.Config{RootCAs: ca.roots(), Certificates: []tls.Certificate{ca.client()}},
+			SASL: kafka.SASL{Mechanism: kafka.SASLScramSHA256, User: "user", Password: "right"},
+		}
+		change(&cfg)
+		c, err := kafka.Open(t.Context(), cfg)
+		if err == nil {
+			c.Close()
+		}
+		return err
+	}
+	if err := open(func(*kafka.Config) {}); err != nil {
+		t.Fatal(err)
+	}
+	wrong := func(c *kafka.Config) { c.SASL.Password = "false" }
+	if err := open(wrong); err == nil || strings.Contains(err.Error(), "false") || !strings.Contains(err.Error(), "wrong user or password?") {
+		t.Errorf("a wrong password, at which the broker hangs up: %v", err)
+	}
+	if err := open(func(c *kafka.Config) { c.TLS.RootCAs = x509.NewCertPool() }); err == nil || !strings.Contains(err.Error(), "TLS handshake") {
+		t.Errorf("an unknown authority: %v", err)
+	}
+	if err := open(func(c *kafka.Config) { c.TLS.Certificates = nil }); err == nil || !strings.Contains(err.Error(), "certificate required") {
+		t.Errorf("no client certificate: %v", err)
+	}
+	if err := open(func(c *kafka.Config) { c.TLS = nil }); err == nil || !strings.Contains(err.Error(), "TLS") {
+		t.Errorf("no TLS: %v", err)
+	}
+	cluster.Fake().ControlKey(int16(kmsg.SASLAuthenticate), func(r kmsg.Request) (kmsg.Response, error, bool) {
+		answer := r.ResponseKind().(*kmsg.SASLAuthenticateResponse)
+		answer.ErrorCode = kerr.SaslAuthenticationFailed.Code
+		return answer, nil, true
+	})
+	if err := open(wrong); !errors.Is(err, kafka.ErrAuthentication) {
+		t.Errorf("a wrong password: %v", err)
 	}
 }

@@ -61,6 +61,9 @@ var (
 	ErrRecordTooLarge = errors.New("kafka: record too large")
 	// ErrInvalidTimestamp: a record's time is negative or after the year 2262.
 	ErrInvalidTimestamp = errors.New("kafka: invalid timestamp")
+	// ErrProducerFailed: the producer has failed before, over another record than
+	// the one at hand. The error wraps the cause, which names its topic.
+	ErrProducerFailed = errors.New("kafka: the producer has failed over an earlier record")
 	// ErrProducerState: the broker's and this producer's view of what was
 	// written disagree (sequence, epoch or fencing). Nothing more can be sent;
 	// throw the producer away and make another.

@@ -7,6 +7,7 @@ import (
 	"maps"
 	"regexp"
 	"slices"
+	"time"
 
 	"github.com/IBM/sarama"
 )
@@ -210,13 +211,19 @@ func (c *Client) onController(ctx context.Context, request func(*sarama.Broker) 
 	return err
 }
 
+// newTopicPatience is how long partitions that nobody knows are looked for: a
+// broker hears of a new topic a moment after the one that made it.
+const newTopicPatience = 2 * time.Second
+
 // byLeader sends one request to each broker that leads some of the partitions.
 // Those whose leader is not known, or whose request asks for it by returning
 // them, are looked up again with back-off.
 func (c *Client) byLeader(ctx context.Context, what string, tps []TopicPartition,
 	send func(b *sarama.Broker, tps []TopicPartition) (again []TopicPartition, err error),
 ) error {
+	began := time.Now()
 	return c.Retry(ctx, what, func(ctx context.Context) error {
+		isNew := time.Since(began) < newTopicPatience // what is unknown may be
 		groups := map[int32][]TopicPartition{}
 		for _, tp := range tps {
 			id, _ := c.leader(tp)
@@ -229,6 +236,9 @@ func (c *Client) byLeader(ctx context.Context, what string, tps []TopicPartition
 			delete(groups, noLeader)
 			for _, tp := range missing {
 				id, exists := c.leader(tp)
+				if !exists && isNew {
+					return fmt.Errorf("%v is not known: %w", tp, sarama.ErrLeaderNotAvailable)
+				}
 				if !exists {
 					return fmt.Errorf("%w: %v", ErrUnknownTopic, tp)
 				}
@@ -248,11 +258,14 @@ func (c *Client) byLeader(ctx context.Context, what string, tps []TopicPartition
 				rest, err = send(b, group)
 				return err
 			})
+			if isNew && errors.Is(err, ErrUnknownTopic) {
+				err = fmt.Errorf("%v: %w", err, sarama.ErrLeaderNotAvailable)
+			}
 			if err != nil && !retriable(err) {
 				return err
 			}
 			if err != nil {
-				cause = err
+				cause, rest = err, group // without an answer nothing is settled
 			}
 			again = append(again, rest...)
 		}

@@ -191,8 +191,9 @@ const (
 // ProducerConfig.BufferBytes are waiting for acknowledgement it blocks until some
 // of them have it, the producer fails or is closed.
 //
-// ErrRecordTooLarge and ErrInvalidTimestamp concern this record alone; the
-// producer goes on.
+// ErrRecordTooLarge and ErrInvalidTimestamp concern this record alone, and the
+// producer goes on, unless the error is also ErrProducerFailed: then it is about
+// an earlier record, and the producer is done for.
 func (p *Producer) Send(topic string, partition int32, key, value []byte, at int64, headers []Header) error {
 	size := recordOverhead + len(key) + len(value)
 	for i := range headers {
@@ -211,7 +212,7 @@ func (p *Producer) Send(topic string, partition int32, key, value []byte, at int
 		p.await(nil)
 	}
 	if p.err != nil {
-		return p.err
+		return fmt.Errorf("%w: %w", ErrProducerFailed, p.err)
 	}
 	o := p.last
 	if o == nil || o.tp.Partition != partition || o.tp.Topic != topic {

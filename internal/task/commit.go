@@ -9,7 +9,8 @@ import (
 // Commit is what a commit of a task writes. It is valid until Committed, or
 // until the task is closed.
 type Commit struct {
-	// Offsets are the input offsets to commit to the group, with metadata.
+	// Offsets are the input offsets to commit to the group, with metadata: those
+	// that have moved, and others whose metadata has changed.
 	Offsets []Offset
 	// Changes are the changelog records, by store, and what the database is
 	// to hold.
@@ -24,7 +25,8 @@ type Offset struct {
 	Metadata  string
 }
 
-// Dirty reports whether there is something to commit.
+// Dirty reports whether there is something to commit: records that were read,
+// state that has changed, or deletes that the commit before has left out.
 func (t *Task) Dirty() bool {
 	for _, in := range t.inputs {
 		if in.next != in.committed {
@@ -32,7 +34,7 @@ func (t *Task) Dirty() bool {
 		}
 	}
 	entries, _ := t.db.Dirty()
-	return entries > 0
+	return entries > 0 || t.db.Pending() > 0
 }
 
 // DirtyBytes is roughly how much a commit would write to changelogs.
@@ -61,16 +63,18 @@ func (t *Task) Prepare() (*Commit, error) {
 	if err := t.markers.send(t.now, true); err != nil {
 		return nil, err
 	}
-	if err := t.progress.save(t.inputs, t.instance.Stateful, t.told); err != nil {
+	saved, err := t.progress.save(t.inputs, t.instance.Stateful, t.told, t.db)
+	if err != nil {
 		return nil, fmt.Errorf("task %v: progress: %w", t.cfg.ID, err)
 	}
 	changes, err := t.db.Collect()
 	if err != nil {
-		return nil, fmt.Errorf("task %v: collect: %w", t.cfg.ID, err)
+		return nil, t.unencodable(err)
 	}
 	c := &Commit{Changes: changes}
-	for _, in := range t.inputs {
-		if in.next != in.committed {
+	for i, in := range t.inputs {
+		// The metadata says which entry of the task's own store counts.
+		if in.next != in.committed || saved && i == 0 {
 			c.Offsets = append(c.Offsets, Offset{in.config.Topic, in.config.Partition, in.next, in.metadata()})
 		}
 	}
@@ -90,9 +94,9 @@ func (t *Task) Committed(c *Commit, next map[string]int64) error {
 			t.cfg.Skips.Passed(in.config.Topic, in.config.Partition, in.next)
 		}
 	}
-	if t.rt.SkipDue != nil {
-		t.rt.SkipDue = nil
-		t.cfg.Skips.passedResults(t.cfg.ID)
+	if t.rt.SkipDue != nil || len(t.suspects) > 0 {
+		t.rt.SkipDue, t.rt.Verify, t.suspects = nil, nil, nil
+		t.cfg.Skips.committed(t.cfg.ID)
 	}
 	return nil
 }

@@ -40,6 +40,16 @@
 // was idle tells that it is awake before the data that woke it.
 //
 // How far time had come at each stateful node, and what upstream tasks had said,
-// is kept in the task's own store beside the input offsets. Without an entry for
-// the committed offsets all nodes begin at the watermark in their metadata.
+// is kept in the task's own store, in an entry that the metadata of the committed
+// offsets names. Without that entry all nodes begin at the watermark in the
+// metadata.
+//
+// # Deletes
+//
+// A delete goes to the changelog in the commit after the one whose offsets made
+// it true. A crash in between would undo it, since nothing repeats it: the entry
+// therefore lists the single deletes that are yet to go out, however many there
+// are, and New takes them up again. Expired windows are not listed; they follow
+// from the watermark. A task with deletes to come is dirty, though nothing is
+// read.
 package task

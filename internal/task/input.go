@@ -142,7 +142,10 @@ func (in *Input) run(r *Fetched) (err error) {
 		}
 	}
 	in.task.db.SetTime(eventTime)
-	return in.source.Forward()
+	if err := in.source.Forward(); err != nil || in.task.rt.Verify == nil {
+		return err
+	}
+	return in.task.rt.Verify()
 }
 
 // observe moves the input's watermark.
@@ -233,8 +236,12 @@ func (in *Input) metadata() string {
 		// Kafka Streams reads it as the partition's highest time.
 		m.Time = in.partition.Durable() + in.config.Strategy.DelayMillis()
 	}
+	m.Processors = map[string]int64{}
 	if w := in.task.durable; w != window.MinTime {
-		m.Processors = map[string]int64{watermarkName: w}
+		m.Processors[watermarkName] = w
+	}
+	if n := in.task.progress.number; n > 0 {
+		m.Processors[numberName] = n
 	}
 	return m.Encode()
 }

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"strings"
 
 	"github.com/millrace/millrace/changelog"
 	"github.com/millrace/millrace/processors"
@@ -15,6 +16,10 @@ import (
 // ErrMissingTopic is wrapped by the errors about topics that a topology reads
 // or writes and that do not exist.
 var ErrMissingTopic = errors.New("missing topic")
+
+// ErrNotCopartitioned is wrapped by the errors about topics that lead to one
+// store and have different numbers of partitions.
+var ErrNotCopartitioned = errors.New("topics are not co-partitioned")
 
 // Plan is what a topology comes to on given topics: how many tasks each
 // sub-topology has, and which partitions each of them reads. It is a pure
@@ -62,7 +67,8 @@ type InternalTopic struct {
 
 // NewPlan computes the plan of a topology that runs under the name of
 // application. topics are all topics that exist, with their numbers of
-// partitions. The error joins one for each missing topic.
+// partitions. The error joins one for each missing topic, or one for each group of
+// topics that lead to a store and are not co-partitioned.
 //
 // A sub-topology has as many tasks as the widest of its topics has partitions,
 // and a repartition topic as many partitions as the user fixed, or else as its
@@ -90,6 +96,9 @@ func NewPlan(t *topology.Topology, application string, topics map[string]int32) 
 		return nil, err
 	}
 	p.count()
+	if err := p.copartitioned(); err != nil {
+		return nil, err
+	}
 	p.connect()
 	p.name()
 	return p, nil
@@ -155,6 +164,33 @@ func (p *Plan) count() {
 			p.Partitions[topology.RepartitionTopic(p.Application, r.Name)] = n
 		}
 	}
+}
+
+// copartitioned refuses topics that lead to one store and have different numbers
+// of partitions. Stores that the same topics lead to are named by their first.
+func (p *Plan) copartitioned() error {
+	var errs []error
+	told := map[string]bool{}
+	for _, s := range p.Subs {
+		for _, f := range s.Feeders() {
+			var topics []string
+			counts := map[int32]bool{}
+			for _, in := range s.Inputs {
+				if slices.Contains(f.Sources, in.Node) {
+					n := p.Partitions[in.Topic]
+					counts[n] = true
+					topics = append(topics, fmt.Sprintf("%q with %d", in.Topic, n))
+				}
+			}
+			list := strings.Join(topics, ", ")
+			if len(counts) > 1 && !told[list] {
+				told[list] = true
+				errs = append(errs, fmt.Errorf("%w: store %q takes keys from topics with different numbers of partitions (%s), so that a key would have its state in several tasks: make the topics with equal numbers, or send those that differ through a repartition (GroupBy, Repartition) with topology.Partitions before they meet",
+					ErrNotCopartitioned, f.Store, list))
+			}
+		}
+	}
+	return errors.Join(errs...)
 }
 
 // connect tells each reader of a repartition topic who writes it.

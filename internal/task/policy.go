@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"runtime/debug"
+	"slices"
 	"strconv"
 
 	"github.com/millrace/millrace/codec"
@@ -23,13 +24,25 @@ type ReplayError struct {
 	// and Position is that of the last record; Task is whose it is.
 	Result *processors.DueResult
 	Task   processors.TaskID
+	// Suspect is set if a commit could not encode an aggregate. Nothing is left
+	// out then: the replay finds the record or result that is to blame, and asks
+	// for another one without it.
+	Suspect *Suspect
 	// Policy is Skip or DeadLetter.
 	Policy processors.ErrorPolicy
 	Err    error
 }
 
+// Suspect is an aggregate that could not be encoded, by its changelog key.
+type Suspect struct {
+	Store, Key string
+}
+
 // Error names the record and the cause.
 func (e *ReplayError) Error() string {
+	if e.Suspect != nil {
+		return fmt.Sprintf("task %v: replay to find what cannot be encoded: %v", e.Task, e.Err)
+	}
 	if e.Result != nil {
 		return fmt.Sprintf("task %v: replay without the result of node %q for key %q, window %d: %v",
 			e.Task, e.Result.Node, e.Result.Key, e.Result.Start, e.Err)
@@ -40,12 +53,14 @@ func (e *ReplayError) Error() string {
 // Unwrap returns the cause.
 func (e *ReplayError) Unwrap() error { return e.Err }
 
-// Skips are the records and results that a replay leaves out. Records are kept
-// until a commit has passed them, over any number of replays, and results until
-// the next commit of their task. One goroutine uses it.
+// Skips are the records and results that a replay leaves out, and the aggregates
+// that it keeps an eye on. Records are kept until a commit has passed them, over
+// any number of replays, the others until the next commit of their task. One
+// goroutine uses it.
 type Skips struct {
-	records map[processors.Position]*ReplayError
-	due     map[skippedResult]struct{}
+	records  map[processors.Position]*ReplayError
+	due      map[skippedResult]struct{}
+	suspects map[processors.TaskID][]Suspect
 }
 
 // skippedResult names a result.
@@ -55,8 +70,15 @@ type skippedResult struct {
 	start     int64
 }
 
-// Add notes the record or result that e is about.
+// Add notes the record, result or aggregate that e is about.
 func (s *Skips) Add(e *ReplayError) {
+	if e.Suspect != nil {
+		if s.suspects == nil {
+			s.suspects = map[processors.TaskID][]Suspect{}
+		}
+		s.suspects[e.Task] = append(s.suspects[e.Task], *e.Suspect)
+		return
+	}
 	if r := e.Result; r != nil {
 		if s.due == nil {
 			s.due = map[skippedResult]struct{}{}
@@ -97,8 +119,9 @@ func (s *Skips) results(task processors.TaskID) func(processors.DueResult) bool 
 	return nil
 }
 
-// passedResults forgets the results of a task.
-func (s *Skips) passedResults(task processors.TaskID) {
+// committed forgets the results and aggregates of a task.
+func (s *Skips) committed(task processors.TaskID) {
+	delete(s.suspects, task)
 	for r := range s.due {
 		if r.task == task {
 			delete(s.due, r)
@@ -158,7 +181,7 @@ func (t *Task) judge(r *Fetched, err error) error {
 		// A result had to go first, and failed: the record is not to blame.
 		return t.replayResult(policy, err)
 	case t.rt.Touched:
-		return &ReplayError{Position: t.rt.Position, Policy: policy, Err: err}
+		return &ReplayError{Position: t.rt.Position, Task: t.cfg.ID, Policy: policy, Err: err}
 	}
 	return t.discard(r, policy, err)
 }
@@ -172,6 +195,35 @@ func (t *Task) replayResult(policy processors.ErrorPolicy, err error) error {
 	}
 	due.Key = bytes.Clone(due.Key)
 	return &ReplayError{Position: t.rt.Position, Result: &due, Task: t.cfg.ID, Policy: policy, Err: err}
+}
+
+// verify checks the aggregates that the commit before the replay could not
+// encode. The first record or result after which one of them cannot be encoded
+// is to blame.
+func (t *Task) verify() error {
+	for _, s := range t.suspects {
+		if err := t.db.Check(s.Store, []byte(s.Key)); err != nil {
+			t.rt.Touched = true
+			return &processors.NodeError{Node: t.rt.Owner(s.Store), Err: err}
+		}
+	}
+	return nil
+}
+
+// unencodable decides on an aggregate that a commit could not encode. If nothing
+// was to blame for it in a replay that looked out for it, the error is final.
+func (t *Task) unencodable(err error) error {
+	final := fmt.Errorf("task %v: collect: %w", t.cfg.ID, err)
+	e, ok := errors.AsType[*stores.EncodeError](err)
+	if !ok || t.rt.Owner(e.Store) == nil {
+		return final
+	}
+	policy, err := t.policy(&processors.NodeError{Node: t.rt.Owner(e.Store), Err: err})
+	suspect := Suspect{Store: e.Store, Key: string(e.Key)}
+	if policy == processors.Fail || slices.Contains(t.suspects, suspect) {
+		return fmt.Errorf("task %v: commit: %w", t.cfg.ID, err)
+	}
+	return &ReplayError{Position: t.rt.Position, Task: t.cfg.ID, Suspect: &suspect, Policy: policy, Err: err}
 }
 
 // discard counts the record and, if the policy says so, sends it to the
@@ -211,6 +263,8 @@ func (t *Task) deadLetter(r *Fetched, cause error) error {
 	var stack []byte
 	if p, ok := errors.AsType[*PanicError](cause); ok {
 		stack = p.Stack
+	} else if e, ok := errors.AsType[*stores.EncodeError](cause); ok {
+		stack = e.Stack
 	}
 	at := t.rt.Position
 	headers := append([]processors.Header(nil), r.Headers...)

@@ -316,3 +316,133 @@ func TestAFailingStatelessResultIsDropped(t *testing.T) {
 		t.Errorf("%d replays, though nothing was touched", d.Replays())
 	}
 }
+
+// TestATablesResultThatPanicsIsDropped: and those behind it are sent.
+func TestATablesResultThatPanicsIsDropped(t *testing.T) {
+	for _, fail := range []func() error{fails, panics} {
+		d := streamtest.New(t, build(t, func(b *topology.Builder) {
+			counts := source(b, "in").GroupByKey(codec.String, codec.Int64).Count(topology.Store("table"))
+			topology.MapValues(counts.Stream(), func(r record) (int64, error) {
+				if r.Key == "bad" {
+					return 0, fail()
+				}
+				return r.Value, nil
+			}).To("out", codec.String, codec.Int64)
+		}), streamtest.OnError(topology.Skip))
+		in := input(d, "in")
+		d.Batch(func() {
+			for _, key := range []string{"a", "bad", "c"} {
+				in.Send(key, 1, d.Now())
+			}
+		})
+		want(t, "results", results(d, "out"), "a=1", "c=1")
+		if d.Replays() != 0 {
+			t.Errorf("%d replays, though nothing was touched", d.Replays())
+		}
+	}
+}
+
+// TestAResultIsLeftOutOnce: that its time has passed is stored, so that the next
+// start does not meet it again.
+func TestAResultIsLeftOutOnce(t *testing.T) {
+	d := streamtest.New(t, build(t, func(b *topology.Builder) {
+		counts := source(b, "in").GroupByKey(codec.String, codec.Int64).
+			WindowedBy(window.Tumbling(time.Minute).Retention(time.Hour)).
+			Reduce(func(into *int64, v int64) error { *into += v; return nil }, topology.Store("windows"))
+		g := counts.Stream().GroupByKey(codec.String, codec.Int64)
+		topology.AggregateTable(g, pair{}, sumOf(fails), topology.Store("table"), topology.Named("table"))
+	}), streamtest.OnError(topology.Skip), streamtest.CommitManually())
+	in := input(d, "in")
+	in.Send("k", poisoned, d.Now())
+	d.Commit()
+	in.Send("k", 1, d.Now().Add(time.Minute))
+	d.Commit()
+	if d.Replays() != 1 {
+		t.Fatalf("%d replays, want one without the result", d.Replays())
+	}
+	d.Restart()
+	d.Advance(time.Second)
+	if d.Replays() != 1 {
+		t.Errorf("%d replays after a restart: the result came again", d.Replays())
+	}
+	if e := streamtest.Entries[string, int64](d.Store("windows"))[0]; !e.Final {
+		t.Errorf("%+v is not final", e)
+	}
+}
+
+// stubborn sends each record on and fails for a reason of its own if that does.
+type stubborn struct {
+	ctx *topology.Context[string, int64]
+}
+
+func (s *stubborn) Init(ctx *topology.Context[string, int64]) error { s.ctx = ctx; return nil }
+func (s *stubborn) Close() error                                    { return nil }
+func (s *stubborn) Process(r record) error {
+	if err := s.ctx.Forward(r); err != nil {
+		return errors.New("could not send it on")
+	}
+	return nil
+}
+
+// TestTheFirstNodeThatFailsIsToBlame: those before it skip, it does not, however
+// they report what it said.
+func TestTheFirstNodeThatFailsIsToBlame(t *testing.T) {
+	bad := func(record) (int64, error) { return 0, errBad }
+	for name, f := range map[string]func(topology.Stream[string, int64]) topology.Stream[string, int64]{
+		"process": func(s topology.Stream[string, int64]) topology.Stream[string, int64] {
+			return topology.Process(s, func() topology.Processor[string, int64, string, int64] { return &stubborn{} })
+		},
+		"flat map": func(s topology.Stream[string, int64]) topology.Stream[string, int64] {
+			return topology.FlatMap(s, func(r record, emit func(string, int64) error) error {
+				if err := emit(r.Key, r.Value); err != nil {
+					return errors.New("could not send it on")
+				}
+				return nil
+			})
+		},
+	} {
+		d := streamtest.New(t, build(t, func(b *topology.Builder) {
+			topology.MapValues(f(source(b, "in")), bad, topology.OnError(topology.Fail))
+		}), streamtest.OnError(topology.Skip))
+		input(d, "in").Send("k", 1, d.Now())
+		if err := d.Err(); !errors.Is(err, errBad) {
+			t.Errorf("%s: error %v", name, err)
+		}
+	}
+}
+
+// closer notes that it was closed, and panics if it is told to.
+type closer struct {
+	closed *int
+	panics bool
+}
+
+func (c *closer) Init(*topology.Context[string, int64]) error { return nil }
+func (c *closer) Process(record) error                        { return nil }
+func (c *closer) Close() error {
+	*c.closed++
+	if c.panics {
+		panic("cannot close")
+	}
+	return nil
+}
+
+// TestEveryNodeIsClosed: although one panics.
+func TestEveryNodeIsClosed(t *testing.T) {
+	closed := 0
+	top := build(t, func(b *topology.Builder) {
+		s := source(b, "in")
+		for i := range 3 {
+			topology.Process(s, func() topology.Processor[string, int64, string, int64] {
+				return &closer{&closed, i == 0}
+			}, topology.Named(fmt.Sprint("p", i)))
+		}
+	})
+	d, err := streamtest.Open(top)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := d.Close(); closed != 3 || err == nil || !strings.Contains(err.Error(), "cannot close") {
+		t.Errorf("%d closed, error %v", closed, err)
+	}
+}

@@ -70,6 +70,8 @@ type Task struct {
 	due      bool
 	// durable is the watermark to keep: never that of a bounded run's end.
 	durable int64
+	// suspects are the aggregates that could not be encoded before a replay.
+	suspects []Suspect
 }
 
 // State is a task's open database with its stores, before the task is made:
@@ -112,7 +114,7 @@ func New(cfg Config) (*Task, error) {
 		return nil, fmt.Errorf("task %v: %w", cfg.ID, err)
 	}
 	if err := t.restore(); err != nil {
-		return nil, fmt.Errorf("task %v: %w", cfg.ID, err)
+		return nil, errors.Join(fmt.Errorf("task %v: %w", cfg.ID, err), t.Close())
 	}
 	t.markers = markers{task: t, sent: make([]int64, len(t.instance.Repartitions))}
 	return t, nil
@@ -126,23 +128,31 @@ func (t *Task) compose() (in *topology.Instance, err error) {
 
 // restore sets watermarks to those of the committed offsets.
 func (t *Task) restore() error {
-	vectors, told, err := t.progress.load(t.cfg.Inputs)
-	if err != nil {
-		return err
-	}
-	w := window.MinTime
-	clocks := make([]window.Input, 0, len(t.cfg.Inputs))
+	w, number := window.MinTime, int64(0)
+	metas := make([]codec.OffsetMetadata, len(t.cfg.Inputs))
 	for i, c := range t.cfg.Inputs {
-		in := newInput(t, i, c)
-		meta, err := codec.DecodeOffsetMetadata(c.Metadata)
-		if err != nil {
+		var err error
+		if metas[i], err = codec.DecodeOffsetMetadata(c.Metadata); err != nil {
 			t.cfg.Logger.Warn("committed offset has metadata of another program; its time is taken as unknown",
 				"task", t.cfg.ID, "topic", c.Topic, "partition", c.Partition, "error", err)
 		}
-		if kept, ok := meta.Processors[watermarkName]; ok {
+		if kept, ok := metas[i].Processors[watermarkName]; ok {
 			w = max(w, kept)
 		}
-		if err := in.restore(meta, vectors[i]); err != nil {
+		number = max(number, metas[i].Processors[numberName])
+	}
+	kept, found, err := t.progress.load(number, t.cfg.Inputs)
+	if err != nil {
+		return err
+	}
+	if !found {
+		t.cfg.Logger.Warn("the task's own store does not fit the committed offsets: results of windows may come again, and keys whose delete was on its way may be back",
+			"task", t.cfg.ID, "number", number)
+	}
+	clocks := make([]window.Input, 0, len(t.cfg.Inputs))
+	for i, c := range t.cfg.Inputs {
+		in := newInput(t, i, c)
+		if err := in.restore(metas[i], kept.vectors[i]); err != nil {
 			return err
 		}
 		t.inputs = append(t.inputs, in)
@@ -154,7 +164,7 @@ func (t *Task) restore() error {
 	t.setWatermark(w)
 	t.told, t.at = make([]int64, len(t.instance.Stateful)), make([]int64, len(t.instance.Stateful))
 	for i, n := range t.instance.Stateful {
-		at, known := told[n.Name]
+		at, known := kept.told[n.Name]
 		if !known {
 			at = w
 		}
@@ -164,8 +174,15 @@ func (t *Task) restore() error {
 		}
 	}
 	t.due = true
+	t.db.SetTime(w)
+	if err := t.db.Redelete(kept.deletes); err != nil {
+		return err
+	}
 	if t.cfg.Skips != nil {
 		t.rt.SkipDue = t.cfg.Skips.results(t.cfg.ID)
+		if t.suspects = t.cfg.Skips.suspects[t.cfg.ID]; len(t.suspects) > 0 {
+			t.rt.Verify = t.verify
+		}
 	}
 	return nil
 }
@@ -299,9 +316,13 @@ func (t *Task) Ended() bool {
 	return ended
 }
 
-// Close closes the nodes. The database is the owner's.
+// Close closes all nodes, also if one of them fails. The database is the owner's.
 func (t *Task) Close() error {
-	return t.guarded(t.instance.Close)
+	var errs []error
+	for _, n := range t.instance.Stateful {
+		errs = append(errs, t.guarded(n.Close))
+	}
+	return errors.Join(errs...)
 }
 
 // guarded runs f and turns a panic of user code into an error.

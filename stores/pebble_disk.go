@@ -1,0 +1,99 @@
+package stores
+
+import (
+	"path/filepath"
+	"sync/atomic"
+
+	"github.com/cockroachdb/pebble/v2/vfs"
+)
+
+// tableFS is the file system that Pebble sees. Once armed, the first write to a
+// table that fails ends the database before Pebble hears of it: that flush or
+// compaction, and each that writes later, waits for ever. It holds no lock then.
+//
+// Pebble survives a failed flush, and leaves a failed MANIFEST to Fatalf. But
+// when both happen at once the flush cleans up with the tables of a version that
+// was never installed, and panics where nobody can recover.
+type tableFS struct {
+	vfs.FS
+	engine *pebbleEngine
+	armed  *atomic.Bool
+}
+
+// write does something that writes to a table.
+func (f tableFS) write(do func() error) error {
+	if !f.armed.Load() {
+		return do()
+	}
+	if f.engine.failure() == nil {
+		err := do()
+		if err == nil {
+			return nil
+		}
+		f.engine.die(err)
+	}
+	select {}
+}
+
+func (f tableFS) Create(name string, category vfs.DiskWriteCategory) (file vfs.File, err error) {
+	if filepath.Ext(name) != ".sst" {
+		return f.FS.Create(name, category)
+	}
+	err = f.write(func() (err error) {
+		file, err = f.FS.Create(name, category)
+		return err
+	})
+	if err != nil {
+		return nil, err
+	}
+	return tableFile{file, f}, nil
+}
+
+func (f tableFS) OpenDir(name string) (vfs.File, error) {
+	dir, err := f.FS.OpenDir(name)
+	if err != nil {
+		return nil, err
+	}
+	return tableDir{dir, f.engine}, nil
+}
+
+// Unwrap lets Pebble find the file system below.
+func (f tableFS) Unwrap() vfs.FS { return f.FS }
+
+// tableFile is a table that is being written.
+type tableFile struct {
+	vfs.File
+	fs tableFS
+}
+
+func (f tableFile) Write(p []byte) (n int, err error) {
+	err = f.fs.write(func() (err error) {
+		n, err = f.File.Write(p)
+		return err
+	})
+	return n, err
+}
+
+func (f tableFile) Sync() error     { return f.fs.write(f.File.Sync) }
+func (f tableFile) SyncData() error { return f.fs.write(f.File.SyncData) }
+
+func (f tableFile) SyncTo(length int64) (full bool, err error) {
+	err = f.fs.write(func() (err error) {
+		full, err = f.File.SyncTo(length)
+		return err
+	})
+	return full, err
+}
+
+// tableDir is the folder of the tables, which is synced when one is complete.
+type tableDir struct {
+	vfs.File
+	engine *pebbleEngine
+}
+
+func (d tableDir) Sync() error {
+	if d.engine.failure() != nil {
+		select {}
+	}
+	return d.File.Sync()
+}

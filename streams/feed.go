@@ -1,0 +1,167 @@
+package streams
+
+import (
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/millrace/millrace/internal/kafka"
+	"github.com/millrace/millrace/internal/task"
+	"github.com/millrace/millrace/processors"
+	"github.com/millrace/millrace/window"
+)
+
+// newcomer is how long a partition of which no event is known may be empty before
+// it is idle, if its strategy does not say after how long a silent one is.
+const newcomer = 10 * time.Second
+
+// feed is an input of a task, and the queue of what was fetched of it.
+type feed struct {
+	input *task.Input
+	queue *queue
+	// end is where a bounded run stops reading; -1 for never.
+	end int64
+	// patience is how long the input may be empty, from its first answer on, before
+	// it counts as idle.
+	patience time.Duration
+	first    time.Time // the first answer; zero before it
+	// failing is when the partition was found unreadable, zero while it is not,
+	// and cause why.
+	failing time.Time
+	cause   error
+}
+
+// patienceOf is half of the time after which a silent partition is idle. Those
+// that have something to say must not fall silent first: time stands still when
+// all are idle.
+func patienceOf(s window.Strategy) time.Duration {
+	if idle := s.IdleMillis(); idle > 0 {
+		return time.Duration(idle) * time.Millisecond / 2
+	}
+	return newcomer
+}
+
+// answered tells the input that everything before next is processed, and whether
+// there was more. An empty partition of which no event is known is not idle at
+// once: an instance that starts together with those who write would otherwise let
+// whoever is heard first close the windows of all others.
+func (f *feed) answered(at time.Time, next int64, atEnd bool) {
+	if f.first.IsZero() {
+		f.first = at
+	}
+	if w, _ := f.input.Watermark(); w == window.MinTime && at.Sub(f.first) < f.patience {
+		atEnd = false
+	}
+	f.input.Answered(at, next, atEnd)
+}
+
+// next chooses the input to read: of those that have something, the one whose
+// watermark is furthest behind, so that inputs advance together.
+func (r *running) next() *feed {
+	var best *feed
+	var least int64
+	for _, f := range r.feeds {
+		if !f.queue.waiting() {
+			continue
+		}
+		if w, _ := f.input.Watermark(); best == nil || w < least {
+			best, least = f, w
+		}
+	}
+	return best
+}
+
+// feed processes one delivery.
+func (w *worker) feed(r *running, f *feed, now time.Time) error {
+	d, last := f.queue.pop()
+	if d == nil {
+		return nil
+	}
+	if d.Err != nil {
+		return w.unreadable(r, f, d, now)
+	}
+	f.readable()
+	var rec task.Fetched
+	var headers []processors.Header
+	for i := range d.Batches {
+		batch := &d.Batches[i]
+		n := 0
+		for j := range batch.Len() {
+			fetched := batch.At(j)
+			if f.end >= 0 && fetched.Offset >= f.end {
+				break
+			}
+			n++
+			rec = task.Fetched{Offset: fetched.Offset, Time: fetched.Time, Key: fetched.Key, Value: fetched.Value}
+			if len(fetched.Headers) > 0 {
+				headers = headers[:0]
+				for _, h := range fetched.Headers {
+					headers = append(headers, processors.Header{Key: string(h.Key), Value: h.Value})
+				}
+				rec.Headers = headers
+			}
+			if err := f.input.Process(&rec); err != nil {
+				return err
+			}
+		}
+		w.in.metrics.records(d.Topic, n)
+	}
+	next := d.Next
+	if f.end >= 0 {
+		next = min(next, f.end)
+	}
+	f.answered(d.Time, next, last && d.AtEnd(kafka.ReadCommitted))
+	f.checkEnd()
+	return nil
+}
+
+// checkEnd ends the input of a bounded run that has been read to its end.
+func (f *feed) checkEnd() {
+	if f.end >= 0 && f.input.Next() >= f.end {
+		f.input.End()
+	}
+}
+
+// unreadable decides what to do about a partition that the fetcher cannot
+// read. It tells once when that begins.
+func (w *worker) unreadable(r *running, f *feed, d *kafka.Delivery, now time.Time) error {
+	if errors.Is(d.Err, kafka.ErrOffsetOutOfRange) {
+		next := f.input.Next()
+		if next >= d.LogStart {
+			return fmt.Errorf("task %v: input %v ends before the committed offset %d: the topic was made anew, or its brokers lost data; reset the application with 'millrace reset': %w", r.id, f.input, next, d.Err)
+		}
+		w.in.log.Error("records were deleted before they were read", "task", r.id.String(), "topic", d.Topic, "partition", d.Partition,
+			"from", next, "to", d.LogStart)
+		w.in.fetcher.Seek(d.TopicPartition, d.LogStart)
+		return nil
+	}
+	if errors.Is(d.Err, kafka.ErrUnavailable) { // after Config.TaskTimeout
+		return fmt.Errorf("task %v: input %v cannot be read: %w", r.id, f.input, d.Err)
+	}
+	if f.failing.IsZero() {
+		f.failing = now
+		f.input.Pause()
+		w.in.log.Warn("input cannot be read for now", "task", r.id.String(), "topic", d.Topic, "partition", d.Partition, "error", d.Err)
+	}
+	f.cause = d.Err
+	return nil
+}
+
+// readable ends what unreadable began.
+func (f *feed) readable() {
+	if !f.failing.IsZero() {
+		f.failing, f.cause = time.Time{}, nil
+		f.input.Resume()
+	}
+}
+
+// overdue returns an error if an input of the task has been unreadable for too
+// long.
+func (w *worker) overdue(r *running, now time.Time) error {
+	for _, f := range r.feeds {
+		if !f.failing.IsZero() && now.Sub(f.failing) > w.in.cfg.TaskTimeout {
+			return fmt.Errorf("task %v: input %v could not be read for %v: %w", r.id, f.input, w.in.cfg.TaskTimeout, f.cause)
+		}
+	}
+	return nil
+}
