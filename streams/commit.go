@@ -149,11 +149,15 @@ func (w *worker) replicate(ctx context.Context, parts []*prepared) error {
 	}
 	sent := false
 	for _, p := range parts {
-		for store, rec := range p.commit.Changes.All() {
-			if err := w.log(store, p.running, rec); err != nil {
+		var tp kafka.TopicPartition
+		for store, rec := range p.commit.Changes.All() { // store by store
+			if _, begun := p.next[store]; !begun {
+				tp = w.in.changelogOf(store, p.id)
+				p.next[store], sent = -1, true
+			}
+			if err := w.log(tp, rec); err != nil {
 				return err
 			}
-			p.next[store], sent = -1, true
 		}
 	}
 	if !sent {
