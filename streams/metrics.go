@@ -26,6 +26,7 @@ type metrics struct {
 	restored   prometheus.Counter
 	taskState  *prometheus.GaugeVec
 	rebalances prometheus.Counter
+	memory     prometheus.Collector
 }
 
 func newMetrics(r prometheus.Registerer, application string) *metrics {
@@ -57,7 +58,7 @@ func newMetrics(r prometheus.Registerer, application string) *metrics {
 }
 
 func (m *metrics) collectors() []prometheus.Collector {
-	return []prometheus.Collector{m.processed, m.dropped, m.late, m.emitted, m.watermark, m.idle, m.commits, m.remaining, m.restored, m.taskState, m.rebalances}
+	return []prometheus.Collector{m.processed, m.dropped, m.late, m.emitted, m.watermark, m.idle, m.commits, m.remaining, m.restored, m.taskState, m.rebalances, m.memory}
 }
 
 // register adds the collectors; the error says which name is taken.

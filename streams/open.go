@@ -83,7 +83,7 @@ func (in *Instance) openState(h *holding, o *opened) error {
 	if err != nil {
 		return err
 	}
-	db, err := stores.Open(stores.Config{Engine: engine, Deletes: stores.DeletesDeferred, Budget: in.budget})
+	db, err := stores.Open(stores.Config{Engine: engine, Deletes: stores.DeletesDeferred, Budget: in.memory.objects})
 	if err != nil {
 		return err
 	}

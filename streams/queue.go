@@ -12,12 +12,33 @@ type queue struct {
 	tp      kafka.TopicPartition
 	fetcher *kafka.Fetcher
 	wake    func()
-	limit   int
+	fetched *fetchedBytes
 
 	mu         sync.Mutex // guards what follows; never held across a wait
 	deliveries []*kafka.Delivery
 	bytes      int
 	paused     bool
+}
+
+// newQueue returns an empty queue. Close it.
+func newQueue(tp kafka.TopicPartition, f *kafka.Fetcher, fetched *fetchedBytes, wake func()) *queue {
+	fetched.queues.Add(1)
+	return &queue{tp: tp, fetcher: f, fetched: fetched, wake: wake}
+}
+
+// close drops what the queue holds. It is not delivered to any more.
+func (q *queue) close() {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	q.hold(-q.bytes)
+	q.deliveries = nil
+	q.fetched.queues.Add(-1)
+}
+
+// hold counts n more bytes. mu is held.
+func (q *queue) hold(n int) {
+	q.bytes += n
+	q.fetched.bytes.Add(int64(n))
 }
 
 // Deliver takes an answer from the fetcher. Answers without records are kept
@@ -30,8 +51,8 @@ func (q *queue) Deliver(d *kafka.Delivery) {
 	} else {
 		q.deliveries = append(q.deliveries, d)
 	}
-	q.bytes += d.Size()
-	if q.bytes >= q.limit && !q.paused {
+	q.hold(d.Size())
+	if q.bytes >= q.fetched.share() && !q.paused {
 		q.paused = true
 		q.fetcher.Pause(q.tp)
 	}
@@ -49,8 +70,8 @@ func (q *queue) pop() (d *kafka.Delivery, last bool) {
 	d = q.deliveries[0]
 	q.deliveries[0] = nil
 	q.deliveries = q.deliveries[1:]
-	q.bytes -= d.Size()
-	if q.paused && q.bytes <= q.limit/2 {
+	q.hold(-d.Size())
+	if q.paused && q.bytes <= q.fetched.share()/2 {
 		q.paused = false
 		q.fetcher.Resume(q.tp)
 	}
