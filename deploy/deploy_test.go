@@ -10,6 +10,8 @@ import (
 	"testing"
 
 	"go.yaml.in/yaml/v4"
+
+	"github.com/millrace/millrace/internal/config"
 )
 
 // The state folder and the port that all files agree on.
@@ -19,11 +21,34 @@ const (
 	user     = "65532"
 )
 
-// flags are those of each command that a file here uses.
-var flags = map[string][]string{
-	"run":    {"config", "brokers", "application", "http", "advertise", "state", "guarantee", "workers", "commit", "memory", "until-end", "no-create"},
-	"topics": {"config", "brokers", "application", "create"},
-	"replay": {"brokers", "trace", "topic", "partitions", "events", "speed", "disorder", "disorder-share", "duplicates", "seed", "keep-time"},
+// usage is what the command prints for --help, as a test of its own compares
+// with the command.
+const usage = "../cmd/millrace/testdata/usage"
+
+// commands returns the flags of each command.
+func commands(t *testing.T) map[string][]string {
+	t.Helper()
+	b, err := os.ReadFile(usage)
+	if err != nil {
+		t.Fatal(err)
+	}
+	flags := map[string][]string{}
+	command := ""
+	for line := range strings.Lines(string(b)) {
+		words := strings.Fields(line)
+		switch {
+		case len(words) > 2 && words[0] == "millrace" && words[2] == "-":
+			command = words[1]
+		case strings.HasPrefix(line, "exit "):
+			command = ""
+		case command != "" && len(words) > 1 && strings.HasPrefix(words[0], "--"):
+			flags[command] = append(flags[command], strings.TrimRight(strings.TrimPrefix(words[0], "--"), ","))
+		}
+	}
+	if len(flags["run"]) < 10 {
+		t.Fatalf("%s has the flags %q of run", usage, flags["run"])
+	}
+	return flags
 }
 
 // object is a YAML mapping.
@@ -91,9 +116,9 @@ func words(list []any) []string {
 // checkCommand fails the test for a command or flag that millrace lacks.
 func checkCommand(t *testing.T, args []string) {
 	t.Helper()
-	known, ok := flags[args[0]]
+	known, ok := commands(t)[args[0]]
 	if !ok {
-		t.Errorf("command %q: not one of those that this test knows", args[0])
+		t.Errorf("there is no command %q with flags", args[0])
 	}
 	for _, arg := range args[1:] {
 		name, isFlag := strings.CutPrefix(arg, "--")
@@ -104,30 +129,31 @@ func checkCommand(t *testing.T, args []string) {
 	}
 }
 
+// checkVariable fails the test for a variable that stands for no flag of run.
+func checkVariable(t *testing.T, name string) {
+	t.Helper()
+	flag, ours := strings.CutPrefix(name, "MILLRACE_")
+	if ours && !slices.Contains(commands(t)["run"], strings.ToLower(strings.ReplaceAll(flag, "_", "-"))) {
+		t.Errorf("the variable %s stands for no flag of run", name)
+	}
+}
+
 // checkConfig fails the test if a configuration does not listen and keep its
 // state where the file around it says.
 func checkConfig(t *testing.T, text string) {
 	t.Helper()
-	var c struct {
-		Application string
-		Brokers     []string
-		HTTP        struct{ Listen, Advertise string }
-		State       struct{ Dir string }
-		Windowing   map[string]string
+	c, err := config.Parse("the configuration", []byte(text), config.Options{})
+	if err != nil {
+		t.Fatalf("%v\n%s", err, text)
 	}
-	dec := yaml.NewDecoder(strings.NewReader(text))
-	dec.KnownFields(true)
-	if err := dec.Decode(&c); err != nil {
-		t.Fatalf("the configuration: %v\n%s", err, text)
-	}
-	if c.Application == "" || len(c.Brokers) == 0 {
+	if !c.Application.IsSet || !c.Brokers.IsSet {
 		t.Errorf("the configuration names no application or no broker:\n%s", text)
 	}
-	if c.HTTP.Listen != "0.0.0.0:"+port {
-		t.Errorf("http.listen is %q, want all addresses at port %s", c.HTTP.Listen, port)
+	if c.HTTP.Listen.Value != "0.0.0.0:"+port {
+		t.Errorf("http.listen is %v, want all addresses at port %s", c.HTTP.Listen, port)
 	}
-	if c.State.Dir != stateDir {
-		t.Errorf("state.dir is %q, want the volume %s", c.State.Dir, stateDir)
+	if c.State.Dir.Value != stateDir {
+		t.Errorf("state.dir is %v, want the volume %s", c.State.Dir, stateDir)
 	}
 }
 
@@ -141,6 +167,9 @@ func TestCompose(t *testing.T) {
 	for service := range at[object](t, c, "services") {
 		if strings.HasPrefix(service, "millrace-") || service == "topics" || service == "replay" {
 			checkCommand(t, words(at[[]any](t, c, "services", service, "command")))
+		}
+		for variable := range environment(c, service) {
+			checkVariable(t, variable)
 		}
 		for on := range dependencies(c, service) {
 			at[object](t, c, "services", on)
@@ -174,6 +203,14 @@ func dependencies(c object, service string) object {
 	s, _ := services[service].(object)
 	on, _ := s["depends_on"].(object)
 	return on
+}
+
+// environment returns the variables of a service of a compose file.
+func environment(c object, service string) object {
+	services, _ := c["services"].(object)
+	s, _ := services[service].(object)
+	vars, _ := s["environment"].(object)
+	return vars
 }
 
 func TestPrometheusScrapesTheInstancesOfCompose(t *testing.T) {
@@ -304,6 +341,15 @@ func TestDockerfile(t *testing.T) {
 	} {
 		if !slices.Contains(lines[last:], want) {
 			t.Errorf("the last stage has no line %q", want)
+		}
+	}
+	for _, line := range lines {
+		if set, ok := strings.CutPrefix(line, "ENV "); ok {
+			name, _, _ := strings.Cut(set, "=")
+			checkVariable(t, name)
+		}
+		if words := strings.Fields(strings.TrimLeft(line, "# ")); len(words) > 2 && words[0] == "docker" && words[1] == "run" {
+			checkCommand(t, words[slices.Index(words, "millrace")+1:])
 		}
 	}
 	for _, line := range lines[last:] {

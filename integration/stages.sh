@@ -3,14 +3,15 @@
 # even if one before it failed; then prints the seconds of each and one line
 # that counts them, and exits 1 if any failed.
 #
-#   integration/stages.sh [lint] [unit] [race] [nocgo] [integration]
+#   integration/stages.sh [lint] [unit] [race] [simulate] [nocgo] [integration]
 #
+# MILLRACE_SIM_SEEDS and MILLRACE_SIM_FROM choose the seeds of the simulation.
 # MILLRACE_TEST_KAFKA names a running Kafka; without it the integration
 # stage starts one and stops it.
 set -uo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
-readonly all=(lint unit race nocgo integration)
+readonly all=(lint unit race simulate nocgo integration)
 readonly staticcheck=honnef.co/go/tools/cmd/staticcheck@v0.8.2
 
 # Each check runs, so that one run shows all that is wrong.
@@ -33,6 +34,12 @@ stage_race() {
 	packages=$(go list ./... | grep -v '/internal/lint$') || return 1
 	# shellcheck disable=SC2086 # one argument a package
 	go test -race -tags invariants -timeout 10m $packages
+}
+
+# In the package's folder, go test shows the figures as they come.
+stage_simulate() {
+	(cd streams && MILLRACE_SIM_SEEDS=${MILLRACE_SIM_SEEDS:-200} \
+		go test -run '^Test(Simulation|TheSimulationCatchesAMutant)$' -count 1 -timeout 5m)
 }
 
 # Pebble keeps its memory outside of Go's heap with cgo and inside without.

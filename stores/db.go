@@ -9,6 +9,7 @@ import (
 	"hash/fnv"
 	"iter"
 	"maps"
+	"math"
 	"slices"
 	"sync"
 )
@@ -34,6 +35,7 @@ type DB struct {
 	// The task's goroutine owns these.
 	stores     []store
 	byName     map[string]store
+	from, to   int64   // the bounds of the log's times
 	time       int64   // event time of the record in work, for changelog records
 	commits    uint32  // number of the interval between commits, from 1
 	changes    Changes // reused from commit to commit, as is batchBuf
@@ -136,6 +138,7 @@ func Open(cfg Config) (*DB, error) {
 		engine: cfg.Engine, deletes: cfg.Deletes, budget: cfg.Budget,
 		byName:  make(map[string]store),
 		commits: 1,
+		from:    math.MinInt64, to: math.MaxInt64,
 		offsets: make(map[string]offset),
 		logs:    make(map[string]string),
 		layouts: make(map[[prefixLen]byte]layout),

@@ -355,6 +355,11 @@ func (h *hot[A]) put(c *collector, l *Live[A]) error {
 	c.arena = arena
 	e.value = c.since(from)
 	e.log = c.since(int(e.header.to))
+	if h.db.outside(l.Time) {
+		from = len(c.arena)
+		c.arena = appendTimeHeader(c.arena, c.at(e.header), l.Time)
+		e.header = c.since(from)
+	}
 	c.put(e)
 	if !l.gone {
 		size := sizeOfLive[A](l.key, e.log.len())

@@ -306,6 +306,11 @@ func (s *keyValueStore[K, V]) collect(c *collector) error {
 			c.arena = append(c.arena, e.value...)
 			x.value = c.since(from)
 			x.log = c.since(from + timeLen)
+			if s.db.outside(e.time) {
+				from = len(c.arena)
+				c.arena = appendTimeHeader(c.arena, noFiring(), e.time)
+				x.header = c.since(from)
+			}
 		}
 		c.put(x)
 		return true
@@ -360,7 +365,11 @@ func (s *keyValueStore[K, V]) fromLog(dst []byte, r LogRecord) ([]byte, int, err
 	if r.Value == nil {
 		return dst, split, nil
 	}
-	dst = binary.BigEndian.AppendUint64(dst, uint64(r.Time))
+	_, time, err := r.parseHeader()
+	if err != nil {
+		return nil, 0, err
+	}
+	dst = binary.BigEndian.AppendUint64(dst, uint64(time))
 	return append(dst, r.Value...), split, nil
 }
 

@@ -96,17 +96,11 @@ func splitLive(b []byte) (time int64, f window.Firing, value []byte, err error) 
 
 // appendLive appends the engine's value of a changelog record of a live object.
 func appendLive(dst []byte, r LogRecord) ([]byte, error) {
-	dst = binary.BigEndian.AppendUint64(dst, uint64(r.Time))
-	if r.Header == nil {
-		// Kafka Streams wrote it, or another tool.
-		dst = window.AppendFiring(dst, window.Firing{})
-	} else {
-		_, n, err := window.DecodeFiring(r.Header)
-		if err != nil {
-			return nil, fmt.Errorf("%w: header %s: %w", ErrCorrupt, StateHeader, err)
-		}
-		dst = append(dst, r.Header[:n]...)
+	firing, time, err := r.parseHeader()
+	if err != nil {
+		return nil, err
 	}
+	dst = append(binary.BigEndian.AppendUint64(dst, uint64(time)), firing...)
 	return append(dst, r.Value...), nil
 }
 

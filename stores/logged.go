@@ -1,7 +1,6 @@
 package stores
 
 import (
-	"bytes"
 	"encoding/binary"
 	"fmt"
 
@@ -34,20 +33,17 @@ func (db *DB) LogRecord(store string, logKey []byte) (LogRecord, error) {
 	}
 	r.Time = int64(binary.BigEndian.Uint64(value))
 	value = value[timeLen:]
+	firing := noFiring()
 	if s.info().kind != KeyValueKind {
 		_, n, err := window.DecodeFiring(value)
 		if err != nil {
 			return r, s.info().wrap(fmt.Errorf("%w: %w", ErrCorrupt, err))
 		}
-		r.Header, value = value[:n:n], value[n:]
+		r.Header, firing, value = value[:n:n], value[:n:n], value[n:]
+	}
+	if db.outside(r.Time) {
+		r.Header = appendTimeHeader(nil, firing, r.Time)
 	}
 	r.Value = value
 	return r, nil
-}
-
-// Equal reports whether two records leave the same under the same key. Their
-// times may differ: brokers and clocks bound them.
-func (r LogRecord) Equal(o LogRecord) bool {
-	return bytes.Equal(r.Key, o.Key) && (r.Value == nil) == (o.Value == nil) &&
-		bytes.Equal(r.Value, o.Value) && bytes.Equal(r.Header, o.Header)
 }

@@ -39,14 +39,16 @@ type LogRecord struct {
 	// nil is a value.
 	Value []byte
 	// Time is the greatest event time in the value, in Unix milliseconds. The
-	// sender clamps it to what brokers take.
+	// sender clamps it to what brokers take: see DB.BoundTimes.
 	Time int64
-	// Header is the content of the header StateHeader, or nil for none.
+	// Header is the content of the header StateHeader, or nil for none. A time
+	// in it goes before Time.
 	Header []byte
 }
 
 // StateHeader is the name of the one header of a changelog record. It carries
-// what has been sent of an aggregate, as window.AppendFiring writes it.
+// what has been sent of an aggregate, as window.AppendFiring writes it, and the
+// time of the entry where the record's own cannot be that.
 const StateHeader = window.FiringHeader
 
 // DeletePolicy says which commit carries a delete to the changelog and to the

@@ -1,6 +1,7 @@
 package stores_test
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -269,6 +270,62 @@ func TestDeletesSurviveACrashBetweenTwoCommits(t *testing.T) {
 		}
 	}
 	check(t, k.db.Close())
+}
+
+// TestTimesOutsideTheLogsBounds: the header has them, and a restore finds them.
+// What another program wrote without a header keeps the record's time.
+func TestTimesOutsideTheLogsBounds(t *testing.T) {
+	k := newKit(t, stores.Config{Engine: stores.NewMemory()})
+	defer k.db.Close()
+	k.db.BoundTimes(0, 1000)
+	again := newKit(t, stores.Config{Engine: stores.NewMemory()})
+	defer again.db.Close()
+	times := []int64{-5, 0, 500, 1000, 1001, 1 << 40}
+	for i, at := range times {
+		k.db.SetTime(at)
+		key := fmt.Sprint("key", i)
+		l, err := k.win.Create([]byte(key), 0)
+		check(t, err)
+		l.Time = at
+		check(t, k.kv.Put(key, 1))
+	}
+	c, err := k.db.Collect()
+	check(t, err)
+	records := map[string][]stores.LogRecord{}
+	for store, r := range c.All() {
+		if outside := r.Time < 0 || r.Time > 1000; store == "kv" && outside != (r.Header != nil) {
+			t.Errorf("time %d: header %x", r.Time, r.Header)
+		}
+		r.Key, r.Value, r.Header = bytes.Clone(r.Key), bytes.Clone(r.Value), bytes.Clone(r.Header)
+		r.Time = min(max(r.Time, 0), 1000)
+		records[store] = append(records[store], r)
+	}
+	check(t, k.db.Commit(c, nil, 0))
+	for store, list := range records {
+		check(t, again.db.Ingest(t.Context(), store, list, 1, 0))
+	}
+	for _, store := range []string{"kv", "win"} {
+		for j, r := range records[store] {
+			mine, err := k.db.LogRecord(store, r.Key)
+			if err != nil || !mine.Equal(r) || mine.Time != times[j] || !bytes.Equal(mine.Header, r.Header) {
+				t.Errorf("%s: LogRecord %+v, %v, the log has %+v", store, mine, err, r)
+			}
+			unbound, err := again.db.LogRecord(store, r.Key)
+			if err != nil || unbound.Time != times[j] || !unbound.Equal(r) {
+				t.Errorf("%s: restored as %+v, %v, want time %d", store, unbound, err, times[j])
+			}
+		}
+		if len(records[store]) != len(times) {
+			t.Errorf("%s: %d records", store, len(records[store]))
+		}
+		broken := records[store][2]
+		for _, h := range [][]byte{{}, {0xff}, append(window.AppendFiring(nil, window.Firing{}), 0x80)} {
+			broken.Header = h
+			if err := again.db.Ingest(t.Context(), store, []stores.LogRecord{broken}, 2, 0); !errors.Is(err, stores.ErrCorrupt) {
+				t.Errorf("%s: the header %x: %v", store, h, err)
+			}
+		}
+	}
 }
 
 func TestDropBeforeIsOneClearedSpanAndATombstonePerKey(t *testing.T) {

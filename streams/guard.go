@@ -18,7 +18,9 @@ import (
 // owner reads what is there and writes its own values of those keys again.
 //
 // It looks when it has written, when it gives the task away, and from time to
-// time. What is left is a crash of the new owner before it has looked.
+// time. What is left are writes that arrive when the owner has looked for the last
+// time, because it crashes or hands the task over, and before its successor has
+// restored.
 
 // guardInterval is how often the ends of changelogs that are not written to are
 // looked at.
@@ -120,6 +122,10 @@ func (w *worker) lastRecords(ctx context.Context, tp kafka.TopicPartition, from 
 	}
 	end = ends[tp]
 	last = map[string]stores.LogRecord{}
+	if end < from {
+		w.in.log.Error("a changelog ends before what was written to it: its brokers have lost data, and a restore would lack it",
+			"topic", tp.Topic, "partition", tp.Partition, "end", end, "written", from)
+	}
 	if end <= from {
 		return last, end, nil
 	}

@@ -4,10 +4,16 @@ import (
 	"bytes"
 	"context"
 	"fmt"
+	"sync/atomic"
 	"testing"
 	"time"
 
+	"github.com/twmb/franz-go/pkg/kerr"
+	"github.com/twmb/franz-go/pkg/kfake"
 	"github.com/twmb/franz-go/pkg/kgo"
+	"github.com/twmb/franz-go/pkg/kmsg"
+
+	"github.com/millrace/millrace/internal/task"
 )
 
 // zombie writes an old record of each key again, behind what the owner has
@@ -103,4 +109,44 @@ func TestAChangelogOfARestoredStoreIsNotMended(t *testing.T) {
 			t.Errorf("%d changelogs were mended that nobody else had written to", n)
 		}
 	})
+}
+
+func TestAProcessThatSleptWritesNothingBeforeItIsKnownAgain(t *testing.T) {
+	inWorld(t, 1, topics(), func(w *world) {
+		var asleep atomic.Int64 // by how much the wall clock is ahead
+		l := w.startLoad(partitions, 20*time.Millisecond)
+		a := w.start("a", newDisk(), counts(t), func(c *Config) {
+			c.Clock = func() time.Time { return time.Now().Add(time.Duration(asleep.Load())) }
+		})
+		w.settled(tasks, a)
+		w.pass(2 * time.Second)
+		silent := w.cluster.Fake().Fault(kfake.Fault{Keys: []kmsg.Key{kmsg.Heartbeat}, Err: kerr.CoordinatorLoadInProgress, Count: -1})
+		w.pass(time.Second)
+		asleep.Store(int64(time.Minute)) // the monotonic clock has not noticed
+		w.pass(time.Second)              // a commit that was under way is over
+		before := len(w.read("counts-counts-changelog"))
+		w.pass(3 * time.Second)
+		if n := len(w.read("counts-counts-changelog")) - before; n > 0 {
+			t.Errorf("%d records went to a changelog while nobody had said that the task was still its own", n)
+		}
+		silent.Remove()
+		w.pass(2 * time.Second)
+		if len(w.read("counts-counts-changelog")) == before {
+			t.Error("nothing is written when the member is known again")
+		}
+		l.end()
+		a.stop()
+	})
+}
+
+func TestQueuesShareTheMemory(t *testing.T) {
+	for partitions, want := range map[int32]int{1: 4 << 20, 100: 1 << 29 / 8 / 201, 100_000: 64 << 10} {
+		p, err := task.NewPlan(counts(t), "counts", map[string]int32{"events": partitions, "results": 1})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := queueLimit(1<<29, p); got != want {
+			t.Errorf("%d partitions: %d bytes each, want %d", partitions, got, want)
+		}
+	}
 }

@@ -53,7 +53,9 @@ func inWorld(t *testing.T, nodes int, topics map[string]int32, test func(w *worl
 func newWorld(t testing.TB, nodes int, topics map[string]int32) *world {
 	t.Helper()
 	var network kfake.VirtualNetwork
-	cluster, err := embedded.Start(embedded.Config{Nodes: nodes, Topics: topics, Network: &network})
+	cluster, err := embedded.Start(embedded.Config{
+		Nodes: nodes, Topics: topics, Network: &network, Options: []kfake.Opt{kfake.GroupMinSessionTimeout(time.Second)},
+	})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -62,6 +64,14 @@ func newWorld(t testing.TB, nodes int, topics map[string]int32) *world {
 
 // close ends what is left and prints the log of a failed test.
 func (w *world) close() {
+	w.shut()
+	if w.t.Failed() {
+		w.t.Log(w.log.String())
+	}
+}
+
+// shut ends what is left.
+func (w *world) shut() {
 	w.mu.Lock()
 	processes := w.processes
 	w.mu.Unlock()
@@ -74,9 +84,6 @@ func (w *world) close() {
 		w.writer.Close()
 	}
 	w.cluster.Close()
-	if w.t.Failed() {
-		w.t.Log(w.log.String())
-	}
 }
 
 // notify wakes until.
@@ -130,6 +137,9 @@ func (l *eventLog) String() string {
 	defer l.mu.Unlock()
 	return l.buf.String()
 }
+
+// note adds a line of the test's own.
+func (l *eventLog) note(format string, args ...any) { fmt.Fprintf(l, format+"\n", args...) }
 
 func (l *eventLog) count(text string) int {
 	l.mu.Lock()
@@ -258,8 +268,11 @@ func (p *process) result() error {
 
 // kill ends the process as a power cut would: nothing it does from now on
 // reaches anybody. It returns what is left on its disk.
-func (p *process) kill() *vfs.MemFS {
-	disk := p.disk.CrashClone(vfs.CrashCloneCfg{})
+func (p *process) kill() *vfs.MemFS { return p.crash(vfs.CrashCloneCfg{}) }
+
+// crash is kill, with a choice of what is left on the disk.
+func (p *process) crash(cfg vfs.CrashCloneCfg) *vfs.MemFS {
+	disk := p.disk.CrashClone(cfg)
 	p.wire.kill()
 	p.cancel()
 	return disk

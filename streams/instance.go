@@ -43,8 +43,9 @@ type Instance struct {
 	status   *status
 	purge    *purge
 	memory   *memory
-	// produceBytes bounds what a worker has sent and is not yet acknowledged.
-	produceBytes int
+	// queueBytes bounds what is fetched and not yet processed of a partition,
+	// produceBytes what a worker has sent and is not yet acknowledged.
+	queueBytes, produceBytes int
 
 	client  *kafka.Client
 	fetcher *kafka.Fetcher
@@ -177,7 +178,9 @@ func (in *Instance) start(ctx context.Context) error {
 			return err
 		}
 	}
-	if in.fetcher, err = in.client.NewFetcher(kafka.FetchConfig{Isolation: kafka.ReadCommitted}); err != nil {
+	in.queueBytes = queueLimit(in.cfg.Memory, p)
+	fetch := kafka.FetchConfig{Isolation: kafka.ReadCommitted, PartitionBytes: int32(min(1<<20, in.queueBytes))}
+	if in.fetcher, err = in.client.NewFetcher(fetch); err != nil {
 		return err
 	}
 	for i := range in.cfg.Workers {
@@ -193,6 +196,16 @@ func (in *Instance) start(ctx context.Context) error {
 	}
 	in.group.Store(in.member)
 	return nil
+}
+
+// queueLimit shares an eighth of the memory among all partitions that are read, as
+// if this instance were the only one: in the end it may be.
+func queueLimit(memory int64, p *task.Plan) int {
+	partitions := int64(1)
+	for _, id := range p.Tasks() {
+		partitions += int64(len(p.Inputs(id)))
+	}
+	return int(max(64<<10, min(4<<20, memory/8/partitions)))
 }
 
 // connect reaches a broker, trying for a while: a cluster may be starting too. It

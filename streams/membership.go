@@ -31,7 +31,7 @@ type membership struct {
 	mu        sync.Mutex // guards what follows; never held across a wait
 	now       identity
 	joining   bool
-	beat      time.Time     // when the last answered heartbeat was sent; monotonic
+	beat      beat          // when the last answered heartbeat was sent
 	changed   chan struct{} // closed at the next change of the above
 	leader    string        // the leader's endpoint
 	directory *Directory    // of this generation, if this member leads
@@ -45,6 +45,17 @@ type identity struct {
 	// epoch counts how often the member was expelled: tasks taken in an
 	// earlier epoch are not its own any more.
 	epoch int
+}
+
+// beat is a moment on two clocks: the monotonic one stands still while a machine
+// sleeps, and the wall clock may be set.
+type beat struct{ monotonic, wall time.Time }
+
+func (m *membership) tick() beat { return beat{time.Now(), m.in.cfg.Clock().Round(0)} }
+
+// within reports whether neither clock says that more than d has gone by.
+func (m *membership) within(b beat, d time.Duration) bool {
+	return time.Since(b.monotonic) < d && m.in.cfg.Clock().Sub(b.wall) < d
 }
 
 // Directory says which instance runs which tasks. The leader of the group has
@@ -139,7 +150,7 @@ func (m *membership) settled(ctx context.Context, refused identity) error {
 // before it writes to their changelogs.
 func (m *membership) alive(ctx context.Context, epoch int) error {
 	err := m.wait(ctx, func() bool {
-		return m.now.epoch != epoch || time.Since(m.beat) < m.in.cfg.SessionTimeout
+		return m.now.epoch != epoch || m.within(m.beat, m.in.cfg.SessionTimeout)
 	})
 	if err == nil && m.current().epoch != epoch {
 		return errLost
@@ -190,7 +201,7 @@ func (m *membership) round(ctx context.Context) error {
 	if len(owned) == 0 {
 		sub.Generation = assign.NoGeneration
 	}
-	began := time.Now()
+	began := m.tick()
 	joined, err := m.member.Join(ctx, kafka.Subscription{
 		Topics: p.SourceTopics(), Generation: sub.Generation, UserData: sub.Fit(m.members).Append(nil),
 	})
@@ -221,7 +232,7 @@ func (m *membership) round(ctx context.Context) error {
 	})
 	m.in.metrics.rebalanced()
 	m.in.log.Info("rebalanced", "generation", joined.Generation, "leader", joined.Leader, "members", a.Members,
-		"tasks", len(a.Active), "started", len(start), "revoked", len(revoke), "took", time.Since(began).Round(time.Millisecond))
+		"tasks", len(a.Active), "started", len(start), "revoked", len(revoke), "took", time.Since(began.monotonic).Round(time.Millisecond))
 	m.in.apply(joined.Generation, fromAssigns(start), fromAssigns(revoke))
 	if m.members > 1 && m.in.cfg.Advertise == "" && !m.told {
 		m.told = true
@@ -298,7 +309,7 @@ func (m *membership) beats(ctx context.Context) error {
 // heartbeat sends one heartbeat. A coordinator that keeps silent is asked again
 // over another connection, while the session still lasts.
 func (m *membership) heartbeat(ctx context.Context) error {
-	sent := time.Now()
+	sent := m.tick()
 	bounded, cancel := context.WithTimeout(ctx, m.in.cfg.SessionTimeout/3)
 	defer cancel()
 	err := m.member.Heartbeat(bounded)
@@ -311,7 +322,7 @@ func (m *membership) heartbeat(ctx context.Context) error {
 		m.change(func() { m.beat = sent })
 	case ctx.Err() == nil && errors.Is(err, context.DeadlineExceeded):
 		if !m.unheard {
-			m.in.log.Warn("no answer to a heartbeat", "waited", time.Since(sent), "error", err)
+			m.in.log.Warn("no answer to a heartbeat", "waited", time.Since(sent.monotonic), "error", err)
 		}
 		m.unheard = true
 		return nil

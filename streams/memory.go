@@ -16,7 +16,8 @@ import (
 type memory struct {
 	desc    *prometheus.Desc
 	objects *stores.Budget
-	fetched fetchedBytes
+	// fetched is what the queues hold.
+	fetched atomic.Int64
 
 	mu      sync.Mutex // guards what follows
 	workers []*worker
@@ -29,7 +30,6 @@ func newMemory(application string, budget int64, open func() []*stores.DB) *memo
 		desc: prometheus.NewDesc("millrace_memory_bytes", "Memory that the parts of the instance hold.",
 			[]string{"part"}, prometheus.Labels{"application": application}),
 		objects: stores.NewBudget(budget / 2),
-		fetched: fetchedBytes{budget: budget / 8},
 		open:    open,
 	}
 }
@@ -51,7 +51,7 @@ func (m *memory) use(s Storage) {
 
 // parts returns the bytes by part. Any goroutine may call it.
 func (m *memory) parts() map[string]int64 {
-	parts := map[string]int64{"objects": m.objects.Used(), "fetched": m.fetched.bytes.Load()}
+	parts := map[string]int64{"objects": m.objects.Used(), "fetched": m.fetched.Load()}
 	m.mu.Lock()
 	workers := m.workers
 	if s, ok := m.storage.(interface{ CacheBytes() int64 }); ok {
@@ -83,24 +83,4 @@ func (m *memory) Collect(to chan<- prometheus.Metric) {
 	for part, bytes := range m.parts() {
 		to <- prometheus.MustNewConstMetric(m.desc, prometheus.GaugeValue, float64(bytes), part)
 	}
-}
-
-// fetchedBytes is what the queues of an instance hold together. Each may hold
-// its share of the budget, within bounds, so that many partitions do not take
-// more than few.
-type fetchedBytes struct {
-	budget        int64
-	queues, bytes atomic.Int64
-}
-
-const (
-	// leastQueue keeps a partition busy while its next answer is on its way, and
-	// more than mostQueue does not help.
-	leastQueue = 256 << 10
-	mostQueue  = 4 << 20
-)
-
-// share returns how many bytes a queue may hold before its partition is paused.
-func (f *fetchedBytes) share() int {
-	return int(max(leastQueue, min(mostQueue, f.budget/max(1, f.queues.Load()))))
 }

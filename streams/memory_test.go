@@ -5,30 +5,7 @@ import (
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
-
-	"github.com/millrace/millrace/internal/kafka"
 )
-
-func TestQueuesShareWhatMayBeFetched(t *testing.T) {
-	f := &fetchedBytes{budget: 32 << 20}
-	var queues []*queue
-	for _, c := range []struct {
-		queues, share int
-	}{{1, mostQueue}, {8, 4 << 20}, {16, 2 << 20}, {64, 512 << 10}, {1024, leastQueue}} {
-		for len(queues) < c.queues {
-			queues = append(queues, newQueue(kafka.TopicPartition{}, nil, f, func() {}))
-		}
-		if got := f.share(); got != c.share {
-			t.Errorf("of %d queues each may hold %d bytes, want %d", c.queues, got, c.share)
-		}
-	}
-	for _, q := range queues {
-		q.close()
-	}
-	if n := f.queues.Load(); n != 0 {
-		t.Errorf("%d queues are left", n)
-	}
-}
 
 func TestMemoryIsToldByPartAndGivenBack(t *testing.T) {
 	inWorld(t, 1, map[string]int32{"events": partitions, "results": partitions}, func(w *world) {
@@ -67,9 +44,6 @@ func TestMemoryIsToldByPartAndGivenBack(t *testing.T) {
 			if bytes != 0 {
 				t.Errorf("%s holds %d bytes after the end", part, bytes)
 			}
-		}
-		if n := p.in.memory.fetched.queues.Load(); n != 0 {
-			t.Errorf("%d queues are left", n)
 		}
 	})
 }

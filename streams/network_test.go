@@ -19,6 +19,7 @@ type wire struct {
 	mu    sync.Mutex
 	conns map[*wireConn]struct{}
 	dead  bool
+	lag   time.Duration // comes on top of the latency
 	// thaw is closed when what is frozen flows again; nil while it flows.
 	thaw chan struct{}
 }
@@ -68,8 +69,9 @@ func (w *wire) flow(done <-chan struct{}) error {
 	}
 }
 
-// cut closes all connections. New ones can be made.
-func (w *wire) cut() {
+// cut closes all connections, and returns how many there were. New ones can be
+// made.
+func (w *wire) cut() int {
 	w.mu.Lock()
 	var conns []*wireConn
 	for c := range w.conns {
@@ -79,6 +81,25 @@ func (w *wire) cut() {
 	for _, c := range conns {
 		c.Close()
 	}
+	return len(conns)
+}
+
+// slow has each piece of data take longer by d.
+func (w *wire) slow(d time.Duration) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.lag = d
+}
+
+// delay returns how long the next piece of data takes.
+func (w *wire) delay() time.Duration {
+	w.mu.Lock()
+	d := w.lag
+	w.mu.Unlock()
+	if w.latency != nil {
+		d += w.latency()
+	}
+	return d
 }
 
 // kill closes all connections, and no others can be made.
@@ -126,9 +147,9 @@ func (c *wireConn) Read(b []byte) (int, error) {
 }
 
 func (c *wireConn) Write(b []byte) (int, error) {
-	if c.wire.latency != nil {
+	if d := c.wire.delay(); d > 0 {
 		select {
-		case <-time.After(c.wire.latency()):
+		case <-time.After(d):
 		case <-c.closed:
 			return 0, net.ErrClosed
 		}

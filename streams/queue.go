@@ -2,6 +2,7 @@ package streams
 
 import (
 	"sync"
+	"sync/atomic"
 
 	"github.com/millrace/millrace/internal/kafka"
 )
@@ -12,18 +13,14 @@ type queue struct {
 	tp      kafka.TopicPartition
 	fetcher *kafka.Fetcher
 	wake    func()
-	fetched *fetchedBytes
+	limit   int
+	// fetched is what all queues of the instance hold, in bytes.
+	fetched *atomic.Int64
 
 	mu         sync.Mutex // guards what follows; never held across a wait
 	deliveries []*kafka.Delivery
 	bytes      int
 	paused     bool
-}
-
-// newQueue returns an empty queue. Close it.
-func newQueue(tp kafka.TopicPartition, f *kafka.Fetcher, fetched *fetchedBytes, wake func()) *queue {
-	fetched.queues.Add(1)
-	return &queue{tp: tp, fetcher: f, fetched: fetched, wake: wake}
 }
 
 // close drops what the queue holds. It is not delivered to any more.
@@ -32,13 +29,12 @@ func (q *queue) close() {
 	defer q.mu.Unlock()
 	q.hold(-q.bytes)
 	q.deliveries = nil
-	q.fetched.queues.Add(-1)
 }
 
 // hold counts n more bytes. mu is held.
 func (q *queue) hold(n int) {
 	q.bytes += n
-	q.fetched.bytes.Add(int64(n))
+	q.fetched.Add(int64(n))
 }
 
 // Deliver takes an answer from the fetcher. Answers without records are kept
@@ -52,7 +48,7 @@ func (q *queue) Deliver(d *kafka.Delivery) {
 		q.deliveries = append(q.deliveries, d)
 	}
 	q.hold(d.Size())
-	if q.bytes >= q.fetched.share() && !q.paused {
+	if q.bytes >= q.limit && !q.paused {
 		q.paused = true
 		q.fetcher.Pause(q.tp)
 	}
@@ -71,7 +67,7 @@ func (q *queue) pop() (d *kafka.Delivery, last bool) {
 	q.deliveries[0] = nil
 	q.deliveries = q.deliveries[1:]
 	q.hold(-d.Size())
-	if q.paused && q.bytes <= q.fetched.share()/2 {
+	if q.paused && q.bytes <= q.limit/2 {
 		q.paused = false
 		q.fetcher.Resume(q.tp)
 	}

@@ -222,7 +222,7 @@ func (w *worker) add(ctx context.Context, o *opened) error {
 	for i, input := range t.Inputs() {
 		tp := kafka.TopicPartition{Topic: input.Topic(), Partition: input.Partition()}
 		f := &feed{input: input, end: w.in.endOf(tp), patience: patienceOf(o.inputs[i].Strategy)}
-		f.queue = newQueue(tp, w.in.fetcher, &w.in.memory.fetched, w.notify)
+		f.queue = &queue{tp: tp, fetcher: w.in.fetcher, wake: w.notify, limit: w.in.queueBytes, fetched: &w.in.memory.fetched}
 		f.checkEnd()
 		r.feeds = append(r.feeds, f)
 	}

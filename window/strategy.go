@@ -25,8 +25,8 @@ func BoundedDelay(d time.Duration) Strategy { return Strategy{delay: d} }
 
 // IdleAfter lets a partition count as idle when it is read to its end and has
 // brought nothing new for d of processing time; idle partitions do not hold the
-// watermark back. Without it (or with 0) only a partition that is empty from
-// the start is idle, and one that falls silent stops the watermark.
+// watermark back. One that never had an event is idle sooner. Without it (or with
+// 0) only such a one ever is, and one that falls silent stops the watermark.
 func (s Strategy) IdleAfter(d time.Duration) Strategy {
 	s.idle = d
 	return s

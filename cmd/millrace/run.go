@@ -117,20 +117,20 @@ func waitForCluster(ctx context.Context, t *topology.Topology, cfg streams.Confi
 	defer cancel()
 	again := time.NewTicker(patience / 10)
 	defer again.Stop()
-	var cause error
+	var cause error // of the first try: the last one is cut off
 	for {
 		a, err := streams.OpenAdmin(ctx, t, cfg)
 		switch {
 		case err == nil:
 			return a, nil
-		case cause != nil && ctx.Err() != nil: // this try was cut off
+		case cause != nil && ctx.Err() != nil:
 			return nil, fmt.Errorf("after %v: %w", patience, cause)
 		case !errors.Is(err, kafka.ErrUnavailable):
 			return nil, err
 		case cause == nil:
+			cause = err
 			cfg.Logger.Warn("no broker answers yet", "brokers", cfg.Brokers, "waiting", patience, "error", err)
 		}
-		cause = err
 		select {
 		case <-again.C:
 		case <-ctx.Done():

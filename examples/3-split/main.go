@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/signal"
 	"strings"
+	"syscall"
 
 	"github.com/millrace/millrace/codec"
 	"github.com/millrace/millrace/streams"
@@ -47,7 +48,7 @@ func tokens(r topology.Record[string, Response]) (int64, error) {
 }
 
 func main() {
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
 	t, err := split()
 	if err == nil {

@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/signal"
 	"strings"
+	"syscall"
 
 	"github.com/millrace/millrace/codec"
 	"github.com/millrace/millrace/streams"
@@ -66,7 +67,7 @@ func (w *watcher) Process(r topology.Record[string, float64]) error {
 func (w *watcher) Close() error { return nil }
 
 func main() {
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
 	t, err := watch()
 	if err == nil {

@@ -67,6 +67,7 @@ func (t *Task) Prepare() (*Commit, error) {
 	if err != nil {
 		return nil, fmt.Errorf("task %v: progress: %w", t.cfg.ID, err)
 	}
+	t.db.BoundTimes(0, t.now.Add(maxFuture-clockSlack).UnixMilli())
 	changes, err := t.db.Collect()
 	if err != nil {
 		return nil, t.unencodable(err)

@@ -44,6 +44,10 @@
 // offsets names. Without that entry all nodes begin at the watermark in the
 // metadata.
 //
+// Records on Kafka have times from 1970 to 50 minutes ahead of the clock. An event
+// time beyond that rides in a header, through changelogs and repartitions, since
+// the window that a result falls into next depends on it.
+//
 // # Deletes
 //
 // A delete goes to the changelog in the commit after the one whose offsets made

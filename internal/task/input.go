@@ -127,7 +127,11 @@ func (in *Input) Process(r *Fetched) error {
 // run decodes the record, lets it move time, and sends it through the nodes.
 func (in *Input) run(r *Fetched) (err error) {
 	defer in.task.recovered(&err)
-	eventTime, err := in.source.Decode(r.Key, r.Value, r.Time, r.Headers)
+	at, headers := r.Time, r.Headers
+	if in.upstreams != nil {
+		at, headers = ownTime(r)
+	}
+	eventTime, err := in.source.Decode(r.Key, r.Value, at, headers)
 	if err != nil {
 		return err
 	}

@@ -1,16 +1,28 @@
 package task
 
 import (
+	"encoding/binary"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/millrace/millrace/processors"
+	"github.com/millrace/millrace/topology"
 	"github.com/millrace/millrace/window"
 )
 
 // maxFuture is how far ahead of the clock a record's time may be on Kafka.
 // Brokers refuse records that are more than an hour ahead by default.
 const maxFuture = 50 * time.Minute
+
+// clockSlack is by how much the clock may be set back between the moment at which
+// a commit decides which entries carry their time themselves, and the one at
+// which their records are clamped.
+const clockSlack = 10 * time.Minute
+
+// timeHeader is the key of the header in which a record of a repartition carries
+// its event time, as a varint, if its own timestamp had to be clamped.
+const timeHeader = "__millrace.time"
 
 // clamped is the task's outlet: it keeps record times within what brokers and
 // the protocol take.
@@ -20,7 +32,27 @@ type clamped struct {
 }
 
 func (c *clamped) Send(topic string, partition int32, key, value []byte, t int64, headers []processors.Header) error {
-	return c.Outlet.Send(topic, partition, key, value, Clamp(t, c.task.now), headers)
+	at := Clamp(t, c.task.now)
+	if at != t && key != nil && c.task.feeds(topic) {
+		headers = append(slices.Clip(headers), processors.Header{Key: timeHeader, Value: binary.AppendVarint(nil, t)})
+	}
+	return c.Outlet.Send(topic, partition, key, value, at, headers)
+}
+
+// feeds reports whether a topic is a repartition that the task writes to.
+func (t *Task) feeds(topic string) bool {
+	return slices.ContainsFunc(t.instance.Repartitions, func(r topology.RepartitionSink) bool { return t.rt.Topic(r.Name) == topic })
+}
+
+// ownTime returns the event time of a record of a repartition, and its headers
+// without the one that says so.
+func ownTime(r *Fetched) (int64, []processors.Header) {
+	if n := len(r.Headers); n > 0 && r.Headers[n-1].Key == timeHeader {
+		if t, size := binary.Varint(r.Headers[n-1].Value); size > 0 {
+			return t, r.Headers[:n-1]
+		}
+	}
+	return r.Time, r.Headers
 }
 
 // Clamp returns t, or the nearest time that a record on Kafka may have at now:

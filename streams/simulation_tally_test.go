@@ -1,0 +1,85 @@
+package streams
+
+import (
+	"fmt"
+	"strings"
+	"sync"
+)
+
+// tally counts the faults that had an effect, and what followed from them.
+type tally struct {
+	mu sync.Mutex
+	of map[kind]int
+}
+
+// What follows from faults.
+const (
+	generations kind = "generations"
+	lost        kind = "expelled"
+	thrownAway  kind = "thrown away"
+	unfinished  kind = "stopped without a commit"
+	mended      kind = "changelogs mended"
+	states      kind = "disks with state"
+	repeated    kind = "seeds that count twice"
+)
+
+// logged is how an instance logs what follows.
+var logged = map[kind]string{
+	lost:       "expelled from the group",
+	thrownAway: "throwing tasks away",
+	unfinished: "stopped without a last commit",
+	mended:     "overwriting it",
+}
+
+// columns are what a line of figures shows, in order.
+var columns = []kind{
+	join, leave, crash, crashAt, stuck, moveLeaders, moveGroup, cut, slow, throttle, refuse,
+	generations, lost, thrownAway, unfinished, mended, states, repeated,
+}
+
+// crashedAt is a crash at a step of a commit.
+func crashedAt(step string) kind { return crashAt + ": " + kind(step) }
+
+func (t *tally) add(k kind, n int) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.of == nil {
+		t.of = map[kind]int{}
+	}
+	t.of[k] += n
+}
+
+// merge adds the figures of o, to which nobody adds any more.
+func (t *tally) merge(o *tally) {
+	for k, n := range o.of {
+		t.add(k, n)
+	}
+}
+
+// missing returns what never happened.
+func (t *tally) missing() []kind {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	var never []kind
+	for _, k := range columns {
+		if t.of[k] == 0 {
+			never = append(never, k)
+		}
+	}
+	for _, step := range steps {
+		if t.of[crashedAt(step)] == 0 {
+			never = append(never, crashedAt(step))
+		}
+	}
+	return never
+}
+
+func (t *tally) String() string {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	var parts []string
+	for _, k := range columns {
+		parts = append(parts, fmt.Sprint(k, " ", t.of[k]))
+	}
+	return strings.Join(parts, ", ")
+}
