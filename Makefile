@@ -12,6 +12,7 @@ EVENTS ?= 10000000
 ROUNDS ?= 3
 
 KAFKA := go run ./integration/servers/cmd/kafka
+COMPARE = go run ./integration/bench/cmd/bench compare -events $(EVENTS) -rounds $(ROUNDS)
 
 .DEFAULT_GOAL := help
 
@@ -60,8 +61,9 @@ soak: setup ## Long tests against a real Kafka, for DURATION
 	MILLRACE_SOAK=$(DURATION) go test -tags 'integration soak' -run '^TestSoak' -count 1 -timeout 0 -v ./integration/...
 
 .PHONY: bench
-bench: setup ## Compare with Kafka Streams and with floors, and write docs/benchmarks.md
-	go run ./integration/bench/cmd/bench compare -events $(EVENTS) -rounds $(ROUNDS) -restore -page docs/benchmarks.md
+bench: setup ## Compare with Kafka Streams and with floors, and write docs/benchmarks*.md
+	$(COMPARE) -restore -page docs/benchmarks.md
+	$(COMPARE) -restore -key session -heap 1g -page docs/benchmarks-session.md
 
 .PHONY: microbench
 microbench: ## Benchmarks that need nothing but Go; BENCH picks some

@@ -160,6 +160,12 @@ func TestThePageTellsWhatWasMissed(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	session := *c
+	session.Load.Key = BySession
+	goals := newPage(path, &session).Goals
+	if len(goals) != 3 || goals[0].Want != goalSessionStreams || goals[1].Have != 100 || !goals[1].Met() {
+		t.Errorf("by session: %+v", goals)
+	}
 	for _, want := range []string{
 		"| kafka-streams | 100 | 90 to 500 |",
 		"| millrace | 595 | 590 to 600 |",
@@ -168,7 +174,7 @@ func TestThePageTellsWhatWasMissed(t *testing.T) {
 		"share of Kafka Streams | ≤ 0.333 | 1 | **missed** |",
 		"restored a second, times Kafka Streams | ≥ 3 | 4 | reached |",
 		"20000 PerformanceMetrics events",
-		"-heap 256m -jvm=-XX:+UseSerialGC -restore -page",
+		"-heap 256m -jvm=-XX:+UseSerialGC -restore -page " + path,
 	} {
 		if !strings.Contains(string(text), want) {
 			t.Errorf("%q is not in:\n%s", want, text)

@@ -216,7 +216,7 @@ func (s Settings) withDefaults() Settings {
 	s.Workers = cmp.Or(s.Workers, 2)
 	s.CommitMS = cmp.Or(s.CommitMS, 1000)
 	s.Memory = cmp.Or(s.Memory, "512MiB")
-	s.Heap = cmp.Or(s.Heap, "512m")
+	s.Heap = cmp.Or(s.Heap, "384m")
 	s.Cache = cmp.Or(s.Cache, 64<<20)
 	return s
 }

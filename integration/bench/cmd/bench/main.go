@@ -111,8 +111,8 @@ func compare(ctx context.Context, args []string) (err error) {
 	flags.StringVar(&contenders, "contenders", strings.Join(bench.Contenders(), ","), "who runs, in the order of the first round")
 	flags.BoolVar(&p.Restore, "restore", false, "have state restored after each run")
 	flags.StringVar(&p.Memory, "memory", "512MiB", "budget of millrace")
-	flags.StringVar(&p.Heap, "heap", "512m", "-Xmx of kafka-streams")
-	flags.StringVar(&jvm, "jvm", "", "further flags of its JVM, with commas between them")
+	flags.StringVar(&p.Heap, "heap", "384m", "-Xmx of kafka-streams")
+	flags.StringVar(&jvm, "jvm", "-XX:+UseSerialGC", "further flags of its JVM, with commas between them")
 	flags.StringVar(&page, "page", "", "write the page to this file")
 	if err := flags.Parse(args); err != nil {
 		return err
