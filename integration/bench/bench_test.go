@@ -160,6 +160,15 @@ func TestThePageTellsWhatWasMissed(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	if p := newPage(path, c); p.StreamsShare != 0.1 || p.Flatters {
+		t.Errorf("Kafka Streams comes to %v of the floor, which flatters: %v", p.StreamsShare, p.Flatters)
+	}
+	slow := *c
+	slow.Runs = maps.Clone(c.Runs)
+	slow.Runs[KafkaStreams] = reports(KafkaStreams, 50)
+	if p := newPage(path, &slow); !p.Flatters {
+		t.Errorf("a peer of %v of the floor is taken for well written", p.StreamsShare)
+	}
 	session := *c
 	session.Load.Key = BySession
 	goals := newPage(path, &session).Goals

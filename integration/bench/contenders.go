@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"cmp"
 	"context"
-	"crypto/sha256"
 	"embed"
 	"errors"
 	"fmt"
@@ -46,9 +45,9 @@ type field struct {
 	Settings
 	dir    string
 	client *kafka.Client
-	// millrace and floor are commands, classpath is Java's.
-	millrace, floor string
-	classpath       string
+	// millrace, floor and java are commands, classpath is Java's.
+	millrace, floor, java string
+	classpath             string
 }
 
 // build makes the contenders' programs in a folder.
@@ -63,14 +62,25 @@ func build(ctx context.Context, s Settings, client *kafka.Client, dir string) (*
 		}
 	}
 	var err error
+	if f.java, err = servers.JDKTool("java"); err != nil {
+		return nil, err
+	}
 	f.classpath, err = compileKafkaStreams(ctx, dir)
 	return f, err
 }
 
 // compileKafkaStreams compiles the Java contender into a folder, and returns its
-// class path. The jars are brought once, into the cache.
+// class path.
 func compileKafkaStreams(ctx context.Context, dir string) (string, error) {
-	cache, err := servers.CacheDir()
+	pom, err := kafkaStreams.ReadFile("kafkastreams/pom.xml")
+	if err != nil {
+		return "", err
+	}
+	jars, err := servers.MavenJars(ctx, "kafka-streams", pom)
+	if err != nil {
+		return "", err
+	}
+	javac, err := servers.JDKTool("javac")
 	if err != nil {
 		return "", err
 	}
@@ -78,32 +88,12 @@ func compileKafkaStreams(ctx context.Context, dir string) (string, error) {
 	if err := os.CopyFS(source, kafkaStreams); err != nil {
 		return "", err
 	}
-	source = filepath.Join(source, "kafkastreams")
-	pom := filepath.Join(source, "pom.xml")
-	text, err := os.ReadFile(pom)
+	files, err := filepath.Glob(filepath.Join(source, "kafkastreams", "*.java"))
 	if err != nil {
 		return "", err
 	}
-	jars := filepath.Join(cache, fmt.Sprintf("kafka-streams-%x", sha256.Sum256(text))[:40])
-	if _, err := os.Stat(jars); errors.Is(err, os.ErrNotExist) {
-		libs := filepath.Join(dir, "libs")
-		if _, err := output(exec.CommandContext(ctx, "mvn", "-q", "-B", "-f", pom, "dependency:copy-dependencies", "-DoutputDirectory="+libs)); err != nil {
-			return "", err
-		}
-		if err := os.CopyFS(jars+".incomplete", os.DirFS(libs)); err != nil {
-			return "", err
-		}
-		if err := os.Rename(jars+".incomplete", jars); err != nil {
-			return "", err
-		}
-	}
-	files, err := filepath.Glob(filepath.Join(source, "*.java"))
-	if err != nil {
-		return "", err
-	}
-	classes := filepath.Join(dir, "classes")
-	libs := filepath.Join(jars, "*")
-	_, err = output(exec.CommandContext(ctx, "javac", append([]string{"-d", classes, "-cp", libs}, files...)...))
+	classes, libs := filepath.Join(dir, "classes"), filepath.Join(jars, "*")
+	_, err = output(exec.CommandContext(ctx, javac, append([]string{"-d", classes, "-cp", libs}, files...)...))
 	return classes + string(os.PathListSeparator) + libs, err
 }
 
@@ -153,7 +143,7 @@ func (f *field) command(ctx context.Context, e entry) *exec.Cmd {
 		args := append([]string{"-Xmx" + f.Heap}, f.JVM...)
 		args = append(args, "-Dorg.slf4j.simpleLogger.defaultLogLevel=warn", "-cp", f.classpath, "Bench", f.Brokers, e.input, e.output(),
 			e.application, filepath.Join(state, "kafka-streams"), workers, strconv.Itoa(f.CommitMS), strconv.FormatInt(f.Cache, 10), "at-least-once")
-		return exec.CommandContext(ctx, "java", args...)
+		return exec.CommandContext(ctx, f.java, args...)
 	}
 	return exec.CommandContext(ctx, f.floor, "floor", "-brokers", f.Brokers, "-topic", e.input, "-workers", workers, "-kind", e.contender,
 		"-results", f.floorResults())
