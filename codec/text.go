@@ -68,9 +68,10 @@ func parseTime(text string) (time.Time, error) {
 
 // JSONValue turns the bytes of a key or value into a value that encoding/json
 // writes as people expect: a UUID as its text, bytes as text (with "base64:"
-// where they are none), NaN and infinities, which JSON lacks, as strings, all
-// others as they are. What it returns for a key, written as text, ParseKey takes
-// back. The result may alias b.
+// where they are none), NaN and infinities, which JSON lacks, as strings, times
+// that RFC 3339 lacks as Unix milliseconds, all others as they are. What it
+// returns for a key, written as text, ParseKey takes back; but of a string that
+// is not UTF-8, JSON writes U+FFFD for what is not. The result may alias b.
 func JSONValue[T any](c Codec[T], b []byte) (any, error) {
 	v, err := c.Decode(b)
 	if err != nil {
@@ -87,6 +88,10 @@ func JSONValue[T any](c Codec[T], b []byte) (any, error) {
 	case float64:
 		if math.IsNaN(v) || math.IsInf(v, 0) {
 			return strconv.FormatFloat(v, 'g', -1, 64), nil
+		}
+	case time.Time:
+		if year := v.Year(); year < 0 || year > 9999 { // RFC 3339 ends there
+			return strconv.FormatInt(v.UnixMilli(), 10), nil
 		}
 	}
 	return v, nil

@@ -1,6 +1,7 @@
 package codec_test
 
 import (
+	"encoding/binary"
 	"encoding/json"
 	"errors"
 	"math"
@@ -75,6 +76,12 @@ func TestJSONValue(t *testing.T) {
 		{"int", func() (any, error) { return codec.JSONValue(codec.Int64, make([]byte, 8)) }, `0`},
 		{"uuid", func() (any, error) { return codec.JSONValue(codec.UUID, make([]byte, 16)) }, `"00000000-0000-0000-0000-000000000000"`},
 		{"time", func() (any, error) { return codec.JSONValue(codec.Time, make([]byte, 8)) }, `"1970-01-01T00:00:00Z"`},
+		{"last year", func() (any, error) {
+			return codec.JSONValue(codec.Time, binary.BigEndian.AppendUint64(nil, 253402300800000))
+		}, `"253402300800000"`},
+		{"first year", func() (any, error) {
+			return codec.JSONValue(codec.Time, binary.BigEndian.AppendUint64(nil, 1<<63))
+		}, `"-9223372036854775808"`},
 		{"text", func() (any, error) { return codec.JSONValue(codec.Bytes, []byte("a")) }, `"a"`},
 		{"bytes", func() (any, error) { return codec.JSONValue(codec.Bytes, []byte{0xff}) }, `"base64:/w=="`},
 		{"NaN", func() (any, error) {

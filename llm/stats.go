@@ -29,8 +29,8 @@ type Stats struct {
 func NewStats() *Stats { return &Stats{} }
 
 // Add counts an event. It refuses one with a number that would spoil the sums
-// for good (negative, infinite or not a number) with a FieldError and leaves s
-// as it was. It keeps nothing of v.
+// for good (negative, infinite, not a number, or so large that the sum has no
+// value) with a FieldError and leaves s as it was. It keeps nothing of v.
 func (s *Stats) Add(v Performance) error {
 	if err := s.check(&v); err != nil {
 		return err
@@ -56,16 +56,16 @@ func (s *Stats) Add(v Performance) error {
 
 func (s *Stats) check(v *Performance) error {
 	quality := v.Quality.Or(0)
-	if v.LatencyMS >= 0 && v.LatencyMS <= math.MaxFloat64 &&
-		v.CostUSD.Or(0) >= 0 && v.CostUSD.Or(0) <= math.MaxFloat64 &&
+	if v.LatencyMS >= 0 && s.LatencySum+v.LatencyMS <= math.MaxFloat64 &&
+		v.CostUSD.Or(0) >= 0 && s.CostUSD+v.CostUSD.Or(0) <= math.MaxFloat64 &&
 		quality >= 0 && quality <= 1 &&
 		uint64(v.PromptTokens) <= uint64(math.MaxInt64-s.PromptTokens) &&
 		uint64(v.CompletionTokens) <= uint64(math.MaxInt64-s.CompletionTokens) {
 		return nil
 	}
 	c := checker{name: performanceSchema.name}
-	c.amount("latency_ms", v.LatencyMS)
-	c.amount("cost_usd", v.CostUSD.Or(0))
+	c.addableAmount("latency_ms", v.LatencyMS, s.LatencySum)
+	c.addableAmount("cost_usd", v.CostUSD.Or(0), s.CostUSD)
 	c.fraction("quality", quality)
 	c.addable("prompt_tokens", v.PromptTokens, s.PromptTokens)
 	c.addable("completion_tokens", v.CompletionTokens, s.CompletionTokens)
@@ -80,11 +80,21 @@ func (c *checker) addable(field string, v, sum int64) {
 	}
 }
 
+// addableAmount checks a quantity that is to be added to sum.
+func (c *checker) addableAmount(field string, v, sum float64) {
+	c.amount(field, v)
+	if !(v+sum <= math.MaxFloat64) {
+		c.fail(field, v, "a finite sum")
+	}
+}
+
 // Merge adds what from has counted, and leaves from as it is. The order of
 // merges does not matter but for the rounding of sums of floats. On an error
-// (token sums beyond an int64) s is as it was.
+// (sums beyond an int64 or a float64) s is as it was.
 func (s *Stats) Merge(from *Stats) error {
 	c := checker{name: "stats"}
+	c.addableAmount("latency_ms", from.LatencySum, s.LatencySum)
+	c.addableAmount("cost_usd", from.CostUSD, s.CostUSD)
 	c.addable("prompt_tokens", from.PromptTokens, s.PromptTokens)
 	c.addable("completion_tokens", from.CompletionTokens, s.CompletionTokens)
 	if c.err != nil {
@@ -118,8 +128,8 @@ func (s *Stats) Latency(q float64) float64 {
 // MarshalJSON describes s as a Result does, without what a Result says of key,
 // window and pane: answers of queries have these beside the value. A mean over
 // nothing is left out. There is no way back: what s keeps of the latencies is
-// more than their percentiles. On an error (a sum that has become infinite) it
-// wraps ErrJSON.
+// more than their percentiles. Errors wrap ErrJSON: NewStats, Add and Merge
+// make no Stats that has one.
 func (s Stats) MarshalJSON() ([]byte, error) {
 	v := NewResult("", window.Window{}, window.Pane{}, &s)
 	b := msgp.AppendMapLen(make([]byte, 0, 256), v.measures())

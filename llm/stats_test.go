@@ -292,6 +292,29 @@ func TestAFewEventsTakeNoMoreMemory(t *testing.T) {
 	}
 }
 
+// TestSumsStayFinite adds amounts that are in range alone and not together: an
+// infinite sum has no JSON, so that the window could never be sent.
+func TestSumsStayFinite(t *testing.T) {
+	huge := llm.Performance{LatencyMS: 1e308, CostUSD: llm.Some(1e308)}
+	s := statsOf(t, []llm.Performance{huge})
+	before := encoded(t, s)
+	for field, v := range map[string]llm.Performance{"latency_ms": {LatencyMS: 1e308}, "cost_usd": {CostUSD: huge.CostUSD}} {
+		err := s.Add(v)
+		if wrong, ok := errors.AsType[*llm.FieldError](err); !ok || wrong.Field != field || !errors.Is(err, llm.ErrRange) {
+			t.Errorf("%s: %v", field, err)
+		}
+		if err := s.Merge(statsOf(t, []llm.Performance{v})); !errors.Is(err, llm.ErrRange) {
+			t.Errorf("Merge with %s: %v", field, err)
+		}
+	}
+	if !bytes.Equal(before, encoded(t, s)) {
+		t.Error("a refused event left a trace")
+	}
+	if _, err := llm.ResultJSON.Append(nil, llm.NewResult("m", window.Window{}, window.Pane{}, s)); err != nil {
+		t.Error(err)
+	}
+}
+
 // TestAddDoesNotAllocate allows for the bins' growth at the start only.
 func TestAddDoesNotAllocate(t *testing.T) {
 	events := spread(1000)

@@ -2,6 +2,7 @@ package query
 
 import (
 	"encoding/json"
+	"time"
 
 	"github.com/millrace/millrace/codec"
 	"github.com/millrace/millrace/stores"
@@ -109,6 +110,8 @@ func toJSON(v any) (json.RawMessage, error) {
 	case *[]byte:
 		v = *p
 	case *[16]byte:
+		v = *p
+	case *time.Time:
 		v = *p
 	}
 	v, err := codec.JSONValue[any](decoded{v}, nil)

@@ -3,6 +3,7 @@ package query_test
 import (
 	"encoding/json"
 	"fmt"
+	"math"
 	"net/http"
 	"net/http/httptest"
 	"slices"
@@ -14,6 +15,7 @@ import (
 
 	"github.com/millrace/millrace/codec"
 	"github.com/millrace/millrace/query"
+	"github.com/millrace/millrace/stores"
 	"github.com/millrace/millrace/streams"
 	"github.com/millrace/millrace/topology"
 	"github.com/millrace/millrace/window"
@@ -218,6 +220,10 @@ func TestRestoring(t *testing.T) {
 	h := f.members[has].tasks[id]
 	f.members[has].set(func() { h.state, h.remaining = streams.TaskRestoring, 123 })
 	lag := query.Lag{Task: id.String(), Remaining: 123}
+	absent := "absent" // of the same partition
+	for codec.Partition([]byte(absent), tasks) != id.Partition {
+		absent += "."
+	}
 	for _, base := range []string{f.urls[has], f.urls[hasNot]} {
 		for _, path := range []string{"/v1/stores/counts/keys/k007", "/v1/stores/counts/keys", "/v1/stores/totals/windows", "/v1/stores/totals/keys/k007/windows"} {
 			e := wantError(t, get(t, base+path), 503, query.CodeRestoring, "stale=true")
@@ -228,6 +234,10 @@ func TestRestoring(t *testing.T) {
 		got := as[query.KeyValue](t, get(t, base+"/v1/stores/counts/keys/k007?stale=true"), 200)
 		if !got.Stale || !slices.Equal(got.Lag, []query.Lag{lag}) || string(got.Value) != "7" {
 			t.Errorf("got %+v", got)
+		}
+		e := wantError(t, get(t, base+"/v1/stores/counts/keys/"+absent+"?stale=true"), 404, query.CodeUnknownKey, "restored so far")
+		if !slices.Equal(e.Tasks, []query.Lag{lag}) {
+			t.Errorf("a key that is not there yet: %+v", e)
 		}
 		page := as[query.Page](t, get(t, base+"/v1/stores/counts/keys?stale=true"), 200)
 		if !page.Stale || !slices.Equal(page.Lag, []query.Lag{lag}) || len(page.Items) != 30 {
@@ -458,11 +468,24 @@ func TestWatermarksSayWhatHoldsBack(t *testing.T) {
 	}
 }
 
-// TestNaN reads a value that JSON has no number for.
-func TestNaN(t *testing.T) {
+// TestValuesThatJSONLacks reads values that JSON has no number or time for.
+func TestValuesThatJSONLacks(t *testing.T) {
+	for want, got := range map[string]string{
+		`"value":"NaN"`:             answerAbout(t, codec.Float64, math.NaN()),
+		`"value":"253402300800000"`: answerAbout(t, codec.Time, time.UnixMilli(253402300800000).UTC()),
+	} {
+		if !strings.Contains(got, want) {
+			t.Errorf("no %s in %s", want, got)
+		}
+	}
+}
+
+// answerAbout returns the answer about a key that has a value.
+func answerAbout[A any](t *testing.T, c codec.Codec[A], value A) string {
+	t.Helper()
 	b := topology.New("odd")
 	topology.AggregateTable(topology.Source(b, "in", codec.String, codec.String).GroupByKey(codec.String, codec.String),
-		codec.Float64, topology.Aggregator[string, float64]{New: func() *float64 { return new(float64) }, Add: func(*float64, string) error { return nil }},
+		c, topology.Aggregator[string, A]{New: func() *A { return new(A) }, Add: func(*A, string) error { return nil }},
 		topology.Store("counts"))
 	topo, err := b.Build()
 	if err != nil {
@@ -470,15 +493,18 @@ func TestNaN(t *testing.T) {
 	}
 	m := newMember(t, topo)
 	m.hold(t, 0, 0, 1, 2, 3)
-	h := m.tasks[streams.TaskID{Partition: codec.Partition([]byte("nan"), tasks)}]
-	setNaN(t, h)
+	h := m.tasks[streams.TaskID{Partition: codec.Partition([]byte("odd"), tasks)}]
+	l, err := h.opened["counts"].(*stores.Aggregates[string, A]).Create([]byte("odd"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	*l.Value = value
+	h.commit(t)
 	s, err := query.New(m, query.Config{})
 	if err != nil {
 		t.Fatal(err)
 	}
 	w := httptest.NewRecorder()
-	s.ServeHTTP(w, httptest.NewRequestWithContext(t.Context(), "GET", "/v1/stores/counts/keys/nan", nil))
-	if w.Code != 200 || !strings.Contains(w.Body.String(), `"value":"NaN"`) {
-		t.Errorf("%d %s", w.Code, w.Body)
-	}
+	s.ServeHTTP(w, httptest.NewRequestWithContext(t.Context(), "GET", "/v1/stores/counts/keys/odd", nil))
+	return w.Body.String()
 }

@@ -4,7 +4,6 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
-	"math"
 	"net/http"
 	"net/http/httptest"
 	"slices"
@@ -379,15 +378,4 @@ func createCount(h *heldTask, key string) (*int64, error) {
 		return nil, err
 	}
 	return l.Value, nil
-}
-
-// setNaN puts a value into the task that JSON has no number for.
-func setNaN(t testing.TB, h *heldTask) {
-	t.Helper()
-	l, err := h.opened["counts"].(*stores.Aggregates[string, float64]).Create([]byte("nan"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	*l.Value = math.NaN()
-	h.commit(t)
 }

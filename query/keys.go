@@ -124,7 +124,12 @@ func (s *Server) serveKey(q *request) (any, error) {
 		return nil, err
 	}
 	if !ok {
-		return nil, fail(http.StatusNotFound, CodeUnknownKey, "store %q has no key %q", st.name, text)
+		f := fail(http.StatusNotFound, CodeUnknownKey, "store %q has no key %q", st.name, text)
+		if behind.Stale {
+			f.detail.Message += " in what is restored so far"
+			f.detail.Tasks = behind.Lag
+		}
+		return nil, f
 	}
 	e, err := st.entry(item, task.Partition)
 	if err == nil && e.size() > s.cfg.MaxBytes {

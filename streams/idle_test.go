@@ -2,6 +2,7 @@ package streams
 
 import (
 	"fmt"
+	"slices"
 	"testing"
 	"time"
 
@@ -64,4 +65,47 @@ func TestPartitionsThatStayEmptyHoldNothingBack(t *testing.T) {
 			})
 		})
 	}
+}
+
+// Another instance reads what the one that crashes would have sent on: it must not
+// believe for ever that the partition has nothing to say.
+func TestAnEventThatWakesAnIdlePartitionSurvivesACrash(t *testing.T) {
+	inWorld(t, 1, map[string]int32{"events": 2, "results": 1}, func(w *world) {
+		top := countsBy(t, window.BoundedDelay(3*time.Second).IdleAfter(2*time.Second))
+		var ps []*process
+		for i := range 4 { // one for each task
+			ps = append(ps, w.start(fmt.Sprint("p", i), newDisk(), top, nil))
+		}
+		w.settled(4, ps...)
+		want := truth{}
+		send := func(partition int32, key string, behind time.Duration) {
+			e := count(partition, key, time.Now().Add(-behind))
+			want.add(e)
+			w.write(e)
+		}
+		w.pass(time.Until(time.Now().Truncate(windowSize).Add(windowSize)))
+		began := time.Now() // of a window
+		send(1, "b", 0)
+		for time.Since(began) < 10500*time.Millisecond { // partition 1 falls silent and is idle
+			send(0, "a", 0)
+			w.pass(500 * time.Millisecond)
+		}
+		victim := slices.IndexFunc(ps, func(p *process) bool { return p.in.Tasks()[0].Task == TaskID{Sub: 0, Partition: 1} })
+		ps[victim].kill()
+		others := slices.Delete(ps, victim, victim+1)
+		for _, key := range []string{"b", "c", "d", "e"} {
+			send(1, key, time.Second) // of that window, and on time: the watermark is at 7.5 s
+		}
+		for time.Since(began) < 20*time.Second {
+			send(0, "a", 0)
+			w.pass(500 * time.Millisecond)
+		}
+		w.settled(4, others...)
+		w.pass(3 * time.Second)
+		for _, p := range others {
+			p.stop()
+		}
+		w.drain()
+		w.expectAtLeast(want)
+	})
 }

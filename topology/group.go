@@ -1,6 +1,8 @@
 package topology
 
 import (
+	"cmp"
+
 	"github.com/millrace/millrace/codec"
 	"github.com/millrace/millrace/processors"
 )
@@ -44,7 +46,11 @@ func (s Stream[K, V]) Repartition(key codec.Codec[K], value codec.Codec[V], opts
 func repartition[K, V any](s *stream[K, V], key codec.Codec[K], value codec.Codec[V], o options) *stream[K, V] {
 	b := s.b
 	name := o.name
-	from := b.add(kindSink, options{name: name + ".sink", policy: o.policy}, s.node.id)
+	var sink, source string
+	if name != "" {
+		sink, source = name+".sink", name+".source"
+	}
+	from := b.add(kindSink, options{name: sink, policy: o.policy}, s.node.id)
 	if mistake := checkTopicPart(name); mistake != "" {
 		b.mistake(from, "it repartitions, and its name makes a topic: the name %q %s; give one with topology.Named", name, mistake)
 	}
@@ -64,7 +70,7 @@ func repartition[K, V any](s *stream[K, V], key codec.Codec[K], value codec.Code
 		c.Topic = in.rt.Topic(name)
 		return processors.Sink(in.rt, in.node(from), c), nil
 	})
-	to := b.add(kindSource, options{name: name + ".source", policy: o.policy})
+	to := b.add(kindSource, options{name: cmp.Or(source, from.name+".source"), policy: o.policy})
 	to.repartition, to.partitions = name, partitions
 	out := &stream[K, V]{b: b, node: to, input: &input[K, V]{key: key, value: value}}
 	to.compose = func(in *instance) (processors.Source, error) {

@@ -85,7 +85,9 @@ var mistakes = map[string]func(b *topology.Builder){
 	"repartitions": func(b *topology.Builder) {
 		s := source(b, "in")
 		by := func(r record) string { return r.Value }
-		topology.GroupBy(s, str, str, by) // want `give one with topology.Named`
+		topology.GroupBy(s, str, str, by) // want `node "in.select-key.sink" .*give one with topology.Named`
+		s.Repartition(str, str)           // want `node "in.sink" .*give one with topology.Named`
+		s.Repartition(str, str)           // want `node "in.sink-2" .*give one with topology.Named`
 		s.Repartition(str, str, topology.Named("r"))
 		s.Repartition(str, str, topology.Named("r"))                                               // want `repartition "r" is made already` `name is taken` `name is taken`
 		s.Repartition(str, str, topology.Named("zero"), topology.Partitions(0))                    // want `Partitions\(0\): want at least 1`

@@ -5,6 +5,12 @@ import (
 	"fmt"
 )
 
+// IdleLease is how long, in milliseconds of processing time, a task that said
+// that it is idle is taken at its word. One that lives repeats it well within
+// that time. One that is stuck or has crashed may have been sent something
+// since.
+const IdleLease = 3000
+
 // Upstream names a task that writes to a repartition topic.
 type Upstream struct {
 	SubTopology, Task int32
@@ -37,6 +43,10 @@ type upstream struct {
 	heard      bool
 	idle       bool
 	ended      bool
+	// fresh is set by each marker; said is when it was first looked at, and stale
+	// set when that is too long ago.
+	fresh, stale bool
+	said         int64
 }
 
 func (u *upstream) Watermark() int64 {
@@ -46,7 +56,7 @@ func (u *upstream) Watermark() int64 {
 	return u.watermark
 }
 
-func (u *upstream) Idle() bool { return u.idle && !u.ended }
+func (u *upstream) Idle() bool { return u.idle && !u.stale && !u.ended }
 
 // NewUpstreams returns the watermark of a partition to which exactly these
 // tasks write. Duplicates count once.
@@ -104,9 +114,27 @@ func (u *Upstreams) Observe(m Marker) (moved bool, err error) {
 		t.watermark = max(t.watermark, m.Watermark)
 	}
 	t.generation, t.tasks, t.idle, t.heard = m.Generation, m.Tasks, m.Idle, true
+	t.fresh, t.stale = true, false
 	u.heard = true
 	moved = u.tracker.Moved(t.position)
 	return moved || idle != u.Idle(), nil
+}
+
+// Tick takes note of the wall clock, in Unix milliseconds: tasks that have not
+// said for IdleLease that they are idle count as not idle. It reports whether
+// the watermark or idleness changed.
+func (u *Upstreams) Tick(now int64) (moved bool) {
+	idle := u.Idle()
+	for _, t := range u.tasks {
+		if t.fresh {
+			t.said, t.fresh = now, false
+		}
+		if t.idle && !t.stale && now-t.said > IdleLease {
+			t.stale = true
+			moved = u.tracker.Refresh() || moved
+		}
+	}
+	return moved || idle != u.Idle()
 }
 
 // Watermark returns the partition's watermark. It never falls.

@@ -47,6 +47,29 @@ func TestUpstreamsWaitForAll(t *testing.T) {
 	}
 }
 
+func TestUpstreamsTakeIdlenessOnlyWhileItIsRepeated(t *testing.T) {
+	u := NewUpstreams(two)
+	mustObserve(t, u, marker(0, 1, 100, false))
+	mustObserve(t, u, marker(1, 1, 50, true))
+	for now := int64(0); now <= 2*IdleLease; now += IdleLease {
+		mustObserve(t, u, marker(1, 1, 50, true))
+		if u.Tick(now) || !mustObserve(t, u, marker(0, 1, 200+now, false)) || u.Watermark() != 200+now {
+			t.Fatalf("at %d: the watermark is %d: an idle task holds it back", now, u.Watermark())
+		}
+	}
+	const silent = 3*IdleLease + 1
+	u.Tick(silent)
+	if mustObserve(t, u, marker(0, 1, 90_000, false)) {
+		t.Errorf("the watermark is %d: a task that has fallen silent does not hold it back", u.Watermark())
+	}
+	if got, want := u.Waiting(), []Upstream{{0, 1}}; !slices.Equal(got, want) {
+		t.Errorf("Waiting() = %v, want %v", got, want)
+	}
+	if !mustObserve(t, u, marker(1, 1, 50, true)) || u.Watermark() != 90_000 {
+		t.Errorf("the watermark is %d after the task was heard again", u.Watermark())
+	}
+}
+
 func TestUpstreamsIgnoreFormerOwner(t *testing.T) {
 	u := NewUpstreams(two)
 	mustObserve(t, u, marker(0, 5, 100, false))

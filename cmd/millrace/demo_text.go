@@ -19,8 +19,8 @@ func (d *demo) introduce(total int64) {
 	b.WriteString("Real are arrivals (shifted to end now) and token counts. Models, sessions, latency, price, errors and\n")
 	b.WriteString("quality are made up by a model; 5 % of the events come up to a minute late.\n\n")
 	fmt.Fprintf(&b, "kafka    %s (inside this process), data in %s\n", strings.Join(d.cluster.Addrs(), ", "), d.dir)
-	fmt.Fprintf(&b, "stores   http://%s/v1/stores, while the demo runs\n", d.listen)
-	fmt.Fprintf(&b, "metrics  http://%s/metrics\n\n", d.listen)
+	fmt.Fprintf(&b, "stores   %s/v1/stores, while the demo runs\n", localURL(d.listen))
+	fmt.Fprintf(&b, "metrics  %s/metrics\n\n", localURL(d.listen))
 	b.WriteString(heading)
 	fmt.Fprintln(d.out, b.String())
 }

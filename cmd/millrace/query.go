@@ -11,6 +11,7 @@ import (
 	"strings"
 	"text/tabwriter"
 	"time"
+	"unicode"
 
 	"github.com/urfave/cli/v2"
 
@@ -207,11 +208,19 @@ func writeTable(out io.Writer, entries []query.Entry) error {
 	return w.Flush()
 }
 
-// text is JSON for people: a string without its quotes.
+// text is JSON for people: a string without its quotes. What a terminal would
+// obey rather than show is escaped: keys and values are whoever's wrote them.
 func text(raw json.RawMessage) string {
-	var s string
-	if json.Unmarshal(raw, &s) == nil {
-		return s
+	s := string(raw)
+	_ = json.Unmarshal(raw, &s) // what is no string stays as it is
+	var b strings.Builder
+	for _, r := range s {
+		if unicode.IsPrint(r) {
+			b.WriteRune(r)
+			continue
+		}
+		quoted := strconv.QuoteRune(r)
+		b.WriteString(quoted[1 : len(quoted)-1])
 	}
-	return string(raw)
+	return b.String()
 }

@@ -56,7 +56,7 @@ func (p *program) runInstance(c *cli.Context) error {
 	}
 	s.streams.UntilEnd, s.streams.NoCreate = c.Bool("until-end"), c.Bool("no-create")
 	if s.streams.UntilEnd && s.streams.OnError != topology.Fail {
-		return usagef("--until-end accounts for every event, and --on-error %v lets some go: leave one of them out", s.streams.OnError)
+		return usagef("--until-end accounts for every event, and the error policy %v (--on-error, on_error) lets some go: leave one of them out", s.streams.OnError)
 	}
 	p.limitMemory(s.streams.Memory)
 	if !s.streams.NoCreate {

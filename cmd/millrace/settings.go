@@ -68,13 +68,14 @@ func (p *program) settings(c *cli.Context, log *slog.Logger) (*settings, error) 
 		return nil, err
 	}
 	file.Application.Override(c.String("application"), c.IsSet("application"))
-	file.Brokers.Override(strings.Split(c.String("brokers"), ","), c.IsSet("brokers"))
+	file.Brokers.Override(brokersOf(c), c.IsSet("brokers"))
 	file.HTTP.Listen.Override(c.String("http"), c.IsSet("http"))
 	file.HTTP.Advertise.Override(c.String("advertise"), c.IsSet("advertise"))
 	file.State.Dir.Override(c.String("state"), c.IsSet("state"))
 	file.Guarantee.Override(c.String("guarantee"), c.IsSet("guarantee"))
 	file.Workers.Override(c.Int("workers"), c.IsSet("workers"))
 	file.CommitInterval.Override(c.Duration("commit"), c.IsSet("commit"))
+	file.OnError.Override(c.String("on-error"), c.IsSet("on-error"))
 	var errs []error
 	if c.IsSet("memory") {
 		size, err := config.ParseSize(c.String("memory"))
@@ -111,7 +112,7 @@ func (p *program) settings(c *cli.Context, log *slog.Logger) (*settings, error) 
 	if file.State.HotOnly.Value {
 		s.streams.Storage = streams.NewMemoryStorage()
 	}
-	s.streams.OnError, err = onError(c)
+	s.streams.OnError, err = onError(file.OnError.Value)
 	errs = append(errs, err)
 	s.streams.TLS, err = p.tls(file)
 	errs = append(errs, err, checkGuarantee(file.Guarantee.Value), checkListen(s.listen), checkURL("--advertise", s.advertise))
@@ -164,9 +165,8 @@ func (s *settings) kafka(log *slog.Logger) kafka.Config {
 	}
 }
 
-// onError returns the policy of --on-error; of commands without it, the default.
-func onError(c *cli.Context) (topology.ErrorPolicy, error) {
-	name := c.String("on-error")
+// onError returns the policy of a name; of none, the default.
+func onError(name string) (topology.ErrorPolicy, error) {
 	for _, p := range []topology.ErrorPolicy{topology.Fail, topology.Skip, topology.DeadLetter} {
 		if name == "" || name == p.String() {
 			return p, nil
@@ -187,13 +187,22 @@ func checkApplication(c *cli.Context) error {
 // topicName matches what may be part of a topic's name.
 var topicName = regexp.MustCompile(`^[a-zA-Z0-9._-]{1,200}$`)
 
+// brokersOf returns the addresses of --brokers.
+func brokersOf(c *cli.Context) []string {
+	all := strings.Split(c.String("brokers"), ",")
+	for i := range all {
+		all[i] = strings.TrimSpace(all[i])
+	}
+	return all
+}
+
 // checkBrokers refuses addresses that cannot be dialled.
 func checkBrokers(c *cli.Context) error {
 	if !c.IsSet("brokers") {
 		return nil
 	}
 	var errs []error
-	for address := range strings.SplitSeq(c.String("brokers"), ",") {
+	for _, address := range brokersOf(c) {
 		host, port, err := net.SplitHostPort(address)
 		if n, _ := strconv.ParseUint(port, 10, 16); err != nil || host == "" || n == 0 {
 			errs = append(errs, usagef("--brokers %q: want HOST:PORT such as localhost:9092", address))
@@ -320,6 +329,15 @@ func groupLimit(read func(string) ([]byte, error)) int64 {
 		}
 	}
 	return fallbackMemory / 4 * 5
+}
+
+// localURL is how this machine reaches a server that listens at a host:port.
+func localURL(listen string) string {
+	host, port, err := net.SplitHostPort(listen)
+	if ip := net.ParseIP(host); err == nil && (host == "" || ip != nil && ip.IsUnspecified()) {
+		return "http://localhost:" + port
+	}
+	return "http://" + listen
 }
 
 // serverURL is how others reach a server of this process.

@@ -64,24 +64,27 @@ func settingsOf(t *testing.T, env map[string]string, args ...string) (*settings,
 
 func TestFlagBeforeEnvironmentBeforeFileBeforeDefault(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "millrace.yaml")
-	text := "application: of-file\nbrokers: [file:1]\ncommit_interval: 3s\nhttp: {listen: ':3'}\nwindowing: {size: 1m}\nmemory: 256MiB\nworkers: 3"
+	text := "application: of-file\nbrokers: [file:1]\ncommit_interval: 3s\nhttp: {listen: ':3'}\nwindowing: {size: 1m}\nmemory: 256MiB\nworkers: 3\non_error: skip"
 	if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	env := map[string]string{"MILLRACE_COMMIT": "2s", "MILLRACE_HTTP": ":2", "MILLRACE_CONFIG": file, "MILLRACE_STATE": "of-environment"}
-	s, err := settingsOf(t, env, "--commit=1500ms", "--brokers", "a:1,b:2")
+	s, err := settingsOf(t, env, "--commit=1500ms", "--brokers", "a:1, b:2")
 	if err != nil {
 		t.Fatal(err)
 	}
 	if c := s.streams; c.CommitInterval != 1500*time.Millisecond || s.listen != ":2" || c.Application != "of-file" || c.StateDir != "of-environment" ||
-		!slices.Equal(c.Brokers, []string{"a:1", "b:2"}) || c.Workers != 3 || c.Memory != 256<<20 || s.llm.Size != time.Minute || s.llm.Application != "of-file" {
+		!slices.Equal(c.Brokers, []string{"a:1", "b:2"}) || c.Workers != 3 || c.OnError != topology.Skip || c.Memory != 256<<20 || s.llm.Size != time.Minute || s.llm.Application != "of-file" {
 		t.Errorf("%+v\n%+v", s.streams, s.llm)
+	}
+	if s, err = settingsOf(t, env, "--on-error=dead-letter"); err != nil || s.streams.OnError != topology.DeadLetter {
+		t.Errorf("%v, %v", s.streams.OnError, err)
 	}
 	s, err = settingsOf(t, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if s.listen != defaultHTTP || s.streams.CommitInterval != time.Second || s.streams.Memory < leastMemory || s.streams.Storage != nil {
+	if s.listen != defaultHTTP || s.streams.CommitInterval != time.Second || s.streams.OnError != topology.Fail || s.streams.Memory < leastMemory || s.streams.Storage != nil {
 		t.Errorf("defaults: %+v", s)
 	}
 }
@@ -113,6 +116,17 @@ func TestSecretsAndCertificates(t *testing.T) {
 	write(file, "tls: {ca_file: "+pem+"}")
 	if _, err := settingsOf(t, nil, "--config", file); exitCode(err) != exitUsage || !strings.Contains(err.Error(), "no certificate") {
 		t.Errorf("%v", err)
+	}
+}
+
+func TestURLsForThisMachine(t *testing.T) {
+	for listen, want := range map[string]string{
+		":8080": "http://localhost:8080", "[::]:8080": "http://localhost:8080", "0.0.0.0:1": "http://localhost:1",
+		"127.0.0.1:2": "http://127.0.0.1:2", "[::1]:3": "http://[::1]:3", "host:4": "http://host:4",
+	} {
+		if got := localURL(listen); got != want {
+			t.Errorf("%s: %s, want %s", listen, got, want)
+		}
 	}
 }
 
@@ -221,6 +235,13 @@ chat  {"count":2}
 `
 	if b.String() != want {
 		t.Errorf("got\n%s", &b)
+	}
+	for raw, want := range map[string]string{
+		`"a\tb"`: `a\tb`, `"\u001b[2J"`: `\x1b[2J`, "{\"k\":\"\u009b2J\"}": `{"k":"\u009b2J"}`, `"café ☃"`: "café ☃", `null`: "null",
+	} {
+		if got := text([]byte(raw)); got != want {
+			t.Errorf("%s is shown as %q, want %q", raw, got, want)
+		}
 	}
 	for n, want := range map[int64]string{0: "0", 999: "999", 1000: "1,000", 28185: "28,185", 1234567: "1,234,567"} {
 		if got := thousands(n); got != want {

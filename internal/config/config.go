@@ -22,6 +22,9 @@ type Config struct {
 	Workers Setting[int]
 	// CommitInterval is the longest between commits, 1 ms to 10 min.
 	CommitInterval Setting[time.Duration]
+	// OnError is what becomes of a record that cannot be handled: OnErrorFail,
+	// OnErrorSkip or OnErrorDeadLetter.
+	OnError Setting[string]
 	// Memory is the budget of the process in bytes; at least 64 MiB.
 	Memory    Setting[int64]
 	Topics    Topics
@@ -33,6 +36,13 @@ type Config struct {
 
 // AtLeastOnce is the processing guarantee of this version.
 const AtLeastOnce = "at-least-once"
+
+// The error policies.
+const (
+	OnErrorFail       = "fail"
+	OnErrorSkip       = "skip"
+	OnErrorDeadLetter = "dead-letter"
+)
 
 // TLS names the files, in PEM form, for connections to the brokers. Setting any
 // of them turns TLS on.

@@ -67,6 +67,7 @@ func keys(c *Config, sources []string) []named {
 		value("guarantee", &c.Guarantee, guarantee),
 		value("workers", &c.Workers, integer(1, 1024)),
 		value("commit_interval", &c.CommitInterval, commitInterval),
+		value("on_error", &c.OnError, oneOf(OnErrorFail, OnErrorSkip, OnErrorDeadLetter)),
 		value("memory", &c.Memory, memory),
 		group("topics",
 			value("replication_factor", &c.Topics.ReplicationFactor, replication),

@@ -71,14 +71,14 @@ func (r *reader) document(text []byte) *yaml.Node {
 	case err == io.EOF:
 		return nil
 	case err != nil:
-		r.syntax(err)
+		r.syntax(err, text)
 		return nil
 	}
 	switch err := loader.Load(&second); {
 	case err == nil:
 		r.fail(second.Line, "", "a second document begins; want one")
 	case err != io.EOF:
-		r.syntax(err)
+		r.syntax(err, text)
 	}
 	if first.Kind != yaml.DocumentNode {
 		return &first
@@ -99,13 +99,18 @@ func validPrefix(text []byte) int {
 	return n
 }
 
-// syntax reports what the YAML parser found.
-func (r *reader) syntax(err error) {
-	if at, ok := errors.AsType[*yaml.LoadError](err); ok {
+// syntax reports what the YAML parser found. Of a tab it does not always say so,
+// and nobody sees one.
+func (r *reader) syntax(err error, text []byte) {
+	at, ok := errors.AsType[*yaml.LoadError](err)
+	switch {
+	case !ok:
+		r.fail(1, "", "not YAML: %v", err)
+	case at.Mark.Index < utf8.RuneCount(text) && []rune(string(text))[at.Mark.Index] == '\t': // it counts runes
+		r.fail(at.Mark.Line, "", "not YAML: a tab in column %d, where YAML takes only spaces", at.Mark.Column)
+	default:
 		r.fail(at.Mark.Line, "", "not YAML: %s", at.Message)
-		return
 	}
-	r.fail(1, "", "not YAML: %v", err)
 }
 
 // group reads the keys of a mapping; path is that of the mapping.

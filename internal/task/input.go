@@ -228,7 +228,13 @@ func (in *Input) End() {
 }
 
 func (in *Input) tick(now time.Time) {
-	if in.partition != nil && in.partition.Tick(now.UnixMilli()) {
+	moved := false
+	if in.partition != nil {
+		moved = in.partition.Tick(now.UnixMilli())
+	} else {
+		moved = in.upstreams.Tick(now.UnixMilli())
+	}
+	if moved {
 		in.task.moved(in.index)
 	}
 }

@@ -63,10 +63,12 @@ func Clamp(t int64, now time.Time) int64 {
 
 // Intervals of watermark markers: not more often than the first while the
 // watermark moves, and not more seldom than the second, so that new readers
-// and purged topics do no harm.
+// and purged topics do no harm; than the third by a task that is idle, whose
+// readers do not wait for it only as long as it says so.
 const (
 	markerLinger = 20 * time.Millisecond
 	markerRepeat = 10 * time.Second
+	idleRepeat   = window.IdleLease / 3 * time.Millisecond
 )
 
 // markers tells the sub-topologies behind repartitions how far the task's
@@ -94,7 +96,7 @@ func (m *markers) send(now time.Time, force bool) error {
 	}
 	idle := t.tracker.Idle()
 	since := now.Sub(m.last)
-	repeat := !m.begun || since >= markerRepeat || idle != m.idle
+	repeat := !m.begun || since >= markerRepeat || idle != m.idle || idle && since >= idleRepeat
 	if !repeat && !force && since < markerLinger {
 		return nil
 	}
