@@ -36,7 +36,7 @@ type Comparison struct {
 
 // Compare writes a load to a topic and has the contenders work at it in turn, on
 // one broker. The error wraps [ErrVoid] if one of them has computed something
-// else than the raw floor, which must be among them.
+// else than the first, which is to be the raw floor.
 func Compare(ctx context.Context, p Plan) (*Comparison, error) {
 	p.Settings = p.withDefaults()
 	client, err := kafka.Open(ctx, kafka.Config{Brokers: []string{p.Brokers}, ClientID: "millrace-compare"})
