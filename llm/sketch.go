@@ -159,7 +159,10 @@ func (s *sketch) quantile(q float64) float64 {
 	if count == 0 {
 		return math.NaN()
 	}
-	rank := uint64(math.Floor(q * float64(count-1)))
+	rank := uint64(0)
+	if r := math.Floor(q * float64(count-1)); r > 0 {
+		rank = min(uint64(min(r, 1<<63)), count-1)
+	}
 	if rank < s.zeros {
 		return 0
 	}

@@ -246,6 +246,15 @@ func TestAddRefusesWhatWouldSpoil(t *testing.T) {
 	}
 }
 
+func TestAnyShareHasALatency(t *testing.T) {
+	s := statsOf(t, []llm.Performance{{LatencyMS: 100}, {LatencyMS: 200}})
+	for q, want := range map[float64]float64{-1: 100, 1.5: 200, math.Inf(-1): 100, math.Inf(1): 200, math.NaN(): 100} {
+		if got := s.Latency(q); math.Abs(got-want) > want/100 {
+			t.Errorf("q %v: %v, want %v", q, got, want)
+		}
+	}
+}
+
 func TestABinTakesAnyCount(t *testing.T) {
 	const n = 1<<16 + 1
 	s := llm.NewStats()
