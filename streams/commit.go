@@ -165,17 +165,9 @@ func (w *worker) replicate(ctx context.Context, parts []*prepared) error {
 			return err
 		}
 	}
-	sent := false
-	for _, p := range parts {
-		for store, rec := range p.commit.Changes.All() {
-			if err := w.log(store, p.running, rec); err != nil {
-				return err
-			}
-			p.next[store], sent = -1, true
-		}
-	}
-	if !sent {
-		return nil
+	sent, err := w.sendChanges(parts)
+	if err != nil || !sent {
+		return err
 	}
 	if err := w.producer.Flush(ctx); err != nil {
 		return err
@@ -194,6 +186,24 @@ func (w *worker) replicate(ctx context.Context, parts []*prepared) error {
 		}
 	}
 	return nil
+}
+
+// sendChanges appends what changed to the changelog topics, and marks in
+// [prepared] which. It reports whether there was anything.
+func (w *worker) sendChanges(parts []*prepared) (sent bool, err error) {
+	for _, p := range parts {
+		var tp kafka.TopicPartition
+		for store, rec := range p.commit.Changes.All() { // store by store
+			if _, begun := p.next[store]; !begun {
+				tp = w.in.changelogOf(store, p.id)
+				p.next[store], sent = -1, true
+			}
+			if err := w.log(tp, rec); err != nil {
+				return sent, err
+			}
+		}
+	}
+	return sent, nil
 }
 
 // commitOffsets commits how far the tasks have read. While this member's own

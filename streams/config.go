@@ -148,6 +148,14 @@ const (
 	ExactlyOnce Guarantee = "exactly-once"
 )
 
+// CommitInterval is the default time between commits.
+func (g Guarantee) CommitInterval() time.Duration {
+	if g == ExactlyOnce {
+		return 100 * time.Millisecond
+	}
+	return time.Second
+}
+
 var nameRule = regexp.MustCompile(`^[a-zA-Z0-9._-]{1,200}$`)
 
 // resolve returns c with defaults filled in, or every mistake in it.
@@ -156,11 +164,7 @@ func (c Config) resolve(t *topology.Topology) (Config, error) {
 	c.StateDir = cmp.Or(c.StateDir, filepath.Join(os.TempDir(), "millrace"))
 	c.Workers = cmp.Or(c.Workers, runtime.GOMAXPROCS(0))
 	c.Guarantee = cmp.Or(c.Guarantee, AtLeastOnce)
-	interval := time.Second
-	if c.Guarantee == ExactlyOnce {
-		interval = 100 * time.Millisecond
-	}
-	c.CommitInterval = cmp.Or(c.CommitInterval, interval)
+	c.CommitInterval = cmp.Or(c.CommitInterval, c.Guarantee.CommitInterval())
 	c.TransactionTimeout = cmp.Or(c.TransactionTimeout, max(20*time.Second, 2*c.CommitInterval))
 	c.Memory = cmp.Or(c.Memory, 1<<30)
 	c.SessionTimeout = cmp.Or(c.SessionTimeout, 10*time.Second)

@@ -58,25 +58,15 @@ func (w *worker) inTransaction() bool { return w.txn != nil && w.txn.Open() }
 // exactlyOnce are the steps of a commit in one transaction.
 func (w *worker) exactlyOnce(ctx context.Context, parts []*prepared) []commitStep {
 	return []commitStep{
-		{stepChangelog, func() error { return w.sendChanges(parts) }},
+		{stepChangelog, func() error {
+			_, err := w.sendChanges(parts)
+			return err
+		}},
 		{stepFlush, func() error { return w.flushChanges(ctx, parts) }},
 		{stepOffsets, func() error { return w.commitOffsets(ctx, parts) }},
 		{stepEnd, func() error { return w.txn.Commit(ctx) }},
 		{stepState, func() error { return w.writeState(parts) }},
 	}
-}
-
-// sendChanges appends what changed to the changelog topics.
-func (w *worker) sendChanges(parts []*prepared) error {
-	for _, p := range parts {
-		for store, rec := range p.commit.Changes.All() {
-			if err := w.log(store, p.running, rec); err != nil {
-				return err
-			}
-			p.next[store] = -1
-		}
-	}
-	return nil
 }
 
 // flushChanges waits until everything is acknowledged, and notes where the

@@ -226,7 +226,7 @@ func (w *worker) add(ctx context.Context, o *opened) error {
 	for i, input := range t.Inputs() {
 		tp := kafka.TopicPartition{Topic: input.Topic(), Partition: input.Partition()}
 		f := &feed{input: input, end: w.in.endOf(tp), patience: patienceOf(o.inputs[i].Strategy)}
-		f.queue = &queue{tp: tp, fetcher: w.in.fetcher, wake: w.notify, limit: w.in.queueBytes}
+		f.queue = &queue{tp: tp, fetcher: w.in.fetcher, wake: w.notify, limit: w.in.queueBytes, fetched: &w.in.memory.fetched}
 		f.checkEnd()
 		r.feeds = append(r.feeds, f)
 	}
@@ -242,6 +242,7 @@ func (w *worker) add(ctx context.Context, o *opened) error {
 func (w *worker) shut(r *running) error {
 	for _, f := range r.feeds {
 		w.in.fetcher.Remove(f.queue.tp)
+		f.queue.close()
 	}
 	delete(w.tasks, r.id)
 	w.in.status.forget(r.id)
@@ -405,6 +406,18 @@ func (w *worker) produce(ctx context.Context) error {
 		p.Close()
 	}
 	return nil
+}
+
+// buffered returns the bytes sent and not acknowledged. Any goroutine may call
+// it.
+func (w *worker) buffered() int {
+	w.mu.Lock()
+	p := w.producer
+	w.mu.Unlock()
+	if p == nil {
+		return 0
+	}
+	return p.Buffered()
 }
 
 // abort ends the worker's sending, which otherwise waits while brokers are
