@@ -128,12 +128,12 @@ func (c *Client) call(ctx context.Context, r role, addr string, request func(*sa
 // answers. If none does the error names each address and why it failed.
 func (c *Client) anyBroker(ctx context.Context, request func(*sarama.Broker) error) error {
 	var failures []error
-	addrs := c.addresses()
+	addrs, began := c.addresses(), time.Now()
 	for _, addr := range addrs {
 		err := c.call(ctx, roleAdmin, addr, request)
 		if _, failed := errors.AsType[*brokerError](err); !failed {
 			if err == nil || answered(err) {
-				c.outage.answered()
+				c.outage.answered(began)
 			}
 			return err
 		}
@@ -141,7 +141,7 @@ func (c *Client) anyBroker(ctx context.Context, request func(*sarama.Broker) err
 		c.logger.LogAttrs(ctx, slog.LevelDebug, "broker does not answer", slog.String("broker", addr), slog.Any("error", err))
 	}
 	err := &unreachableError{failures}
-	c.outage.noAnswer(addrs, err)
+	c.outage.noAnswer(began, addrs, err)
 	return err
 }
 
