@@ -352,7 +352,7 @@ func (h *hot[A]) put(c *collector, l *Live[A]) error {
 	}
 	c.put(e)
 	if !l.gone {
-		size := sizeOfLive[A](l.key, n)
+		size := sizeOfLive[A](l.key, n) + keptSize(l)
 		if b := h.buckets[l.start]; b != nil && b.objs[l.key] == l {
 			h.charge(int64(size - l.size))
 			l.size = size

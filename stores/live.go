@@ -207,3 +207,6 @@ func sizeOfLive[A any](key string, n int) int32 {
 	var a A
 	return int32(min(1<<30, liveOverhead+len(key)+int(unsafe.Sizeof(a))+2*n))
 }
+
+// keptSize is the memory of the value that l's Firing keeps to take it back.
+func keptSize[A any](l *Live[A]) int32 { return int32(min(1<<29, l.Firing.KeptBytes())) }

@@ -97,6 +97,7 @@ func (s *spans[A]) load() error {
 		}
 		l := s.add(keyString(key), w)
 		l.Time, l.Firing, l.stored = time, f, true
+		s.resize(l, -1)
 	}
 	if err := it.Err(); err != nil {
 		return s.wrap(err)
@@ -135,8 +136,9 @@ func (s *spans[A]) charge(n int64) {
 }
 
 // resize charges for l holding a value of n encoded bytes; none if negative.
+// What its Firing keeps is never evicted.
 func (s *spans[A]) resize(l *Live[A], n int) {
-	size := sizeOfSpan(l.key)
+	size := sizeOfSpan(l.key) + keptSize(l)
 	if n >= 0 {
 		size += sizeOfLive[A]("", n) - liveOverhead
 	}
@@ -190,7 +192,7 @@ func (s *spans[A]) loadValue(l *Live[A]) error {
 		return s.wrap(fmt.Errorf("value of key %q, window %v: %w", l.key, l.Window(), err))
 	}
 	l.Value = a
-	s.resize(l, len(b))
+	s.resize(l, len(b)-l.Firing.KeptBytes())
 	return nil
 }
 

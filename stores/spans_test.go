@@ -56,6 +56,33 @@ func TestBudgetOfSpansIsHonest(t *testing.T) {
 	runtime.KeepAlive(s)
 }
 
+// TestBudgetCountsWhatIsKept: the value that was sent last stays in memory, so that
+// it can be taken back, and the budget knows it before and after a restart.
+func TestBudgetCountsWhatIsKept(t *testing.T) {
+	const n, kept = 100, 5000
+	engine := stores.NewMemory()
+	budget := stores.NewBudget(1)
+	db, s := openSpans(t, stores.Config{Budget: budget, Engine: engine})
+	for i := range int64(n) {
+		l, err := s.Create([]byte("k"), window.Window{Start: i, End: i + 1})
+		check(t, err)
+		l.Firing.Keep(make([]byte, kept), i, window.Pane{Kind: window.EarlyPane})
+	}
+	commitAll(t, db)
+	if used := budget.Used(); used < n*kept {
+		t.Errorf("%d values of %d bytes are kept, the budget says %d", n, kept, used)
+	}
+	again := stores.NewBudget(1)
+	db, s = openSpans(t, stores.Config{Budget: again, Engine: engine})
+	if _, err := s.Of([]byte("k")); err != nil || again.Used() < n*kept {
+		t.Errorf("read again, the budget says %d: %v", again.Used(), err)
+	}
+	check(t, db.Close())
+	if again.Used() != 0 {
+		t.Errorf("%d bytes are charged for a database that is closed", again.Used())
+	}
+}
+
 // TestSpansAreReadAgain: values that the budget has evicted are there when they
 // are asked for, by key and by time.
 func TestSpansAreReadAgain(t *testing.T) {

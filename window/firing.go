@@ -196,6 +196,9 @@ func (f *Firing) Kept() (value []byte, time int64, p Pane, ok bool) {
 	return []byte(f.kept), f.time, Pane{Kind: f.kind, Sequence: f.seq, Retracted: true}, true
 }
 
+// KeptBytes returns the length of the value that is kept.
+func (f *Firing) KeptBytes() int { return len(f.kept) }
+
 // Rename makes f that of a window that goes on under another name, such as a
 // session that has grown: nothing of it was sent, and it counts on.
 func (f *Firing) Rename() { *f = Firing{unsent: f.unsent} }
