@@ -78,6 +78,10 @@ func (c *Client) NewTransactionalProducer(ctx context.Context, cfg TransactionCo
 	return &TransactionalProducer{p}, nil
 }
 
+// fenceTimeout is the timeout of a producer that is only there to fence another:
+// it begins no transaction, and no broker's transaction.max.timeout.ms is shorter.
+const fenceTimeout = time.Second
+
 // FenceProducer aborts what a producer of the transactional ID has left open,
 // and fences the producer if it is still there. Its readers go on at once, and
 // not after the transaction's timeout.
@@ -87,7 +91,7 @@ func (c *Client) FenceProducer(ctx context.Context, transactionalID string) erro
 	}
 	tc := c.transactionCoordinator(transactionalID)
 	defer tc.close()
-	_, _, err := tc.identify(ctx, time.Minute)
+	_, _, err := tc.identify(ctx, fenceTimeout)
 	return err
 }
 

@@ -297,6 +297,25 @@ func TestFencingLetsReadersGoOn(t *testing.T) {
 	})
 }
 
+// TestFencingWorksWhereTransactionsAreShort has brokers with a small
+// transaction.max.timeout.ms.
+func TestFencingWorksWhereTransactionsAreShort(t *testing.T) {
+	bubble(t, 1, map[string]int32{"out": 1}, func(t *testing.T, e *env) {
+		c := e.client()
+		e.cluster.Fake().Fault(kfake.Fault{Keys: []kmsg.Key{kmsg.InitProducerID}, Err: kerr.InvalidTransactionTimeout, Count: -1, When: func(r kmsg.Request) bool {
+			return r.(*kmsg.InitProducerIDRequest).TransactionTimeoutMillis > 5000
+		}})
+		gone, err := c.NewTransactionalProducer(e.context(), kafka.TransactionConfig{ID: "gone", Timeout: 5 * time.Second})
+		e.check(err)
+		e.check(gone.Send("out", 0, nil, []byte("never"), 1, nil))
+		e.flush(gone.Producer)
+		gone.Close()
+		e.check(c.FenceProducer(e.context(), "gone"))
+		e.fill(c, tp("out", 0), 3)
+		expectEqual(t, "out", e.committed(c, tp("out", 0)), sequence(3))
+	})
+}
+
 func TestATransactionIsFencedByItsTimeout(t *testing.T) {
 	bubble(t, 1, map[string]int32{"in": 1, "out": 1}, func(t *testing.T, e *env) {
 		c := e.client()
