@@ -232,13 +232,13 @@ func (m *membership) round(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("assignment by the group's leader: %w", err)
 	}
-	m.members, m.remembers = int(a.Members), a.Remember
+	m.members = int(a.Members)
 	revoke, start := assign.Diff(owned, a.Active)
 	m.change(func() {
 		m.now.id, m.now.generation = joined.MemberID, joined.Generation
 		m.joining, m.beat, m.leader, m.directory = false, began, a.Leader, directory
 		m.assigned = time.Now()
-		m.aborting = append(m.aborting, a.Abort...)
+		m.inherit(a)
 	})
 	m.in.metrics.rebalanced()
 	m.in.log.Info("rebalanced", "generation", joined.Generation, "leader", joined.Leader, "members", a.Members,
@@ -250,6 +250,13 @@ func (m *membership) round(ctx context.Context) error {
 			"members", m.members)
 	}
 	return nil
+}
+
+// inherit notes which producers this member is to remember, and which to abort.
+// The leader has shared out anew what the members told it of: what this one had
+// to abort before and is not named any more is settled, or another's. mu is held.
+func (m *membership) inherit(a assign.Assignment) {
+	m.remembers, m.aborting = a.Remember, slices.Clone(a.Abort)
 }
 
 // remembered returns the producers that the leader is to know of: if their
