@@ -122,6 +122,9 @@ func NewWindowAggregate[K, V, A any](rt *Runtime, n *Node, c WindowAggregateConf
 	case c.Windows.Kind() == window.CountKind:
 		a.place, a.entries = a.placeCount, c.Spans
 	case c.Store.Panes() > 0:
+		// A pane that changes while the window of its entry is due changes
+		// windows that are due no more: it is in both queues.
+		a.due.bit = 4
 		a.place, a.entries = a.placePane, c.Store
 	default:
 		a.place, a.entries = a.placeAligned, c.Store

@@ -181,8 +181,7 @@ func (a *WindowAggregate[K, V, A]) Tick(now time.Time) error {
 				return err
 			}
 		}
-		a.due, a.changed = a.changed, a.due
-		if err := a.spread(); err != nil {
+		if err := a.collectDue(); err != nil {
 			return err
 		}
 	}

@@ -116,15 +116,15 @@ func (a *WindowAggregate[K, V, A]) addLate(r *Record[K, V], pane *stores.Live[A]
 	})
 }
 
-// spread adds to what is due the other windows that hold a changed pane.
-func (a *WindowAggregate[K, V, A]) spread() error {
+// collectDue makes what has changed due: windows as they are or, of panes that
+// have changed, the windows that hold them.
+func (a *WindowAggregate[K, V, A]) collectDue() error {
 	if a.c.Store == nil || a.c.Store.Panes() == 0 {
+		a.due, a.changed = a.changed, a.due
 		return nil
 	}
-	changed := a.due
-	a.due = queue[A]{bit: changed.bit}
-	for !changed.empty() {
-		live := changed.pop()
+	for !a.changed.empty() {
+		live := a.changed.pop()
 		if live.Deleted() {
 			continue
 		}
