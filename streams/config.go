@@ -78,8 +78,10 @@ type Config struct {
 	CommitInterval time.Duration
 	// TransactionTimeout is how long, exactly once, the readers of results wait
 	// for a process that is gone and that no other one replaces; a commit that
-	// takes longer is done again. Brokers bound it. Default: 20 s, or twice the
-	// commit interval if that is longer.
+	// takes longer is done again. A worker commits when it has processed a fetch of
+	// each of its tasks, up to 1 MiB as brokers keep it: with slow user code that
+	// must not take this long, else it is done again and again. Brokers bound it.
+	// Default: 20 s, or twice the commit interval if that is longer.
 	TransactionTimeout time.Duration
 	// OnError is what to do with a record that user code or a codec cannot
 	// handle. Default: topology.Fail.
