@@ -92,6 +92,11 @@ func (s *sink[K, V]) write(r *Record[K, V]) error {
 		// Nil would be sent as null, which is a delete.
 		s.value = []byte{}
 	}
+	value := s.value
+	if c.Windowed != PlainKey && r.Pane.Retracted {
+		// As Kafka Streams does with a session that has become part of another.
+		value = nil
+	}
 	var key []byte
 	var partition int32
 	if r.nullKey {
@@ -123,7 +128,7 @@ func (s *sink[K, V]) write(r *Record[K, V]) error {
 		}
 		s.headers = headers
 	}
-	err = s.rt.Outlet.Send(topic, partition, key, s.value, r.Time, headers)
+	err = s.rt.Outlet.Send(topic, partition, key, value, r.Time, headers)
 	switch {
 	case errors.Is(err, ErrTooLarge):
 		return s.node.fail(err)

@@ -248,8 +248,9 @@ func (s Stream[K, V]) ToEach(route func(Record[K, V]) string, key codec.Codec[K]
 
 // ToWindowed writes results of a windowed aggregate with Kafka Streams'
 // windowed keys: the key's bytes and the window's start or, for sessions, the time
-// of the last event and that of the first. Partitions are chosen by the inner
-// key, so that all windows of a key lie together.
+// of the last event and that of the first. A retracted result is a null value,
+// which deletes the window. Partitions are chosen by the inner key, so that all
+// windows of a key lie together.
 func (s Stream[K, V]) ToWindowed(topic string, key codec.Codec[K], value codec.Codec[V], opts ...SinkOption) {
 	form := processors.TimeWindowedKey
 	if s.s.windows == window.SessionKind {

@@ -34,6 +34,30 @@ func TestSessionKeys(t *testing.T) {
 	}
 }
 
+// TestRetractedSessionsAreDeleted: who reads a topic of windowed keys as a table has
+// no session that has become part of another one.
+func TestRetractedSessionsAreDeleted(t *testing.T) {
+	d := run(t, func(b *topology.Builder) {
+		source(b, "in").GroupByKey(str, str).WindowedBy(window.Session(time.Minute).AllowedLateness(time.Hour)).
+			Count(topology.Store("s")).Stream().ToWindowed("out", str, codec.Int64)
+	})
+	in := streamtest.Input(d, "in", str, str)
+	start := d.Now()
+	for _, at := range []time.Duration{0, 90 * time.Second, 5 * time.Minute, 45 * time.Second} {
+		in.Send("k", "v", start.Add(at))
+	}
+	table := map[string]int64{}
+	for _, m := range streamtest.Output(d, "out", codec.Bytes, codec.Int64).All() {
+		if table[string(m.Key)] = m.Value; m.NullValue {
+			delete(table, string(m.Key))
+		}
+	}
+	whole := string(codec.AppendSessionKey(nil, []byte("k"), start.UnixMilli(), start.Add(90*time.Second).UnixMilli()))
+	if len(table) != 1 || table[whole] != 3 {
+		t.Errorf("sessions %v, want one of 3 events", table)
+	}
+}
+
 // TestRetractionsCrossAShuffle: what a session takes back is taken off the total
 // behind a repartition topic, which carries no mark of it any further.
 func TestRetractionsCrossAShuffle(t *testing.T) {
