@@ -101,7 +101,8 @@ func (e Emit) EarlyAfter(n int64) Emit {
 	return e
 }
 
-// Discarding makes each result hold only what came since the one before.
+// Discarding makes each result hold only what came since the one before. Hopping
+// windows are then not kept by pane.
 func (e Emit) Discarding() Emit {
 	e.mode = Discarding
 	return e
