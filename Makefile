@@ -5,10 +5,14 @@ DURATION ?= 10m
 # How many seeds the simulation runs, and from which on: make simulate FROM=17 SEEDS=1
 SEEDS ?= 200
 FROM ?= 1
-# Which benchmarks run: make bench BENCH=Tumbling
+# Which benchmarks run: make microbench BENCH=Tumbling
 BENCH ?= .
+# Events and rounds of the comparison: make bench EVENTS=1000000 ROUNDS=1
+EVENTS ?= 10000000
+ROUNDS ?= 3
 
 KAFKA := go run ./integration/servers/cmd/kafka
+COMPARE = go run ./integration/bench/cmd/bench compare -events $(EVENTS) -rounds $(ROUNDS)
 
 .DEFAULT_GOAL := help
 
@@ -57,7 +61,12 @@ soak: setup ## Long tests against a real Kafka, for DURATION
 	MILLRACE_SOAK=$(DURATION) go test -tags 'integration soak' -run '^TestSoak' -count 1 -timeout 0 -v ./integration/...
 
 .PHONY: bench
-bench: ## Benchmarks that need nothing but Go; BENCH picks some
+bench: setup ## Compare with Kafka Streams and with floors, and write docs/benchmarks*.md
+	$(COMPARE) -restore -page docs/benchmarks.md
+	$(COMPARE) -restore -key session -heap 1g -page docs/benchmarks-session.md
+
+.PHONY: microbench
+microbench: ## Benchmarks that need nothing but Go; BENCH picks some
 	go test -run '^$$' -bench '$(BENCH)' -benchmem ./...
 
 .PHONY: kafka-start

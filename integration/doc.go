@@ -25,6 +25,8 @@
 //     truncate them, make them anew, delete from them.
 //   - bounded_test.go: bounded runs against the direct computation, and input in
 //     transactions.
+//   - transaction_test.go: what only a real broker does to transactions, and a
+//     process that is killed between the steps of a commit in one.
 //   - badinput_test.go: the texts of errors.
 //   - soak_test.go: some of these for as long as make soak is told.
 //

@@ -22,9 +22,22 @@ import (
 // replay, starts it again without its state, and compares the final windows
 // with what is in the topic. A tap says how far the process had fetched.
 func TestKilledInstanceLosesNothing(t *testing.T) {
+	killedInstance(t, "killed", streams.AtLeastOnce, time.Second)
+}
+
+// TestKilledInstanceCountsEverythingOnce is the same exactly once: what the
+// process has left open is aborted by the other one.
+func TestKilledInstanceCountsEverythingOnce(t *testing.T) {
+	killedInstance(t, "killed-once", streams.ExactlyOnce, 100*time.Millisecond)
+}
+
+func killedInstance(t *testing.T, name string, guarantee streams.Guarantee, commit time.Duration) {
 	c := newCluster(t)
-	s := c.newKilling("killed", 200_000)
-	spec := workerSpec{Brokers: c.brokers, Application: s.application, Topology: "llm", Topic: s.topic, CommitInterval: time.Second}
+	s := c.newKilling(name, 200_000)
+	s.once = guarantee == streams.ExactlyOnce
+	spec := workerSpec{
+		Brokers: c.brokers, Application: s.application, Topology: "llm", Topic: s.topic, CommitInterval: commit, Guarantee: guarantee,
+	}
 	tap := filepath.Join(t.TempDir(), "tap")
 	s.start = func(name, state string) process {
 		spec := spec
@@ -45,12 +58,21 @@ func TestKilledInstanceLosesNothing(t *testing.T) {
 // its session lasts, lets the other one take over, and wakes the first in the
 // middle of the replay: it must not write its old state over its successor's.
 func TestFrozenInstanceOverwritesNothing(t *testing.T) {
+	frozenInstance(t, "frozen", streams.AtLeastOnce)
+}
+
+// TestFrozenInstanceIsFenced is the same exactly once: what it had in a
+// transaction is never seen.
+func TestFrozenInstanceIsFenced(t *testing.T) { frozenInstance(t, "frozen-once", streams.ExactlyOnce) }
+
+func frozenInstance(t *testing.T, name string, guarantee streams.Guarantee) {
 	c := newCluster(t)
-	s := c.newKilling("frozen", 200_000)
+	s := c.newKilling(name, 200_000)
+	s.once = guarantee == streams.ExactlyOnce
 	s.start = func(_, state string) process {
 		return startWorker(t, workerSpec{
 			Brokers: c.brokers, Application: s.application, Topology: "llm", Topic: s.topic, CommitInterval: 200 * time.Millisecond,
-			StateDir: state,
+			StateDir: state, Guarantee: guarantee,
 		})
 	}
 	s.replay = func() error {
@@ -114,6 +136,8 @@ type killing struct {
 	from map[place]int64
 	// fetched returns how far the process that was killed had fetched at most.
 	fetched func() map[place]int64
+	// once says that nothing may be counted twice, and no result be final twice.
+	once bool
 }
 
 // figures are what is compared of a model and window.
@@ -245,10 +269,32 @@ func (s *killing) account(stop func()) (repeats int64, truth map[modelWindow]fig
 	for w, f := range got {
 		t.Errorf("%s at %v: %+v where nothing was sent", w.model, time.UnixMilli(w.start).UTC(), f)
 	}
+	if s.once && repeats > 0 {
+		t.Errorf("%d events were counted twice", repeats)
+	}
+	if s.once {
+		s.finalOnce()
+	}
 	if want != s.events {
 		t.Errorf("the topic holds %d events, %d were sent", want, s.events)
 	}
 	return repeats, truth
+}
+
+// finalOnce expects one final result of each model and window.
+func (s *killing) finalOnce() {
+	s.c.t.Helper()
+	times := map[modelWindow]int{}
+	for _, r := range s.c.results(s.from) {
+		if r.Final && !r.Retracted {
+			times[modelWindow{r.Key, r.WindowStart}]++
+		}
+	}
+	for w, n := range times {
+		if n > 1 {
+			s.c.t.Errorf("%s at %v: %d final results", w.model, time.UnixMilli(w.start).UTC(), n)
+		}
+	}
 }
 
 // replay writes the events of g, spread over the partitions of a topic.

@@ -14,6 +14,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kgo"
 
 	"github.com/millrace/millrace/codec"
+	"github.com/millrace/millrace/streams"
 )
 
 // TestStateIsNeverAheadOfTheChangelog kills a process at random points of its
@@ -189,7 +190,7 @@ func (l *ledgerRun) finish(t *testing.T) {
 		}
 		counted += n
 	}
-	if len(totals) != 5 || counted < sent {
+	if len(totals) != 5 || counted < sent || spec.Guarantee == streams.ExactlyOnce && counted != sent {
 		t.Errorf("%d events were counted in %d totals, %d sent in 5", counted, len(totals), sent)
 	}
 	t.Logf("%d events sent, %d counted", sent, counted)

@@ -36,6 +36,7 @@ type workerSpec struct {
 	Topology, Topic string
 	StateDir        string
 	CommitInterval  time.Duration
+	Guarantee       streams.Guarantee
 	UntilEnd        bool
 	// Tap is a file in which the worker notes how far it has fetched.
 	Tap string
@@ -90,7 +91,7 @@ func (s *workerSpec) run(ctx context.Context, log *slog.Logger) error {
 	}
 	cfg := streams.Config{
 		Application: s.Application, Brokers: s.Brokers, StateDir: s.StateDir, Memory: 64 << 20, Workers: 2,
-		CommitInterval: s.CommitInterval, SessionTimeout: 6 * time.Second, Heartbeat: 500 * time.Millisecond,
+		CommitInterval: s.CommitInterval, Guarantee: s.Guarantee, SessionTimeout: 6 * time.Second, Heartbeat: 500 * time.Millisecond,
 		UntilEnd: s.UntilEnd, Logger: log,
 		Listener: streams.Listener{
 			State: func(_, to streams.State) { tell(event{Kind: "state", What: string(to)}) },

@@ -7,8 +7,8 @@ import (
 	"github.com/millrace/millrace/window"
 )
 
-// Stats is the aggregate of Performance events. NewStats makes one; the zero
-// Stats is not usable. All its parts are sums but LatencyMax.
+// Stats is the aggregate of Performance events. The zero Stats is that of none.
+// All its parts are sums but LatencyMax.
 type Stats struct {
 	// Count is the number of events, Errors of those that failed.
 	Count, Errors int64
@@ -26,7 +26,7 @@ type Stats struct {
 }
 
 // NewStats returns an aggregate of nothing.
-func NewStats() *Stats { return &Stats{latency: newSketch()} }
+func NewStats() *Stats { return &Stats{} }
 
 // Add counts an event. It refuses one with a number that would spoil the sums
 // for good (negative, infinite, not a number, or so large that the sum has no

@@ -246,6 +246,61 @@ func TestAddRefusesWhatWouldSpoil(t *testing.T) {
 	}
 }
 
+func TestAnyShareHasALatency(t *testing.T) {
+	s := statsOf(t, []llm.Performance{{LatencyMS: 100}, {LatencyMS: 200}})
+	for q, want := range map[float64]float64{-1: 100, 1.5: 200, math.Inf(-1): 100, math.Inf(1): 200, math.NaN(): 100} {
+		if got := s.Latency(q); math.Abs(got-want) > want/100 {
+			t.Errorf("q %v: %v, want %v", q, got, want)
+		}
+	}
+}
+
+func TestABinTakesAnyCount(t *testing.T) {
+	const n = 1<<16 + 1
+	s := llm.NewStats()
+	for range n {
+		if err := s.Add(llm.Performance{LatencyMS: 100}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := s.Add(llm.Performance{LatencyMS: 200}); err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range []struct {
+		q, want float64
+	}{{0, 100}, {float64(n-1) / n, 100}, {1, 200}} {
+		if got := s.Latency(c.q); math.Abs(got-c.want) > c.want/100 {
+			t.Errorf("q %v: %v, want %v", c.q, got, c.want)
+		}
+	}
+	decoded, err := llm.StatsCodec.Decode(encoded(t, s))
+	if err != nil || !bytes.Equal(encoded(t, &decoded), encoded(t, s)) {
+		t.Errorf("%+v, %v", decoded, err)
+	}
+	twice := statsOf(t, nil)
+	for range 2 {
+		if err := twice.Merge(s); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if got := twice.Latency(float64(2*n-1) / float64(2*n+1)); math.Abs(got-100) > 1 {
+		t.Errorf("merged: %v", got)
+	}
+}
+
+func TestAFewEventsTakeNoMoreMemory(t *testing.T) {
+	events := spread(20)
+	s := llm.NewStats()
+	if n := testing.AllocsPerRun(100, func() {
+		*s = llm.Stats{}
+		for _, e := range events {
+			s.Add(e)
+		}
+	}); n != 0 {
+		t.Errorf("%v allocations for 20 events", n)
+	}
+}
+
 // TestSumsStayFinite adds amounts that are in range alone and not together: an
 // infinite sum has no JSON, so that the window could never be sent.
 func TestSumsStayFinite(t *testing.T) {

@@ -52,7 +52,7 @@ func (statsCodec) Decode(b []byte) (Stats, error) {
 		return Stats{}, fmt.Errorf("%w: version %d, this program knows %d", ErrStats, b[0], statsVersion)
 	}
 	in := input{b: b[1:]}
-	s := Stats{latency: newSketch()}
+	var s Stats
 	for _, n := range [...]*int64{&s.Count, &s.Errors, &s.PromptTokens, &s.CompletionTokens, &s.QualityCount} {
 		*n = in.count()
 	}
@@ -76,19 +76,20 @@ func (statsCodec) Decode(b []byte) (Stats, error) {
 func (s *sketch) append(dst []byte) []byte {
 	dst = binary.AppendUvarint(dst, s.zeros)
 	n := uint64(0)
-	s.bins.ForEach(func(int, float64) bool { n++; return false })
+	for range s.all {
+		n++
+	}
 	dst = binary.AppendUvarint(dst, n)
 	first, previous := true, 0
-	s.bins.ForEach(func(index int, count float64) bool {
+	for index, count := range s.all {
 		if first {
 			dst = binary.AppendVarint(dst, int64(index))
 		} else {
 			dst = binary.AppendUvarint(dst, uint64(index-previous))
 		}
 		first, previous = false, index
-		dst = binary.AppendUvarint(dst, uint64(count))
-		return false
-	})
+		dst = binary.AppendUvarint(dst, count)
+	}
 	return dst
 }
 
@@ -164,7 +165,7 @@ func (in *input) sketch(s *sketch, values int64) {
 	left -= s.zeros
 	bins := in.uvarint()
 	// The first pass checks. The second begins with the outermost bins, so that
-	// the store takes its final extent at once instead of growing bin by bin.
+	// a store takes its final extent at once instead of growing bin by bin.
 	second := *in
 	first, last := in.bins(bins, func(_ int, count uint64) bool {
 		ok := count > 0 && count <= left
@@ -177,26 +178,30 @@ func (in *input) sketch(s *sketch, values int64) {
 	if in.err != nil || bins == 0 {
 		return
 	}
-	s.bins.AddWithCount(first.index, float64(first.count))
+	if bins > fewBins {
+		s.makeStore()
+	}
+	s.addCount(first.index, first.count)
 	if last.index != first.index {
-		s.bins.AddWithCount(last.index, float64(last.count))
+		s.addCount(last.index, last.count)
 	}
 	second.bins(bins, func(index int, count uint64) bool {
 		if index != first.index && index != last.index {
-			s.bins.AddWithCount(index, float64(count))
+			s.addCount(index, count)
 		}
 		return true
 	})
 }
 
-type bin struct {
+// decodedBin is a bin as it is read.
+type decodedBin struct {
 	index int
 	count uint64
 }
 
 // bins reads n bins, hands each to take, which may refuse it, and returns the
 // first and the last.
-func (in *input) bins(n uint64, take func(index int, count uint64) bool) (first, last bin) {
+func (in *input) bins(n uint64, take func(index int, count uint64) bool) (first, last decodedBin) {
 	lowest, highest := int64(sketchMapping.Index(sketchMin)), int64(sketchMapping.Index(sketchMax))
 	index := int64(0)
 	for i := uint64(0); i < n && in.err == nil; i++ {
@@ -215,7 +220,7 @@ func (in *input) bins(n uint64, take func(index int, count uint64) bool) (first,
 			in.fail(errSketch)
 			return
 		}
-		last = bin{int(index), count}
+		last = decodedBin{int(index), count}
 		if i == 0 {
 			first = last
 		}

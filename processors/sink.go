@@ -21,8 +21,9 @@ type SinkConfig[K, V any] struct {
 	// without a key has no place there and is dropped.
 	Repartition bool
 	// Windowed writes Kafka Streams' windowed key, the inner key followed by
-	// the window's start; the partition is still the inner key's.
-	Windowed bool
+	// the window's start, or by a session's end and start; the partition is
+	// still the inner key's.
+	Windowed WindowedKey
 
 	Key   codec.Codec[K]
 	Value codec.Codec[V]
@@ -32,6 +33,21 @@ type SinkConfig[K, V any] struct {
 	// Headers are added to those of each record.
 	Headers []Header
 }
+
+// WindowedKey says which windowed keys a sink writes.
+type WindowedKey uint8
+
+// The forms of Kafka Streams' TimeWindowedSerializer and
+// SessionWindowedSerializer.
+const (
+	PlainKey WindowedKey = iota
+	TimeWindowedKey
+	SessionWindowedKey
+)
+
+// retractedHeader marks a record of a repartition topic that takes an earlier one
+// back. Its value is empty.
+const retractedHeader = "__millrace.retracted"
 
 type sink[K, V any] struct {
 	rt      *Runtime
@@ -76,6 +92,11 @@ func (s *sink[K, V]) write(r *Record[K, V]) error {
 		// Nil would be sent as null, which is a delete.
 		s.value = []byte{}
 	}
+	value := s.value
+	if c.Windowed != PlainKey && r.Pane.Retracted {
+		// As Kafka Streams does with a session that has become part of another.
+		value = nil
+	}
 	var key []byte
 	var partition int32
 	if r.nullKey {
@@ -88,19 +109,26 @@ func (s *sink[K, V]) write(r *Record[K, V]) error {
 		if partition = c.Partitioner(s.key, partitions); partition < 0 || partition >= partitions {
 			return s.node.fail(fmt.Errorf("partitioner chose partition %d of %q, which has %d", partition, topic, partitions))
 		}
-		if c.Windowed {
+		switch c.Windowed {
+		case TimeWindowedKey:
 			s.key = codec.AppendTimeWindowedKey(s.key[:0], s.key, r.Window.Start)
+		case SessionWindowedKey:
+			s.key = codec.AppendSessionKey(s.key[:0], s.key, r.Window.Start, r.Window.End-1)
 		}
 		if key = s.key; key == nil {
 			key = []byte{}
 		}
 	}
 	headers := r.Headers
-	if len(c.Headers) > 0 {
-		s.headers = append(append(s.headers[:0], r.Headers...), c.Headers...)
-		headers = s.headers
+	retracted := c.Repartition && r.Pane.Retracted
+	if len(c.Headers) > 0 || retracted {
+		headers = append(append(s.headers[:0], r.Headers...), c.Headers...)
+		if retracted {
+			headers = append(headers, Header{Key: retractedHeader})
+		}
+		s.headers = headers
 	}
-	err = s.rt.Outlet.Send(topic, partition, key, s.value, r.Time, headers)
+	err = s.rt.Outlet.Send(topic, partition, key, value, r.Time, headers)
 	switch {
 	case errors.Is(err, ErrTooLarge):
 		return s.node.fail(err)

@@ -13,6 +13,8 @@ type SourceConfig[K, V any] struct {
 	// EventTime returns a value's event time in Unix milliseconds. Nil stands
 	// for the record's own timestamp.
 	EventTime func(V) int64
+	// Repartition is set if a sink of the same application writes the topic.
+	Repartition bool
 }
 
 // source decodes records into one Record that it uses again and again.
@@ -33,6 +35,9 @@ func (s *source[K, V]) Decode(key, value []byte, time int64, headers []Header) (
 	s.rt.Node = s.node
 	r := &s.record
 	*r = Record[K, V]{Time: time, Headers: headers, nullKey: key == nil}
+	if s.config.Repartition {
+		r.takeRetraction()
+	}
 	var err error
 	if key != nil {
 		if r.Key, err = s.config.Key.Decode(key); err != nil {
@@ -46,6 +51,13 @@ func (s *source[K, V]) Decode(key, value []byte, time int64, headers []Header) (
 		r.Time = s.config.EventTime(r.Value)
 	}
 	return r.Time, nil
+}
+
+// takeRetraction takes off the header that marks a retracted record.
+func (r *Record[K, V]) takeRetraction() {
+	if n := len(r.Headers) - 1; n >= 0 && r.Headers[n].Key == retractedHeader {
+		r.Headers, r.Pane.Retracted = r.Headers[:n:n], true
+	}
 }
 
 func (s *source[K, V]) Forward() error { return s.next(&s.record) }

@@ -12,7 +12,7 @@ import (
 // TableAggregateConfig says what an aggregate without windows does.
 type TableAggregateConfig[K, V, A any] struct {
 	Key codec.Codec[K]
-	Add func(*A, V) error
+	Aggregator[V, A]
 	// First takes the place of Add for the first value of a key, if it is not
 	// nil.
 	First func(*A, V) error
@@ -37,7 +37,9 @@ type TableAggregate[K, V, A any] struct {
 // NewTableAggregate returns the node; its Process is the edge into it.
 func NewTableAggregate[K, V, A any](rt *Runtime, n *Node, c TableAggregateConfig[K, V, A]) *TableAggregate[K, V, A] {
 	rt.owns(n, c.Store.Name())
-	return &TableAggregate[K, V, A]{rt: rt, node: n, c: c, w: window.MinTime, shown: window.MinTime}
+	return &TableAggregate[K, V, A]{
+		rt: rt, node: n, c: c, changed: queue[A]{bit: 1}, w: window.MinTime, shown: window.MinTime,
+	}
 }
 
 // Process adds a record to its key's aggregate.
@@ -57,12 +59,15 @@ func (a *TableAggregate[K, V, A]) Process(r *Record[K, V]) error {
 	}
 	a.rt.Touched = true
 	add := a.c.Add
+	if r.Pane.Retracted && a.c.Remove != nil {
+		add = a.c.Remove
+	}
 	if live == nil {
 		if live, err = a.c.Store.Create(a.key); err != nil {
 			return a.node.fail(err)
 		}
 		live.Time = r.Time
-		if a.c.First != nil {
+		if a.c.First != nil && !r.Pane.Retracted {
 			add = a.c.First
 		}
 	}

@@ -2,6 +2,7 @@ package processors
 
 import (
 	"fmt"
+	"iter"
 	"math"
 	"time"
 
@@ -10,20 +11,23 @@ import (
 	"github.com/millrace/millrace/window"
 )
 
-// slice is how many results a node sends before it lets other work pass, so
-// that half a million windows closing at one watermark stop nobody.
-const slice = 4096
-
 // WindowAggregateConfig says what a windowed aggregate does.
 type WindowAggregateConfig[K, V, A any] struct {
 	Windows window.Windows
 	Emit    window.Emit
 	Key     codec.Codec[K]
-	Add     func(*A, V) error
-	// First takes the place of Add for the first value of a key and window, if
-	// it is not nil.
+	Value   codec.Codec[A]
+	Aggregator[V, A]
+	// First takes the place of Add for the first value of a key and window, and
+	// Begin that of Merge into an empty aggregate, if they are not nil.
 	First func(*A, V) error
+	Begin func(into, from *A) error
+
+	// Aligned windows are kept in Store, by pane if it has panes; all others in
+	// Spans.
 	Store *stores.Windowed[K, A]
+	Spans *stores.Spans[K, A]
+
 	// Next takes the results.
 	Next Forward[K, A]
 	// Late takes the events that no window takes; nil if they are only
@@ -32,26 +36,41 @@ type WindowAggregateConfig[K, V, A any] struct {
 }
 
 // WindowAggregate gathers the values of each key and window in a live object,
-// and sends it when the watermark, the clock or a late event says so. When and
-// what is final is decided by window.Firing.
+// and sends it when the watermark, the clock, a count or a late event says so.
+// When and what is final is decided by window.Firing.
+//
+// An entry of the store stands for one window. Which entries an event goes to is
+// the one thing that depends on the kind of windows: see place.
 type WindowAggregate[K, V, A any] struct {
 	rt   *Runtime
 	node *Node
 	c    WindowAggregateConfig[K, V, A]
 	rule window.Rule
+	// place adds a record to the windows that take it, and counts.
+	place   func(r *Record[K, V]) (placed, error)
+	entries entries[A]
+	// keeps is set if what was sent last is kept, to be taken back.
+	keeps bool
 
 	key      []byte
 	assigned []window.Window
+	joined   []*stores.Live[A]
+	buf      []byte
 	out      Record[K, A]
 
 	// w is the input watermark: lateness is judged by it, however far firing
 	// has come. finite is the same but for the end of a bounded run, output is
 	// how far everything was fired.
 	w, finite, output int64
-	// The sweeps over the store: what is complete, what is closed, what has
-	// passed its retention.
-	complete, closing sweep
-	expired           int64
+	// The sweeps over the store: what is complete, what is closed, what can no
+	// longer be read though panes of it are kept, what has passed its
+	// retention.
+	complete, closing, fading sweep
+	expired                   int64
+	// fire, finish and fade are what they do, made once.
+	fire, finish, fade func(*stores.Live[A]) error
+	// budget is how many entries the slice in work has left.
+	budget int
 
 	// changed are windows whose change an early result has not shown, due are
 	// those whose turn has come. late are windows with a late change that the
@@ -63,30 +82,63 @@ type WindowAggregate[K, V, A any] struct {
 	showAll bool
 }
 
-// sweep is a pass over the windows in order of start and key.
-type sweep struct {
-	// from is the least start at which there is something to do;
-	// window.MaxTime if there is nothing.
-	from int64
-	// after is the last entry done at from.
-	after stores.Cursor
+// entries is what both kinds of stores can do. Places are in the order of
+// window.Windows.Order.
+type entries[A any] interface {
+	Touch(*stores.Live[A])
+	Scan(from, to int64, after stores.Cursor) iter.Seq2[*stores.Live[A], error]
+	Next(from int64) (order int64, ok bool, err error)
+	DropBefore(order int64) (n int, err error)
 }
 
-// lower notes that there is something to do at start.
-func (s *sweep) lower(start int64) {
-	if start < s.from {
-		*s = sweep{from: start}
-	}
+// placed counts what became of an event.
+type placed struct {
+	// taken and refused are how many windows took it and did not.
+	taken, refused int
+	// late is set if a window that took it was complete.
+	late bool
 }
 
 // NewWindowAggregate returns the node; its Process is the edge into it.
 func NewWindowAggregate[K, V, A any](rt *Runtime, n *Node, c WindowAggregateConfig[K, V, A]) *WindowAggregate[K, V, A] {
-	rt.owns(n, c.Store.Name())
-	return &WindowAggregate[K, V, A]{
-		rt: rt, node: n, c: c, rule: c.Emit.Rule(c.Windows),
-		w: window.MinTime, finite: window.MinTime, output: window.MinTime, expired: math.MaxInt64,
-		complete: sweep{from: window.MaxTime}, closing: sweep{from: window.MaxTime},
+	if c.Store != nil {
+		rt.owns(n, c.Store.Name())
+	} else {
+		rt.owns(n, c.Spans.Name())
 	}
+	a := &WindowAggregate[K, V, A]{
+		rt: rt, node: n, c: c, rule: c.Emit.Rule(c.Windows),
+		keeps: c.Emit.Mode() == window.Retracting || Retracts(c.Windows, c.Emit),
+		w:     window.MinTime, finite: window.MinTime, output: window.MinTime, expired: math.MaxInt64,
+		complete: sweep{from: window.MaxTime}, closing: sweep{from: window.MaxTime}, fading: sweep{from: window.MaxTime},
+		changed: queue[A]{bit: 1}, due: queue[A]{bit: 1}, late: queue[A]{bit: 2},
+	}
+	a.fire, a.finish, a.fade = a.onTime, a.atClose, a.unreadable
+	switch {
+	case c.Windows.Kind() == window.SessionKind:
+		a.place, a.entries = a.placeSession, c.Spans
+	case c.Windows.Kind() == window.SlidingKind:
+		a.place, a.entries = a.placeSliding, c.Spans
+	case c.Windows.Kind() == window.CountKind:
+		a.place, a.entries = a.placeCount, c.Spans
+	case c.Store.Panes() > 0:
+		// A pane that changes while the window of its entry is due changes
+		// windows that are due no more: it is in both queues.
+		a.due.bit = 4
+		a.place, a.entries = a.placePane, c.Store
+	default:
+		a.place, a.entries = a.placeAligned, c.Store
+	}
+	return a
+}
+
+// Retracts reports whether results may be taken back: those of a mode that says
+// so, and those of sessions that were sent before they were closed, because a
+// session that grows or merges is another window.
+func Retracts(w window.Windows, e window.Emit) bool {
+	early := e.EarlyEvery() > 0 || e.EarlyCount() > 0
+	return e.Mode() == window.Retracting ||
+		w.Kind() == window.SessionKind && !e.ClosingOnly() && (early || w.LatenessMillis() > 0)
 }
 
 // Process adds a record to each of its windows that still takes it.
@@ -100,21 +152,17 @@ func (a *WindowAggregate[K, V, A]) Process(r *Record[K, V]) error {
 	if a.key, err = a.c.Key.Append(a.key[:0], r.Key); err != nil {
 		return a.node.fail(fmt.Errorf("key: %w", err))
 	}
-	a.assigned = a.c.Windows.Assign(r.Time, a.assigned[:0])
-	refused := 0
-	for _, w := range a.assigned {
-		taken, err := a.add(r, w)
-		if err != nil {
-			return err
-		}
-		if !taken {
-			refused++
-		}
+	p, err := a.place(r)
+	if err != nil {
+		return err
+	}
+	if p.late {
+		a.rt.Observer.Late(a.node.Name, a.w-r.Time)
 	}
 	switch {
-	case refused == 0 && len(a.assigned) > 0:
+	case p.taken > 0 && p.refused == 0:
 		return nil
-	case refused < len(a.assigned):
+	case p.taken > 0:
 		a.rt.Observer.Dropped(a.node.Name, DroppedPartlyLate)
 		return nil
 	}
@@ -125,285 +173,140 @@ func (a *WindowAggregate[K, V, A]) Process(r *Record[K, V]) error {
 	return nil
 }
 
-// add adds a record to one window and reports whether the window took it.
-func (a *WindowAggregate[K, V, A]) add(r *Record[K, V], w window.Window) (bool, error) {
-	if a.c.Windows.Closed(w, a.w) {
-		return false, nil
+// placeAligned adds a record to windows that stand fast, each with an entry of
+// its own.
+func (a *WindowAggregate[K, V, A]) placeAligned(r *Record[K, V]) (p placed, err error) {
+	if len(a.assigned) != 1 || a.c.Windows.Kind() == window.HoppingKind || !a.assigned[0].Contains(r.Time) {
+		a.assigned = a.c.Windows.Assign(r.Time, a.assigned[:0])
 	}
-	live, err := a.c.Store.Get(a.key, w.Start)
-	if err != nil {
-		return false, a.node.fail(err)
-	}
-	late := a.c.Windows.Complete(w, a.w)
-	add := a.c.Add
-	switch {
-	case live == nil:
-		a.rt.Touched = true
-		if live, err = a.c.Store.Create(a.key, w.Start); err != nil {
-			return false, a.node.fail(err)
+	for _, x := range a.assigned {
+		if a.c.Windows.Closed(x, a.w) {
+			p.refused++
+			continue
 		}
-		live.Time = r.Time
-		if a.c.First != nil {
-			add = a.c.First
+		live, err := a.c.Store.Get(a.key, x.Start)
+		if err != nil {
+			return p, a.node.fail(err)
 		}
-	case live.Firing.Final():
-		// A replay meets a window whose final result was sent already.
-		return false, nil
-	case late:
-		// The window's turn to fire has not come: its on-time result goes
-		// first, without this event.
-		if pane, ok := live.Firing.OnTime(a.rule); ok {
-			if err := a.sendStored(live, pane); err != nil {
-				return false, err
+		switch {
+		case live == nil:
+			a.rt.Touched = true
+			if live, err = a.c.Store.Create(a.key, x.Start); err != nil {
+				return p, a.node.fail(err)
+			}
+			live.Firing.Mark(window.EntryEmpty)
+		case live.Firing.Final():
+			// A replay meets a window whose final result was sent already.
+			p.refused++
+			continue
+		default:
+			if err := a.onTimeFirst(live, x); err != nil {
+				return p, err
 			}
 		}
+		if err := a.add(r, live, x, &p); err != nil {
+			return p, err
+		}
 	}
+	return p, nil
+}
+
+// onTimeFirst sends the on-time result of a complete window whose turn to fire
+// has not come: the event that is about to be added is not in it.
+func (a *WindowAggregate[K, V, A]) onTimeFirst(live *stores.Live[A], x window.Window) error {
+	if !a.c.Windows.Complete(x, a.w) {
+		return nil
+	}
+	if pane, ok := live.Firing.OnTime(a.rule); ok {
+		return a.sendStored(live, pane)
+	}
+	return nil
+}
+
+// add adds a record to the value of a window that is not closed, and sends what
+// that brings.
+func (a *WindowAggregate[K, V, A]) add(r *Record[K, V], live *stores.Live[A], x window.Window, p *placed) error {
+	if err := a.addValue(r, live); err != nil {
+		return err
+	}
+	return a.follow(r, live, live, x, p)
+}
+
+// addValue adds a record to the value of an entry, or takes a retracted one off.
+func (a *WindowAggregate[K, V, A]) addValue(r *Record[K, V], live *stores.Live[A]) error {
 	a.rt.Node, a.rt.Touched = a.node, true
-	if err := add(live.Value, r.Value); err != nil {
-		return false, a.node.fail(err)
+	change := a.c.Add
+	empty := live.Firing.Has(window.EntryEmpty)
+	switch {
+	case r.Pane.Retracted && a.c.Remove != nil:
+		change = a.c.Remove
+	case empty && a.c.First != nil:
+		change = a.c.First
+	}
+	if err := change(live.Value, r.Value); err != nil {
+		return a.node.fail(err)
+	}
+	if empty {
+		live.Firing.Unmark(window.EntryEmpty)
+		live.Time = r.Time
 	}
 	live.Time = max(live.Time, r.Time)
-	a.c.Store.Touch(live)
-	a.closing.lower(w.Start)
-	a.expired = min(a.expired, w.Start)
-	if !late {
-		a.complete.lower(w.Start)
-		if a.c.Emit.EarlyEvery() > 0 {
-			a.changed.push(live)
+	a.entries.Touch(live)
+	return nil
+}
+
+// follow sends what a record brings that has changed a window by way of the entry
+// changed, or notes what will have to be sent.
+func (a *WindowAggregate[K, V, A]) follow(r *Record[K, V], live, changed *stores.Live[A], x window.Window, p *placed) error {
+	p.taken++
+	a.entries.Touch(live)
+	if !a.c.Windows.Complete(x, a.w) {
+		a.await(live, changed, x)
+		if pane, ok := live.Firing.Count(a.rule); ok {
+			return a.send(r.Key, live, x, pane)
 		}
-		return true, nil
+		return nil
 	}
-	a.rt.Observer.Late(a.node.Name, a.w-r.Time)
+	a.watch(a.order(live, x))
+	p.late = true
 	if pane, ok := live.Firing.Update(a.rule); ok {
-		return true, a.send(r.Key, live, w, pane)
+		return a.send(r.Key, live, x, pane)
 	}
 	if a.c.Emit.LatePolicy() == window.EachCommit {
 		a.late.push(live)
 	}
-	return true, nil
-}
-
-// send sends the value of a key and window.
-func (a *WindowAggregate[K, V, A]) send(key K, live *stores.Live[A], w window.Window, pane window.Pane) error {
-	a.out = Record[K, A]{Key: key, Value: *live.Value, Time: live.Time, Window: w, Pane: pane}
-	a.rt.Observer.Emitted(a.node.Name, pane)
-	return a.c.Next(&a.out)
-}
-
-// sendStored sends a window that was found in the store, because its time has
-// come. That it was is stored, also if the result is left out.
-func (a *WindowAggregate[K, V, A]) sendStored(live *stores.Live[A], pane window.Pane) error {
-	a.c.Store.Touch(live)
-	err := a.rt.sendDue(a.node.Name, live.Key(), live.Start(), func() error {
-		key, err := a.c.Key.Decode(live.Key())
-		if err != nil {
-			return a.node.fail(fmt.Errorf("stored key: %w", err))
-		}
-		return a.send(key, live, a.c.Windows.At(live.Start()), pane)
-	})
-	a.rt.Node = a.node
-	return err
-}
-
-// Restore finds where the sweeps go on. How far each window has fired stands
-// in the store, so that they begin at the first one there is.
-func (a *WindowAggregate[K, V, A]) Restore(w int64) error {
-	a.w, a.finite, a.showAll = w, w, a.c.Emit.EarlyEvery() > 0
-	first, ok, err := a.c.Store.NextStart(window.MinTime)
-	if err != nil || !ok {
-		return err
-	}
-	a.complete, a.closing, a.expired = sweep{from: first}, sweep{from: first}, first
 	return nil
 }
 
-// Advance fires what is complete, closes what is closed, and deletes what has
-// passed its retention.
-func (a *WindowAggregate[K, V, A]) Advance(w int64) (bool, error) {
-	a.rt.Node = a.node
-	a.w = max(a.w, w)
-	if a.w != window.MaxTime {
-		a.finite = a.w
-	}
-	budget := slice
-	if !a.c.Emit.ClosingOnly() {
-		onTime := func(f *window.Firing) (window.Pane, bool) { return f.OnTime(a.rule) }
-		if done, err := a.sweep(&a.complete, a.c.Windows.CompleteBefore(a.w), onTime, &budget); !done || err != nil {
-			return false, err
-		}
-	}
-	if a.c.Emit.ClosingOnly() || a.c.Windows.LatenessMillis() > 0 {
-		atClose := func(f *window.Firing) (window.Pane, bool) { return f.Close(a.rule) }
-		if done, err := a.sweep(&a.closing, a.c.Windows.ClosedBefore(a.w), atClose, &budget); !done || err != nil {
-			return false, err
-		}
-	}
-	// What a bounded run closes stays: a later run must find that its final
-	// result was sent.
-	if bound := a.c.Windows.ExpiredBefore(a.finite); bound > a.expired {
-		if _, err := a.c.Store.DropBefore(bound); err != nil {
-			return false, a.node.fail(err)
-		}
-		var err error
-		if a.expired, err = a.next(bound); err != nil {
-			return false, err
-		}
-	}
-	a.output = a.firedBefore()
-	return true, nil
-}
-
-// firedBefore is the time before which nothing on time comes out any more: the
-// start of the first window that has not fired, whether or not it has an entry.
-// That is the one that holds the watermark or, if only closed windows are sent,
-// the watermark less the lateness.
-func (a *WindowAggregate[K, V, A]) firedBefore() int64 {
-	if a.w == window.MaxTime || a.w == window.MinTime {
-		return a.w
-	}
-	t, bound := a.w, a.c.Windows.CompleteBefore(a.w)
-	if a.c.Emit.ClosingOnly() {
-		lateness := a.c.Windows.LatenessMillis()
-		t, bound = max(t, window.MinTime+lateness)-lateness, a.c.Windows.ClosedBefore(a.w)
-	}
-	a.assigned = a.c.Windows.Assign(t, a.assigned[:0])
-	if len(a.assigned) == 0 {
-		return min(a.w, bound)
-	}
-	return a.assigned[0].Start
-}
-
-// sweep sends what decide says of each window that starts before bound.
-func (a *WindowAggregate[K, V, A]) sweep(s *sweep, bound int64, decide func(*window.Firing) (window.Pane, bool), budget *int) (bool, error) {
-	if bound <= s.from {
-		return true, nil
-	}
-	for live, err := range a.c.Store.Scan(s.from, bound, s.after) {
-		if err != nil {
-			return false, a.node.fail(err)
-		}
-		if *budget == 0 {
-			return false, nil
-		}
-		*budget--
-		s.from, s.after = live.Start(), live.Cursor()
-		if pane, ok := decide(&live.Firing); ok {
-			if err := a.sendStored(live, pane); err != nil {
-				return false, err
-			}
-		}
-	}
-	next, err := a.next(bound)
-	*s = sweep{from: next}
-	return true, err
-}
-
-// next returns the start of the first window at or after bound.
-func (a *WindowAggregate[K, V, A]) next(bound int64) (int64, error) {
-	start, ok, err := a.c.Store.NextStart(bound)
-	if err != nil {
-		return 0, a.node.fail(err)
-	}
-	if !ok {
-		return window.MaxTime, nil
-	}
-	return start, nil
-}
-
-// Output returns the watermark of the results.
-func (a *WindowAggregate[K, V, A]) Output() int64 { return a.output }
-
-// Tick sends early results.
-func (a *WindowAggregate[K, V, A]) Tick(now time.Time) error {
-	every := a.c.Emit.EarlyEvery()
-	if every == 0 {
-		return nil
-	}
-	a.rt.Node = a.node
-	if a.nextEarly.IsZero() {
-		a.nextEarly = now.Add(every)
-	}
-	if a.due.empty() {
-		if now.Before(a.nextEarly) {
-			return nil
-		}
-		a.nextEarly = now.Add(every)
-		if a.showAll {
-			if err := a.collectOpen(); err != nil {
-				return err
-			}
-		}
-		a.due, a.changed = a.changed, a.due
-	}
-	return a.show(&a.due, func(f *window.Firing) (window.Pane, bool) { return f.Early(a.rule) }, slice)
-}
-
-// collectOpen marks every window that is not complete as changed.
-func (a *WindowAggregate[K, V, A]) collectOpen() error {
-	a.showAll = false
-	for live, err := range a.c.Store.Scan(a.c.Windows.CompleteBefore(a.w), window.MaxTime, stores.Cursor{}) {
-		if err != nil {
-			return a.node.fail(err)
-		}
-		if !live.Held {
-			a.c.Store.Touch(live)
-			a.changed.push(live)
-		}
-	}
-	return nil
-}
-
-// BeforeCommit sends the late results of this commit.
-func (a *WindowAggregate[K, V, A]) BeforeCommit() error {
-	a.rt.Node = a.node
-	return a.show(&a.late, func(f *window.Firing) (window.Pane, bool) { return f.Commit(a.rule) }, math.MaxInt)
-}
-
-// show sends up to limit of the held windows, and lets go of them.
-func (a *WindowAggregate[K, V, A]) show(held *queue[A], decide func(*window.Firing) (window.Pane, bool), limit int) error {
-	for !held.empty() && limit > 0 {
-		live := held.pop()
-		limit--
-		if pane, ok := decide(&live.Firing); ok {
-			if err := a.sendStored(live, pane); err != nil {
-				return err
-			}
-		}
-	}
-	return nil
-}
-
-// Close lets go of the live objects.
-func (a *WindowAggregate[K, V, A]) Close() error {
-	a.changed, a.due, a.late = queue[A]{}, queue[A]{}, queue[A]{}
-	return nil
-}
-
-// queue holds live objects until their turn comes, first in, first out. An
-// object that is in a queue is not put into another one.
-type queue[A any] struct {
-	items []*stores.Live[A]
-	head  int
-}
-
-func (q *queue[A]) empty() bool { return q.head == len(q.items) }
-
-// push adds l, unless it is held already.
-func (q *queue[A]) push(l *stores.Live[A]) {
-	if !l.Held {
-		l.Held = true
-		q.items = append(q.items, l)
+// await notes that a window is to be fired, and shown early.
+func (a *WindowAggregate[K, V, A]) await(live, changed *stores.Live[A], x window.Window) {
+	order := a.order(live, x)
+	a.watch(order)
+	a.complete.lower(order)
+	if a.c.Emit.EarlyEvery() > 0 {
+		a.changed.push(changed)
 	}
 }
 
-// pop removes the first object of a queue that is not empty, and lets go of it.
-func (q *queue[A]) pop() *stores.Live[A] {
-	l := q.items[q.head]
-	l.Held = false
-	q.items[q.head] = nil
-	q.head++
-	if q.empty() {
-		q.items, q.head = q.items[:0], 0
+// watch notes that there are entries to close and to delete.
+func (a *WindowAggregate[K, V, A]) watch(order int64) {
+	a.closing.lower(order)
+	a.fading.lower(order)
+	a.expired = min(a.expired, order)
+}
+
+// order is the place of an entry in sweeps.
+func (a *WindowAggregate[K, V, A]) order(live *stores.Live[A], x window.Window) int64 {
+	if a.c.Store != nil {
+		return live.Start()
 	}
-	return l
+	return a.c.Windows.Order(x)
+}
+
+// windowOf returns the window that an entry stands for.
+func (a *WindowAggregate[K, V, A]) windowOf(live *stores.Live[A]) window.Window {
+	if a.c.Store != nil {
+		return a.c.Store.WindowOf(live.Start())
+	}
+	return live.Window()
 }

@@ -3,12 +3,10 @@ package stores
 import (
 	"bytes"
 	"encoding/binary"
-	"errors"
 	"fmt"
 	"iter"
 	"maps"
 	"math"
-	"runtime/debug"
 	"slices"
 
 	"github.com/millrace/millrace/codec"
@@ -23,6 +21,7 @@ type hot[A any] struct {
 	codec    codec.Codec[A]
 	make     func() *A
 	windowed bool
+	paned    bool // entries are panes
 
 	buckets map[int64]*bucket[A]
 	starts  []int64 // of the buckets, ascending
@@ -196,6 +195,9 @@ func (h *hot[A]) create(key []byte, start int64) (*Live[A], error) {
 		return nil, err
 	}
 	l := &Live[A]{Value: h.make(), Time: h.db.time, start: start, used: h.db.commits}
+	if h.paned {
+		l.Firing.Mark(window.EntryPane)
+	}
 	if old := b.objs[string(key)]; old != nil {
 		l.key, l.stored = old.key, old.stored
 		h.remove(b, old)
@@ -344,25 +346,13 @@ func (h *hot[A]) put(c *collector, l *Live[A]) error {
 		c.arena = h.appendLogKey(c.arena, l.start, l.key)
 		e.logKey = c.since(from)
 	}
-	from = len(c.arena)
-	c.arena = binary.BigEndian.AppendUint64(c.arena, uint64(l.Time))
-	c.arena = window.AppendFiring(c.arena, l.Firing)
-	e.header = c.since(from + timeLen)
-	arena, err := h.encode(c.arena, l)
+	n, err := appendValue(c, &e, l, h.codec, h)
 	if err != nil {
 		return err
 	}
-	c.arena = arena
-	e.value = c.since(from)
-	e.log = c.since(int(e.header.to))
-	if h.db.outside(l.Time) {
-		from = len(c.arena)
-		c.arena = appendTimeHeader(c.arena, c.at(e.header), l.Time)
-		e.header = c.since(from)
-	}
 	c.put(e)
 	if !l.gone {
-		size := sizeOfLive[A](l.key, e.log.len())
+		size := sizeOfLive[A](l.key, n) + keptSize(l)
 		if b := h.buckets[l.start]; b != nil && b.objs[l.key] == l {
 			h.charge(int64(size - l.size))
 			l.size = size
@@ -371,24 +361,8 @@ func (h *hot[A]) put(c *collector, l *Live[A]) error {
 	return nil
 }
 
-// encode appends the bytes of l's value.
-func (h *hot[A]) encode(dst []byte, l *Live[A]) (out []byte, err error) {
-	var stack []byte
-	defer func() {
-		if p := recover(); p != nil {
-			err, stack = fmt.Errorf("panic: %v", p), debug.Stack()
-		}
-		if err != nil {
-			err = &EncodeError{Store: h.name, Key: h.appendLogKey(nil, l.start, l.key), Stack: stack,
-				Err: fmt.Errorf("encoding key %q, window %d: %w", l.key, l.start, err)}
-		}
-	}()
-	out, err = h.codec.Append(dst, *l.Value)
-	if err == nil && len(out) < len(dst) {
-		err = errors.New("the codec's Append has not returned what it was given to append to")
-	}
-	return out, err
-}
+// logKeyOf returns the changelog's key of l.
+func (h *hot[A]) logKeyOf(l *Live[A]) []byte { return h.appendLogKey(nil, l.start, l.key) }
 
 // check encodes the object of a changelog key, if Collect is to.
 func (h *hot[A]) check(key []byte) error {
@@ -404,7 +378,7 @@ func (h *hot[A]) check(key []byte) error {
 	if l == nil || !l.dirty || l.deleted && h.db.deletes == DeletesWithCommit {
 		return nil
 	}
-	_, err = h.encode(nil, l)
+	_, err = encodeValue(nil, l, h.codec, h)
 	return err
 }
 

@@ -96,7 +96,7 @@ func (h *hot[A]) evict(b *bucket[A], target int64, until uint32) {
 		if h.held <= target {
 			break
 		}
-		if !l.dirty && !l.deleted && !l.Held && l.used <= until {
+		if !l.dirty && !l.deleted && l.Held == 0 && l.used <= until {
 			h.remove(b, l)
 			b.complete = false
 		}

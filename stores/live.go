@@ -2,7 +2,9 @@ package stores
 
 import (
 	"encoding/binary"
+	"errors"
 	"fmt"
+	"runtime/debug"
 	"unsafe"
 
 	"github.com/millrace/millrace/codec"
@@ -23,11 +25,13 @@ type Live[A any] struct {
 	Time int64
 	// Firing is how far the results of this key and window have come.
 	Firing window.Firing
-	// Held is the owner's: while it is set the object is not evicted, and so
-	// stays valid over commits until it is deleted.
-	Held bool
+	// Held is the owner's, a bit for each list that the object is in: while it
+	// is not 0 the object is not evicted, and so stays valid over commits until
+	// it is deleted.
+	Held uint8
 
 	key   string
+	span  *spanPart // in a Spans store
 	start int64
 	size  int32  // bytes charged to the budget
 	used  uint32 // the interval of the last use; 0 if only a scan read it
@@ -48,12 +52,39 @@ func (l *Live[A]) Key() []byte { return keyBytes(l.key) }
 // windows.
 func (l *Live[A]) Start() int64 { return l.start }
 
+// Window returns the span of an object of a Spans store. For any other store its
+// end is that of no window, but the start.
+func (l *Live[A]) Window() window.Window {
+	if l.span == nil {
+		return window.Window{Start: l.start, End: l.start}
+	}
+	return window.Window{Start: l.start, End: l.span.end}
+}
+
+// Order returns the place of l in the order of scans: the start or, in a Spans
+// store, when it is due as the last scan knew it.
+func (l *Live[A]) Order() int64 {
+	if l.span == nil {
+		return l.start
+	}
+	return l.span.at
+}
+
+// Deleted reports whether l was deleted, so that a list which holds it skips it.
+func (l *Live[A]) Deleted() bool { return l.deleted || l.gone }
+
 // Cursor returns the position of l in a scan.
-func (l *Live[A]) Cursor() Cursor { return Cursor{Start: l.start, Key: l.Key()} }
+func (l *Live[A]) Cursor() Cursor {
+	if l.span == nil {
+		return Cursor{Start: l.start, Key: l.Key()}
+	}
+	key := append(make([]byte, 0, len(l.key)+8), l.key...)
+	return Cursor{Start: l.span.at, Key: binary.BigEndian.AppendUint64(key, l.span.id)}
+}
 
 // Cursor is a position in the order of starts and, within one start, of
 // encoded keys. A nil Key stands for 'before everything'; an empty one that is
-// not nil is a key.
+// not nil is a key. That of a Spans store has more in its Key than a key.
 type Cursor struct {
 	Start int64
 	Key   []byte
@@ -104,6 +135,53 @@ func appendLive(dst []byte, r LogRecord) ([]byte, error) {
 	return append(dst, r.Value...), nil
 }
 
+// liveStore is what the encoding of an object needs to know of its store.
+type liveStore[A any] interface {
+	info() *storeInfo
+	logKeyOf(*Live[A]) []byte
+}
+
+// appendValue appends the engine's value of l to the arena of c and notes its
+// parts in e. It returns the length of the aggregate's bytes.
+func appendValue[A any](c *collector, e *change, l *Live[A], codec codec.Codec[A], s liveStore[A]) (n int, err error) {
+	from := len(c.arena)
+	c.arena = binary.BigEndian.AppendUint64(c.arena, uint64(l.Time))
+	c.arena = window.AppendFiring(c.arena, l.Firing)
+	e.header = c.since(from + timeLen)
+	arena, err := encodeValue(c.arena, l, codec, s)
+	if err != nil {
+		return 0, err
+	}
+	c.arena = arena
+	e.value = c.since(from)
+	e.log = c.since(int(e.header.to))
+	if s.info().db.outside(l.Time) {
+		from = len(c.arena)
+		c.arena = appendTimeHeader(c.arena, c.at(e.header), l.Time)
+		e.header = c.since(from)
+	}
+	return e.log.len(), nil
+}
+
+// encodeValue appends the bytes of l's aggregate.
+func encodeValue[A any](dst []byte, l *Live[A], codec codec.Codec[A], s liveStore[A]) (out []byte, err error) {
+	var stack []byte
+	defer func() {
+		if p := recover(); p != nil {
+			err, stack = fmt.Errorf("panic: %v", p), debug.Stack()
+		}
+		if err != nil {
+			err = &EncodeError{Store: s.info().name, Key: s.logKeyOf(l), Stack: stack,
+				Err: fmt.Errorf("encoding key %q, window %d: %w", l.key, l.start, err)}
+		}
+	}()
+	out, err = codec.Append(dst, *l.Value)
+	if err == nil && len(out) < len(dst) {
+		err = errors.New("the codec's Append has not returned what it was given to append to")
+	}
+	return out, err
+}
+
 // decodeLive returns the aggregate, time and Firing of an engine's value. The
 // codec gets a copy, which its result may alias.
 func decodeLive[A any](c codec.Codec[A], b []byte) (*A, int64, window.Firing, error) {
@@ -121,7 +199,7 @@ func decodeLive[A any](c codec.Codec[A], b []byte) (*A, int64, window.Firing, er
 // liveOverhead is what a live object takes beside its key and its aggregate: a
 // Live, an entry of a map that is between half and fully used, two pointers in
 // lists. TestBudgetIsHonest measures it.
-const liveOverhead = 176
+const liveOverhead = 184
 
 // sizeOfLive estimates the memory of an object whose aggregate encodes to n
 // bytes. Decoded, these take more than encoded: pointers, slack of slices.
@@ -129,3 +207,6 @@ func sizeOfLive[A any](key string, n int) int32 {
 	var a A
 	return int32(min(1<<30, liveOverhead+len(key)+int(unsafe.Sizeof(a))+2*n))
 }
+
+// keptSize is the memory of the value that l's Firing keeps to take it back.
+func keptSize[A any](l *Live[A]) int32 { return int32(min(1<<29, l.Firing.KeptBytes())) }

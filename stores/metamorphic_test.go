@@ -66,6 +66,7 @@ type machine struct {
 	kv        *stores.KeyValue[string, []byte]
 	win       *stores.Windowed[string, blob]
 	agg       *stores.Aggregates[string, blob]
+	ses       *stores.Spans[string, blob]
 	handed    stores.Cursor // of the slice of a scan that is to go on
 
 	log map[string][]stores.LogRecord // by store, from offset 0
@@ -90,7 +91,7 @@ type blobCodec struct{}
 func (blobCodec) Append(dst []byte, v blob) ([]byte, error) { return append(dst, v.b...), nil }
 func (blobCodec) Decode(b []byte) (blob, error)             { return blob{b}, nil }
 
-var storeNames = []string{"kv", "win", "agg"}
+var storeNames = []string{"kv", "win", "agg", "ses"}
 
 func newMachine(t *testing.T, engine string, policy stores.DeletePolicy, seed uint64) *machine {
 	m := &machine{
@@ -157,6 +158,10 @@ func (m *machine) open() {
 		Name: "agg", Key: codec.String, Value: blobCodec{}, New: func() *blob { return new(blob) },
 	})
 	m.must(err)
+	m.ses, err = stores.OpenSpans(m.db, stores.SpansConfig[string, blob]{
+		Name: "ses", Key: codec.String, Value: blobCodec{}, New: func() *blob { return new(blob) }, Due: spanDue,
+	})
+	m.must(err)
 	m.interval++
 }
 
@@ -167,12 +172,16 @@ func (m *machine) run(steps int) {
 		switch n := m.rnd.IntN(100); {
 		case n < 20:
 			m.keyValue()
-		case n < 55:
+		case n < 45:
 			m.windowed()
+		case n < 55:
+			m.session()
 		case n < 68:
 			m.aggregate()
-		case n < 72:
+		case n < 71:
 			m.drop()
+		case n < 72:
+			m.dropSessions()
 		case n < 82:
 			m.compareOne()
 		case n < 86:
@@ -347,10 +356,10 @@ func (m *machine) compareOne() {
 			want, has = at, true
 		}
 	}
-	got, ok, err := m.win.NextStart(s)
+	got, ok, err := m.win.Next(s)
 	m.must(err)
 	if ok != has || ok && got != want {
-		m.fatal("NextStart(%d) = %d, %v, want %d, %v", s, got, ok, want, has)
+		m.fatal("Next(%d) = %d, %v, want %d, %v", s, got, ok, want, has)
 	}
 }
 
@@ -433,6 +442,7 @@ func (m *machine) compareAll() {
 		got[string(l.Key())] = liveEntry(l)
 	}
 	m.equal("agg", got, m.visible["agg"])
+	m.compareSessions()
 }
 
 func (m *machine) equal(store string, got, want map[string]entry) {
@@ -535,7 +545,7 @@ func (m *machine) committed(v *stores.View, store string) map[string]entry {
 	var cursor []byte
 	for {
 		var p stores.Page
-		if store == "win" {
+		if store == "win" || store == "ses" {
 			p, err = q.Windows(v, stores.WindowsQuery{From: math.MinInt64, To: math.MaxInt64, Limit: 3, Cursor: cursor})
 		} else {
 			p, err = q.Range(v, stores.RangeQuery{Limit: 3, Cursor: cursor})
@@ -549,8 +559,11 @@ func (m *machine) committed(v *stores.View, store string) map[string]entry {
 			case *blob:
 				e.value = string(v.b)
 			}
-			if i.Window != nil {
+			switch store {
+			case "win":
 				key = winKey(key, i.Window.Start)
+			case "ses":
+				key = sessionKey(key, *i.Window)
 			}
 			if was, ok := replay(m.log[store])[key]; ok {
 				// Pages do not show headers; restores are checked for them.

@@ -62,6 +62,10 @@ func NewPebbleResources(cacheBytes int64, openFiles, tasks int) *PebbleResources
 	}
 }
 
+// CacheBytes returns what the shared block cache holds. Memtables are counted by
+// their databases.
+func (r *PebbleResources) CacheBytes() int64 { return r.cache.Size() }
+
 // Close releases the resources. The databases are closed before.
 func (r *PebbleResources) Close() {
 	r.files.Unref()

@@ -230,6 +230,10 @@ func scanView(ctx context.Context, r Reader, span Span, visit func(key, value []
 type windowedQuery[K, A any] struct {
 	keyQuery[K]
 	window func(start int64) window.Window
+	// shift is how far before an entry its window begins. merge, if not nil,
+	// returns the value of the window that an entry stands for.
+	shift int64
+	merge func(v *View, key []byte, start int64) (Item, error)
 }
 
 func (q *windowedQuery[K, A]) Get(*View, []byte) (Item, bool, error) {
@@ -251,7 +255,7 @@ func (q *windowedQuery[K, A]) Windows(v *View, w WindowsQuery) (Page, error) {
 	}
 	var page Page
 	err := scanView(v.ctx, v.snapshot, span, func(key, value []byte) (bool, error) {
-		return q.add(&page, w.Limit, key, value)
+		return q.add(v, &page, w.Limit, key, value)
 	})
 	return page, q.info.wrap(err)
 }
@@ -282,7 +286,7 @@ func (q *windowedQuery[K, A]) windowsOfKey(v *View, w WindowsQuery, span Span) (
 			ok = it.Seek(want)
 			continue
 		} else if order == 0 {
-			more, err := q.add(&page, w.Limit, it.Key(), it.Value())
+			more, err := q.add(v, &page, w.Limit, it.Key(), it.Value())
 			if err != nil || !more {
 				return page, q.info.wrap(err)
 			}
@@ -310,8 +314,13 @@ func successor(prefix []byte) []byte {
 
 // add appends an entry to the page, or its key as the cursor if the page is
 // full.
-func (q *windowedQuery[K, A]) add(page *Page, limit int, key, value []byte) (bool, error) {
+func (q *windowedQuery[K, A]) add(v *View, page *Page, limit int, key, value []byte) (bool, error) {
 	key = key[prefixLen:]
+	if q.merge != nil {
+		if _, f, _, err := splitLive(value); err != nil || f.Has(window.EntryUnreadable) {
+			return true, err
+		}
+	}
 	if len(page.Items) == max(1, limit) {
 		page.Next = bytes.Clone(key)
 		return false, nil
@@ -323,12 +332,24 @@ func (q *windowedQuery[K, A]) add(page *Page, limit int, key, value []byte) (boo
 	if err != nil {
 		return false, err
 	}
-	w := q.window(int64(binary.BigEndian.Uint64(key) ^ (1 << 63)))
+	start := int64(binary.BigEndian.Uint64(key) ^ (1 << 63))
+	if q.merge != nil {
+		whole, err := q.merge(v, key[8:], start)
+		if err != nil {
+			return false, err
+		}
+		item.Value, item.Time = whole.Value, whole.Time
+	}
+	w := q.window(start)
 	item.Window, item.Position = &w, bytes.Clone(key)
 	page.Items = append(page.Items, item)
 	return true, nil
 }
 
+// startKey returns the least engine key of the windows that begin at start.
 func (q *windowedQuery[K, A]) startKey(start int64) []byte {
+	if start > math.MinInt64 && start < math.MaxInt64-q.shift {
+		start += q.shift
+	}
 	return binary.BigEndian.AppendUint64(q.info.prefix[:len(q.info.prefix):prefixLen], uint64(start)^(1<<63))
 }

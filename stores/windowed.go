@@ -2,6 +2,7 @@ package stores
 
 import (
 	"bytes"
+	"fmt"
 	"iter"
 
 	"github.com/millrace/millrace/codec"
@@ -19,10 +20,25 @@ type WindowedConfig[K, A any] struct {
 	New func() *A
 	// Window returns the window that begins at a start. Queries use it.
 	Window func(start int64) window.Window
+	// Panes makes each entry a pane of hopping windows; nil for entries that are
+	// windows.
+	Panes *Panes[A]
 	// Layout tells apart what must not be read as each other: another window
 	// size, another codec. A DB that has the store with another Layout refuses
 	// to open it.
 	Layout string
+}
+
+// Panes says how windows are made up of panes. An entry holds one pane and, in its
+// Firing, stands for the window that ends with the pane; the window's value is
+// merged from its panes. A pane without events is marked window.EntryEmpty.
+type Panes[A any] struct {
+	// Size is the length of a window and Advance that of a pane, in
+	// milliseconds.
+	Size, Advance int64
+	Merge         func(into, from *A) error
+	// Begin takes the place of Merge into a new aggregate, if it is not nil.
+	Begin func(into, from *A) error
 }
 
 // Windowed holds the aggregates of windows as live objects. Keys are handed in
@@ -30,21 +46,28 @@ type WindowedConfig[K, A any] struct {
 // closing windows is a scan and expiry one deletion of a span; the changelog
 // has Kafka Streams' key-first bytes.
 type Windowed[K, A any] struct {
-	hot hot[A]
+	hot    hot[A]
+	window func(start int64) window.Window
+	panes  *Panes[A]
 }
 
 // OpenWindowed opens or makes a store.
 func OpenWindowed[K, A any](db *DB, cfg WindowedConfig[K, A]) (*Windowed[K, A], error) {
-	w := new(Windowed[K, A])
+	w := &Windowed[K, A]{window: cfg.Window, panes: cfg.Panes}
 	s := &windowedStore[A]{hot: &w.hot}
 	q := &windowedQuery[K, A]{
 		keyQuery: keyQuery[K]{info: &w.hot.storeInfo, key: cfg.Key, value: aggregateValue(cfg.Value)},
-		window:   cfg.Window,
+		window:   w.WindowOf,
+	}
+	if p := cfg.Panes; p != nil {
+		q.shift = p.Size - p.Advance
+		q.merge = func(v *View, key []byte, start int64) (Item, error) { return mergedItem(w, v, key, start, cfg.Value) }
 	}
 	if err := db.register(s, cfg.Name, WindowedKind, cfg.Layout, q); err != nil {
 		return nil, err
 	}
 	w.hot.init(db, cfg.Value, cfg.New, true)
+	w.hot.paned = cfg.Panes != nil
 	return w, w.hot.probe()
 }
 
@@ -86,9 +109,9 @@ func (w *Windowed[K, A]) Scan(fromStart, toStart int64, after Cursor) iter.Seq2[
 	return w.hot.walk(at, toStart)
 }
 
-// NextStart returns the least window start at or after from that has an
+// Next returns the least window start at or after from that has an
 // aggregate; ok is false if there is none.
-func (w *Windowed[K, A]) NextStart(from int64) (start int64, ok bool, err error) {
+func (w *Windowed[K, A]) Next(from int64) (start int64, ok bool, err error) {
 	return w.hot.nextStart(from)
 }
 
@@ -107,8 +130,31 @@ func (s *windowedStore[A]) fromLog(dst []byte, r LogRecord) ([]byte, int, error)
 	if err != nil {
 		return nil, 0, err
 	}
+	if r.Value != nil {
+		if err := s.checkHeader(r.Header); err != nil {
+			return nil, 0, err
+		}
+	}
 	dst = append(s.appendStart(dst, start), key...)
 	return liveFromLog(dst, r)
+}
+
+// checkHeader refuses records of panes for windows, and the other way round.
+func (s *windowedStore[A]) checkHeader(header []byte) error {
+	var f window.Firing
+	if header != nil {
+		var err error
+		if f, _, err = window.DecodeFiring(header); err != nil {
+			return fmt.Errorf("%w: header %s: %w", ErrCorrupt, StateHeader, err)
+		}
+	}
+	if f.Has(window.EntryPane) == s.paned {
+		return nil
+	}
+	if s.paned {
+		return fmt.Errorf("%w: its changelog has whole windows, and the program keeps panes: use SeparateWindows, or reset the store", ErrLayout)
+	}
+	return fmt.Errorf("%w: its changelog has panes, and the program keeps whole windows: reset the store, or give it a new name", ErrLayout)
 }
 
 // liveFromLog appends the engine's value of r, if it has one.

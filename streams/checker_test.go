@@ -144,7 +144,20 @@ func (w *world) expectAtLeast(t truth) {
 	}
 }
 
-// logs are the changelog records that a test has read, by topic.
+// expectOnce fails the test unless each window has one final result, the truth.
+func (w *world) expectOnce(t truth) {
+	w.t.Helper()
+	results := w.read("results")
+	if _, err := t.atLeastOnce(results); err != nil {
+		w.t.Error(err)
+	}
+	if err := t.exactlyOnce(results); err != nil {
+		w.t.Error(err)
+	}
+}
+
+// logs are the changelog records that a test has read, by topic, with the markers
+// of transactions.
 type logs map[string][]*kgo.Record
 
 // checkDisk compares the databases on a disk with their changelogs: a database
@@ -167,7 +180,7 @@ func (w *world) checkDisk(disk vfs.FS, top *topology.Topology, changelogs logs) 
 			for _, store := range sub.Changelogs() {
 				topic := top.Application() + "-" + store + "-changelog"
 				if changelogs[topic] == nil {
-					changelogs[topic] = w.read(topic)
+					changelogs[topic] = w.readMarkers(topic)
 				}
 				ok, err := compareStore(entries, store, partition, changelogs[topic])
 				if err != nil {
@@ -257,7 +270,7 @@ func replay(log []*kgo.Record, store, prefix string, partition int32, next int64
 			continue
 		}
 		end = max(end, r.Offset+1)
-		if r.Offset >= next {
+		if r.Offset >= next || r.Attrs.IsControl() {
 			continue
 		}
 		key := prefix + string(r.Key)

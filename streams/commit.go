@@ -23,6 +23,9 @@ type hooks struct {
 	// stateFirst is the mutant 'changelog after Pebble': state is written
 	// before the changelog has it.
 	stateFirst bool
+	// unfenced is the mutant 'fencing broken': a transaction is committed
+	// whatever the group says of the member.
+	unfenced bool
 }
 
 func (h *hooks) at(worker int, step string) error {
@@ -32,11 +35,13 @@ func (h *hooks) at(worker int, step string) error {
 	return h.step(worker, step)
 }
 
-// The steps of a commit, in order.
+// The steps of a commit, in order. Exactly once, the changelog records are sent
+// first, and flushed with the rest.
 const (
 	stepFlush     = "flush"     // outputs, markers and dead letters are acknowledged
 	stepChangelog = "changelog" // changelog records are acknowledged
 	stepOffsets   = "offsets"   // offsets are committed
+	stepEnd       = "end"       // exactly once: the transaction is committed
 	stepState     = "state"     // state is written to the tasks' databases
 	stepDone      = "done"
 )
@@ -70,6 +75,9 @@ func (w *worker) commitAll(ctx context.Context) error {
 }
 
 func (w *worker) dirty() bool {
+	if w.inTransaction() {
+		return true
+	}
 	for _, r := range w.tasks {
 		if r.task.Dirty() {
 			return true
@@ -85,11 +93,27 @@ type prepared struct {
 	next   map[string]int64
 }
 
-// commit writes, at least once, in this order: what the tasks have sent, then
-// what they have changed, then how far they have read, and last their
+// commitStep is a step of a commit and its name.
+type commitStep struct {
+	name string
+	run  func() error
+}
+
+// atLeastOnce are the steps of a commit in this order: what the tasks have
+// sent, then what they have changed, then how far they have read, and last their
 // databases. So no database is ever ahead of its changelog, and no offset ahead
-// of the state and the results that it stands for. Any error leaves the
-// outcome open, and the caller throws the tasks away.
+// of the state and the results that it stands for.
+func (w *worker) atLeastOnce(ctx context.Context, parts []*prepared) []commitStep {
+	return []commitStep{
+		{stepFlush, func() error { return w.producer.Flush(ctx) }},
+		{stepChangelog, func() error { return w.replicate(ctx, parts) }},
+		{stepOffsets, func() error { return w.commitOffsets(ctx, parts) }},
+		{stepState, func() error { return w.writeState(parts) }},
+	}
+}
+
+// commit commits what the worker's tasks have done. Any error leaves the outcome
+// open, and the caller throws the tasks away.
 func (w *worker) commit(ctx context.Context) error {
 	began := w.in.cfg.Clock()
 	w.lastCommit = began
@@ -105,20 +129,16 @@ func (w *worker) commit(ctx context.Context) error {
 		}
 		parts = append(parts, &prepared{running: r, commit: c, next: map[string]int64{}})
 	}
-	if len(parts) == 0 {
+	if len(parts) == 0 && !w.inTransaction() {
 		return nil
 	}
-	steps := []struct {
-		name string
-		run  func() error
-	}{
-		{stepFlush, func() error { return w.flush(ctx) }},
-		{stepChangelog, func() error { return w.replicate(ctx, parts) }},
-		{stepOffsets, func() error { return w.commitOffsets(ctx, parts) }},
-		{stepState, func() error { return w.writeState(parts) }},
+	steps := w.atLeastOnce(ctx, parts)
+	if w.in.cfg.Guarantee == ExactlyOnce {
+		steps = w.exactlyOnce(ctx, parts)
 	}
 	if w.in.cfg.hooks.stateFirst {
-		steps[1], steps[2], steps[3] = steps[3], steps[1], steps[2]
+		last := len(steps) - 1
+		steps = slices.Insert(steps[:last:last], 1, steps[last])
 	}
 	for _, s := range steps {
 		if err := w.in.cfg.hooks.at(w.index, s.name); err != nil {
@@ -137,8 +157,6 @@ func (w *worker) commit(ctx context.Context) error {
 	return nil
 }
 
-func (w *worker) flush(ctx context.Context) error { return w.producer.Flush(ctx) }
-
 // replicate appends what changed to the changelog topics and waits until it is
 // acknowledged.
 func (w *worker) replicate(ctx context.Context, parts []*prepared) error {
@@ -147,17 +165,9 @@ func (w *worker) replicate(ctx context.Context, parts []*prepared) error {
 			return err
 		}
 	}
-	sent := false
-	for _, p := range parts {
-		for store, rec := range p.commit.Changes.All() {
-			if err := w.log(store, p.running, rec); err != nil {
-				return err
-			}
-			p.next[store], sent = -1, true
-		}
-	}
-	if !sent {
-		return nil
+	sent, err := w.sendChanges(parts)
+	if err != nil || !sent {
+		return err
 	}
 	if err := w.producer.Flush(ctx); err != nil {
 		return err
@@ -178,6 +188,24 @@ func (w *worker) replicate(ctx context.Context, parts []*prepared) error {
 	return nil
 }
 
+// sendChanges appends what changed to the changelog topics, and marks in
+// [prepared] which. It reports whether there was anything.
+func (w *worker) sendChanges(parts []*prepared) (sent bool, err error) {
+	for _, p := range parts {
+		var tp kafka.TopicPartition
+		for store, rec := range p.commit.Changes.All() { // store by store
+			if _, begun := p.next[store]; !begun {
+				tp = w.in.changelogOf(store, p.id)
+				p.next[store], sent = -1, true
+			}
+			if err := w.log(tp, rec); err != nil {
+				return sent, err
+			}
+		}
+	}
+	return sent, nil
+}
+
 // commitOffsets commits how far the tasks have read. While this member's own
 // rejoin is under way the coordinator refuses; the commit then waits for the
 // new generation, in which the tasks are still this worker's unless the member
@@ -189,15 +217,20 @@ func (w *worker) commitOffsets(ctx context.Context, parts []*prepared) error {
 			offsets[kafka.TopicPartition{Topic: o.Topic, Partition: o.Partition}] = kafka.Committed{Offset: o.Next, Metadata: o.Metadata}
 		}
 	}
+	if len(offsets) == 0 && w.inTransaction() {
+		offsets = w.fencing()
+	}
 	if len(offsets) == 0 {
 		return nil
 	}
 	for {
 		as := w.in.member.current()
-		if slices.ContainsFunc(parts, func(p *prepared) bool { return p.epoch != as.epoch }) {
-			return errLost
+		for _, r := range w.tasks {
+			if r.epoch != as.epoch {
+				return errLost
+			}
 		}
-		err := w.in.client.CommitOffsets(ctx, kafka.Commit{
+		err := w.storeOffsets(ctx, kafka.Commit{
 			Group: w.in.cfg.Application, MemberID: as.id, Generation: as.generation, Offsets: offsets,
 		})
 		switch {
@@ -211,6 +244,18 @@ func (w *worker) commitOffsets(ctx context.Context, parts []*prepared) error {
 			return err
 		}
 	}
+}
+
+// storeOffsets commits offsets, or has the transaction commit them.
+func (w *worker) storeOffsets(ctx context.Context, commit kafka.Commit) error {
+	if w.txn == nil {
+		return w.in.client.CommitOffsets(ctx, commit)
+	}
+	err := w.txn.SendOffsets(ctx, commit)
+	if w.in.cfg.hooks.unfenced {
+		return nil
+	}
+	return err
 }
 
 // writeState writes what is safe in the changelogs to the tasks' databases.

@@ -70,8 +70,19 @@ type Config struct {
 
 	// Workers is how many goroutines process tasks. Default: GOMAXPROCS.
 	Workers int
-	// CommitInterval is the time between commits. Default: 1 s.
+	// Guarantee is what the results are worth when processes fail. Default:
+	// AtLeastOnce.
+	Guarantee Guarantee
+	// CommitInterval is the time between commits, and exactly once the time until
+	// results can be read. Defaults: 1 s, and 100 ms exactly once.
 	CommitInterval time.Duration
+	// TransactionTimeout is how long, exactly once, the readers of results wait
+	// for a process that is gone and that no other one replaces; a commit that
+	// takes longer is done again. A worker commits when it has processed a fetch of
+	// each of its tasks, up to 1 MiB as brokers keep it: with slow user code that
+	// must not take this long, else it is done again and again. Brokers bound it.
+	// Default: 20 s, or twice the commit interval if that is longer.
+	TransactionTimeout time.Duration
 	// OnError is what to do with a record that user code or a codec cannot
 	// handle. Default: topology.Fail.
 	OnError topology.ErrorPolicy
@@ -128,6 +139,25 @@ type Listener struct {
 	Committed func(tasks []processors.TaskID)
 }
 
+// Guarantee says what an input record's part in the results is after a failure.
+type Guarantee string
+
+const (
+	// AtLeastOnce counts a record once, or more often after a failure.
+	AtLeastOnce Guarantee = "at-least-once"
+	// ExactlyOnce counts each record once, for readers that read committed. Results
+	// and state are committed with the input offsets in one transaction.
+	ExactlyOnce Guarantee = "exactly-once"
+)
+
+// CommitInterval is the default time between commits.
+func (g Guarantee) CommitInterval() time.Duration {
+	if g == ExactlyOnce {
+		return 100 * time.Millisecond
+	}
+	return time.Second
+}
+
 var nameRule = regexp.MustCompile(`^[a-zA-Z0-9._-]{1,200}$`)
 
 // resolve returns c with defaults filled in, or every mistake in it.
@@ -135,7 +165,9 @@ func (c Config) resolve(t *topology.Topology) (Config, error) {
 	c.Application = cmp.Or(c.Application, t.Application())
 	c.StateDir = cmp.Or(c.StateDir, filepath.Join(os.TempDir(), "millrace"))
 	c.Workers = cmp.Or(c.Workers, runtime.GOMAXPROCS(0))
-	c.CommitInterval = cmp.Or(c.CommitInterval, time.Second)
+	c.Guarantee = cmp.Or(c.Guarantee, AtLeastOnce)
+	c.CommitInterval = cmp.Or(c.CommitInterval, c.Guarantee.CommitInterval())
+	c.TransactionTimeout = cmp.Or(c.TransactionTimeout, max(20*time.Second, 2*c.CommitInterval))
 	c.Memory = cmp.Or(c.Memory, 1<<30)
 	c.SessionTimeout = cmp.Or(c.SessionTimeout, 10*time.Second)
 	c.Heartbeat = cmp.Or(c.Heartbeat, c.SessionTimeout/10)
@@ -157,6 +189,12 @@ func (c Config) resolve(t *topology.Topology) (Config, error) {
 	}
 	if !nameRule.MatchString(c.Application) {
 		wrong("application %q: use 1 to 200 letters, digits, '.', '_' and '-'; it becomes part of topic names", c.Application)
+	}
+	if c.Guarantee != AtLeastOnce && c.Guarantee != ExactlyOnce {
+		wrong("guarantee %q: use %s or %s", c.Guarantee, AtLeastOnce, ExactlyOnce)
+	}
+	if c.Guarantee == ExactlyOnce && c.TransactionTimeout < 2*c.CommitInterval {
+		wrong("transaction timeout %v: use at least twice the commit interval %v", c.TransactionTimeout, c.CommitInterval)
 	}
 	if c.Workers < 0 || c.Workers > 1024 {
 		wrong("workers %d: use 1 to 1024", c.Workers)

@@ -25,6 +25,9 @@
 // processed again; state is never ahead of its changelog, so that no crash
 // wipes it. What was committed before is final.
 //
+// With [ExactlyOnce] each record counts once, for readers that read committed:
+// results, state and offsets are in one transaction of each worker.
+//
 // # Stopping
 //
 // When the context of Run ends the instance commits, leaves the group, so that

@@ -101,7 +101,7 @@ func (w *worker) mend(ctx context.Context, r *running, store string, changes *st
 			return 0, err
 		}
 		for _, rec := range wrong {
-			if err := w.log(store, r, rec); err != nil {
+			if err := w.log(tp, rec); err != nil {
 				return 0, err
 			}
 		}
@@ -148,17 +148,16 @@ func (w *worker) lastRecords(ctx context.Context, tp kafka.TopicPartition, from 
 	return last, end, nil
 }
 
-// log appends a record to a store's changelog.
-func (w *worker) log(store string, r *running, rec stores.LogRecord) error {
+// log appends a record to a changelog.
+func (w *worker) log(tp kafka.TopicPartition, rec stores.LogRecord) error {
 	var headers []kafka.Header
 	if rec.Header != nil {
 		w.header[0].Value = rec.Header
 		headers = w.header[:]
 	}
-	tp := w.in.changelogOf(store, r.id)
 	err := w.producer.Send(tp.Topic, tp.Partition, rec.Key, rec.Value, task.Clamp(rec.Time, w.in.cfg.Clock()), headers)
 	if err != nil {
-		return fmt.Errorf("store %q of task %v: %w", store, r.id, err)
+		return fmt.Errorf("changelog %v: %w", tp, err)
 	}
 	return nil
 }

@@ -31,7 +31,10 @@ type world struct {
 	cluster *embedded.Cluster
 	log     *eventLog
 	wg      sync.WaitGroup
-	writer  *kgo.Client // made by the first write
+	ending  chan struct{} // closed when the test is over: loads end
+	writer  *kgo.Client   // made by the first write
+	// guarantee is that of the instances; at least once if it is empty.
+	guarantee Guarantee
 	// latency is that of the instances' networks; nil for none.
 	latency func() time.Duration
 
@@ -59,7 +62,9 @@ func newWorld(t testing.TB, nodes int, topics map[string]int32) *world {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return &world{t: t, cluster: cluster, log: &eventLog{began: time.Now()}, changed: make(chan struct{})}
+	return &world{
+		t: t, cluster: cluster, log: &eventLog{began: time.Now()}, changed: make(chan struct{}), ending: make(chan struct{}),
+	}
 }
 
 // close ends what is left and prints the log of a failed test.
@@ -72,6 +77,7 @@ func (w *world) close() {
 
 // shut ends what is left.
 func (w *world) shut() {
+	close(w.ending)
 	w.mu.Lock()
 	processes := w.processes
 	w.mu.Unlock()
@@ -186,7 +192,7 @@ func (w *world) start(name string, disk *vfs.MemFS, t *topology.Topology, adjust
 	p.wire.latency = w.latency
 	cfg := Config{
 		Brokers: w.cluster.Addrs(), Dial: p.wire.Dial, Storage: storage, Logger: w.log.logger(name, slog.LevelInfo), Workers: 2,
-		CommitInterval: 200 * time.Millisecond, SessionTimeout: 6 * time.Second, Heartbeat: 500 * time.Millisecond,
+		Guarantee: w.guarantee, CommitInterval: 200 * time.Millisecond, SessionTimeout: 6 * time.Second, Heartbeat: 500 * time.Millisecond,
 		RebalanceTimeout: 10 * time.Second, TaskTimeout: time.Minute, Advertise: "http://" + name,
 	}
 	if adjust != nil {

@@ -34,8 +34,10 @@ type holding struct {
 	remaining atomic.Int64
 }
 
-// apply carries an assignment out. It does not wait.
-func (in *Instance) apply(generation int32, start, revoke []processors.TaskID) {
+// apply carries an assignment out. It does not wait. Tasks are taken when what
+// the producers of gone have left open is aborted, else they would wait for the
+// transactions' timeouts.
+func (in *Instance) apply(generation int32, start, revoke []processors.TaskID, gone []assign.Producers) {
 	for _, w := range in.workers {
 		w.post(func(context.Context) error {
 			for _, r := range w.tasks {
@@ -44,8 +46,13 @@ func (in *Instance) apply(generation int32, start, revoke []processors.TaskID) {
 			return nil
 		})
 	}
+	settled := make(chan struct{})
+	in.openers.Go(func() {
+		defer close(settled)
+		in.abortGone(gone)
+	})
 	for _, id := range start {
-		in.take(id)
+		in.take(id, settled)
 	}
 	if len(revoke) > 0 {
 		in.release(revoke)
@@ -59,8 +66,8 @@ func (h *holding) letGo() {
 	h.cancel()
 }
 
-// take begins to open a task.
-func (in *Instance) take(id processors.TaskID) {
+// take begins to open a task, once ready is closed.
+func (in *Instance) take(id processors.TaskID, ready <-chan struct{}) {
 	in.mu.Lock()
 	if in.stopping || in.tasks[id] != nil {
 		in.mu.Unlock()
@@ -76,6 +83,7 @@ func (in *Instance) take(id processors.TaskID) {
 		if before != nil {
 			<-before.closed
 		}
+		<-ready
 		in.open(h)
 	})
 }

@@ -18,7 +18,6 @@ import (
 	"github.com/millrace/millrace/internal/kafka"
 	"github.com/millrace/millrace/internal/task"
 	"github.com/millrace/millrace/processors"
-	"github.com/millrace/millrace/stores"
 	"github.com/millrace/millrace/topology"
 )
 
@@ -43,7 +42,7 @@ type Instance struct {
 	metrics  *metrics
 	status   *status
 	purge    *purge
-	budget   *stores.Budget
+	memory   *memory
 	// queueBytes bounds what is fetched and not yet processed of a partition,
 	// produceBytes what a worker has sent and is not yet acknowledged.
 	queueBytes, produceBytes int
@@ -105,10 +104,7 @@ func New(t *topology.Topology, cfg Config) (*Instance, error) {
 	}
 	in := &Instance{
 		topology: t, cfg: cfg, storage: cfg.Storage, log: cfg.Logger.With("application", cfg.Application),
-		metrics: newMetrics(cfg.Metrics, cfg.Application),
-		// Of the memory, half is for live objects, a quarter for Pebble and a
-		// quarter for what is on its way in and out.
-		budget:       stores.NewBudget(cfg.Memory / 2),
+		metrics:      newMetrics(cfg.Metrics, cfg.Application),
 		produceBytes: int(max(1<<20, min(32<<20, cfg.Memory/8/int64(cfg.Workers)))),
 		failed:       make(chan error, 1), opening: make(chan struct{}, openAtOnce),
 		tasks: map[processors.TaskID]*holding{}, draining: map[processors.TaskID]*holding{},
@@ -118,6 +114,8 @@ func New(t *topology.Topology, cfg Config) (*Instance, error) {
 		listener: cfg.Listener, state: Created, tasks: map[processors.TaskID]TaskState{},
 		log: in.log.Info, count: in.metrics.tasks,
 	}
+	in.memory = newMemory(cfg.Application, cfg.Memory, in.databases)
+	in.metrics.memory = in.memory
 	in.status = &status{observe: in.metrics.task, gone: in.metrics.taskGone, tasks: map[processors.TaskID]TaskStatus{}, taken: map[processors.TaskID]time.Time{}}
 	in.purge = &purge{in: in, before: map[kafka.TopicPartition]int64{}}
 	return in, nil
@@ -174,6 +172,7 @@ func (in *Instance) start(ctx context.Context) error {
 			return err
 		}
 	}
+	in.memory.use(in.storage)
 	if in.cfg.UntilEnd {
 		if err := in.findEnds(ctx, p); err != nil {
 			return err
@@ -190,6 +189,7 @@ func (in *Instance) start(ctx context.Context) error {
 			return err
 		}
 		in.workers = append(in.workers, w)
+		in.memory.add(w)
 	}
 	if in.member, err = newMembership(in); err != nil {
 		return err
@@ -378,6 +378,7 @@ func (in *Instance) shut() error {
 	}
 	var err error
 	if in.storage != nil {
+		in.memory.use(nil)
 		err = in.storage.Close()
 	}
 	if in.client != nil {

@@ -47,6 +47,8 @@ func (w *world) load(interval time.Duration, partitions int32, key func(n int, p
 			select {
 			case <-l.stop:
 				return
+			case <-w.ending:
+				return
 			case <-ticker.C:
 			}
 		}

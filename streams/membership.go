@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
 	"time"
 
@@ -22,8 +23,10 @@ type membership struct {
 	in     *Instance
 	member *kafka.Member
 	again  chan struct{} // capacity 1: somebody wants a rebalance
-	// members is the size of the group at the last assignment.
-	members int
+	// members is the size of the group at the last assignment, and remembers the
+	// producers that it asked this member to remember.
+	members   int
+	remembers []assign.Producers
 	// unheard is set while heartbeats are not answered, and told once it was said
 	// that nobody can ask this member.
 	unheard, told bool
@@ -36,6 +39,8 @@ type membership struct {
 	leader    string        // the leader's endpoint
 	directory *Directory    // of this generation, if this member leads
 	assigned  time.Time     // when the last assignment came
+	// aborting are producers of processes that are gone, not yet fenced.
+	aborting []assign.Producers
 }
 
 // identity is what a commit is fenced by.
@@ -197,6 +202,10 @@ func (m *membership) round(ctx context.Context) error {
 	sub := assign.Subscription{
 		Process: assign.ProcessID(m.in.storage.Process()), Endpoint: m.in.cfg.Advertise, Topology: m.in.topology.Hash(),
 		Workers: int32(m.in.cfg.Workers), Generation: m.current().generation, Owned: owned, State: m.in.stateOnDisk(owned),
+		Remembers: m.remembered(),
+	}
+	if m.in.cfg.Guarantee == ExactlyOnce {
+		sub.Producers = sub.Workers
 	}
 	if len(owned) == 0 {
 		sub.Generation = assign.NoGeneration
@@ -229,17 +238,42 @@ func (m *membership) round(ctx context.Context) error {
 		m.now.id, m.now.generation = joined.MemberID, joined.Generation
 		m.joining, m.beat, m.leader, m.directory = false, began, a.Leader, directory
 		m.assigned = time.Now()
+		m.inherit(a)
 	})
 	m.in.metrics.rebalanced()
 	m.in.log.Info("rebalanced", "generation", joined.Generation, "leader", joined.Leader, "members", a.Members,
 		"tasks", len(a.Active), "started", len(start), "revoked", len(revoke), "took", time.Since(began.monotonic).Round(time.Millisecond))
-	m.in.apply(joined.Generation, fromAssigns(start), fromAssigns(revoke))
+	m.in.apply(joined.Generation, fromAssigns(start), fromAssigns(revoke), a.Abort)
 	if m.members > 1 && m.in.cfg.Advertise == "" && !m.told {
 		m.told = true
 		m.in.log.Warn("queries cannot be forwarded to this instance, which has told the others no URL: set Advertise (--advertise) if they are wanted",
 			"members", m.members)
 	}
 	return nil
+}
+
+// inherit notes which producers this member is to remember, and which to abort.
+// The leader has shared out anew what the members told it of: what this one had
+// to abort before and is not named any more is settled, or another's. mu is held.
+func (m *membership) inherit(a assign.Assignment) {
+	m.remembers, m.aborting = a.Remember, slices.Clone(a.Abort)
+}
+
+// remembered returns the producers that the leader is to know of: if their
+// processes are gone, somebody has to abort what they have left open.
+func (m *membership) remembered() []assign.Producers {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	all := slices.Concat(m.remembers, m.aborting)
+	slices.SortFunc(all, assign.Producers.Compare)
+	return slices.Compact(all)
+}
+
+// aborted notes that nothing of some producers is open any more.
+func (m *membership) aborted(done []assign.Producers) {
+	m.change(func() {
+		m.aborting = slices.DeleteFunc(m.aborting, func(p assign.Producers) bool { return slices.Contains(done, p) })
+	})
 }
 
 // assign plans for the whole group.

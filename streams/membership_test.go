@@ -12,6 +12,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kfake"
 	"github.com/twmb/franz-go/pkg/kmsg"
 
+	"github.com/millrace/millrace/internal/assign"
 	"github.com/millrace/millrace/topology"
 )
 
@@ -259,4 +260,28 @@ func TestACommitWaitsForTheGenerationToCome(t *testing.T) {
 		w.drain()
 		w.expectExactly(want)
 	})
+}
+
+// TestWhatOthersAbortIsForgotten has two producers given to a member to abort, and
+// then one of them to another member: nobody is to be told of that one for ever.
+func TestWhatOthersAbortIsForgotten(t *testing.T) {
+	p, q, r := assign.Producers{Process: assign.ProcessID{1}, Count: 2}, assign.Producers{Process: assign.ProcessID{2}, Count: 2},
+		assign.Producers{Process: assign.ProcessID{3}, Count: 2}
+	m := &membership{changed: make(chan struct{})}
+	expect := func(want ...assign.Producers) {
+		t.Helper()
+		if got := m.remembered(); !slices.Equal(got, want) {
+			t.Errorf("the leader is told of %v, want %v", got, want)
+		}
+	}
+	given := []assign.Producers{p, q}
+	m.change(func() { m.inherit(assign.Assignment{Remember: []assign.Producers{r}, Abort: given}) })
+	expect(p, q, r)
+	m.change(func() { m.inherit(assign.Assignment{Remember: []assign.Producers{r}, Abort: given[1:]}) })
+	expect(q, r)
+	m.aborted([]assign.Producers{q})
+	expect(r)
+	if given[1] != q {
+		t.Error("what is under way was changed")
+	}
 }

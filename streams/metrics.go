@@ -23,8 +23,10 @@ type metrics struct {
 	idle       prometheus.Gauge
 	commits    *prometheus.HistogramVec
 	remaining  prometheus.Gauge
+	restored   prometheus.Counter
 	taskState  *prometheus.GaugeVec
 	rebalances prometheus.Counter
+	memory     prometheus.Collector
 }
 
 func newMetrics(r prometheus.Registerer, application string) *metrics {
@@ -48,6 +50,7 @@ func newMetrics(r prometheus.Registerer, application string) *metrics {
 		idle:       prometheus.NewGauge(gauge("idle_partitions", "Input partitions that are idle and hold no window back.")),
 		commits:    prometheus.NewHistogramVec(histogram("commit_seconds", "Time that each phase of a commit took.", prometheus.ExponentialBuckets(0.0005, 2, 15)), []string{"phase"}),
 		remaining:  prometheus.NewGauge(gauge("restore_remaining_records", "Changelog offsets that restores have to go.")),
+		restored:   prometheus.NewCounter(counter("restored_records_total", "Changelog records that restores have applied.")),
 		taskState:  prometheus.NewGaugeVec(gauge("task_state", "Tasks of this instance by state."), []string{"state"}),
 		rebalances: prometheus.NewCounter(counter("rebalances_total", "Rebalances that this instance took part in.")),
 	}
@@ -55,7 +58,7 @@ func newMetrics(r prometheus.Registerer, application string) *metrics {
 }
 
 func (m *metrics) collectors() []prometheus.Collector {
-	return []prometheus.Collector{m.processed, m.dropped, m.late, m.emitted, m.watermark, m.idle, m.commits, m.remaining, m.taskState, m.rebalances}
+	return []prometheus.Collector{m.processed, m.dropped, m.late, m.emitted, m.watermark, m.idle, m.commits, m.remaining, m.restored, m.taskState, m.rebalances, m.memory}
 }
 
 // register adds the collectors; the error says which name is taken.
@@ -97,6 +100,7 @@ func (m *metrics) observer() processors.Observer {
 func (m *metrics) records(topic string, n int) { m.processed.WithLabelValues(topic).Add(float64(n)) }
 func (m *metrics) rebalanced()                 { m.rebalances.Inc() }
 func (m *metrics) restoring(change int64)      { m.remaining.Add(float64(change)) }
+func (m *metrics) applied(records int64)       { m.restored.Add(float64(records)) }
 func (m *metrics) committed(phase string, took time.Duration) {
 	m.commits.WithLabelValues(phase).Observe(took.Seconds())
 }

@@ -83,7 +83,11 @@ func (in *Instance) openState(h *holding, o *opened) error {
 	if err != nil {
 		return err
 	}
-	db, err := stores.Open(stores.Config{Engine: engine, Deletes: stores.DeletesDeferred, Budget: in.budget})
+	deletes := stores.DeletesDeferred
+	if in.cfg.Guarantee == ExactlyOnce {
+		deletes = stores.DeletesWithCommit
+	}
+	db, err := stores.Open(stores.Config{Engine: engine, Deletes: deletes, Budget: in.memory.objects})
 	if err != nil {
 		return err
 	}
@@ -116,11 +120,14 @@ func (in *Instance) restoreStore(ctx context.Context, h *holding, db *stores.DB,
 		before = n
 	}
 	defer func() { remains(0) }() // also if it was stopped on the way
+	var applied int64
 	return changelog.Restore(ctx, changelog.Config{
 		DB: db, Store: store, Log: in.reader, Topic: topic, Partition: h.id.Partition,
 		Clock: in.cfg.Clock, DeleteRetention: in.deleteRetention(topic), Logger: in.log,
 		Progress: func(p changelog.Progress) {
 			remains(p.Remaining)
+			in.metrics.applied(p.Records - applied)
+			applied = p.Records
 			in.life.tell(func(l Listener) {
 				if l.Restoring != nil {
 					l.Restoring(h.id, store, p.Remaining)

@@ -112,6 +112,19 @@ func (in *Instance) DB(id processors.TaskID) (db *stores.DB, remaining int64, ok
 	return h.db, h.remaining.Load(), true
 }
 
+// databases returns the open databases of all tasks.
+func (in *Instance) databases() []*stores.DB {
+	in.mu.Lock()
+	defer in.mu.Unlock()
+	var open []*stores.DB
+	for _, h := range in.tasks {
+		if h.db != nil {
+			open = append(open, h.db)
+		}
+	}
+	return open
+}
+
 // Directory returns who runs which tasks, if this instance leads the group,
 // and else where the leader is to be asked. It holds for the generation.
 func (in *Instance) Directory() (d *Directory, leader string, generation int32) {

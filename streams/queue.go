@@ -2,6 +2,7 @@ package streams
 
 import (
 	"sync"
+	"sync/atomic"
 
 	"github.com/millrace/millrace/internal/kafka"
 )
@@ -13,11 +14,27 @@ type queue struct {
 	fetcher *kafka.Fetcher
 	wake    func()
 	limit   int
+	// fetched is what all queues of the instance hold, in bytes.
+	fetched *atomic.Int64
 
 	mu         sync.Mutex // guards what follows; never held across a wait
 	deliveries []*kafka.Delivery
 	bytes      int
 	paused     bool
+}
+
+// close drops what the queue holds. It is not delivered to any more.
+func (q *queue) close() {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	q.hold(-q.bytes)
+	q.deliveries = nil
+}
+
+// hold counts n more bytes. mu is held.
+func (q *queue) hold(n int) {
+	q.bytes += n
+	q.fetched.Add(int64(n))
 }
 
 // Deliver takes an answer from the fetcher. Answers without records are kept
@@ -30,7 +47,7 @@ func (q *queue) Deliver(d *kafka.Delivery) {
 	} else {
 		q.deliveries = append(q.deliveries, d)
 	}
-	q.bytes += d.Size()
+	q.hold(d.Size())
 	if q.bytes >= q.limit && !q.paused {
 		q.paused = true
 		q.fetcher.Pause(q.tp)
@@ -49,7 +66,7 @@ func (q *queue) pop() (d *kafka.Delivery, last bool) {
 	d = q.deliveries[0]
 	q.deliveries[0] = nil
 	q.deliveries = q.deliveries[1:]
-	q.bytes -= d.Size()
+	q.hold(-d.Size())
 	if q.paused && q.bytes <= q.limit/2 {
 		q.paused = false
 		q.fetcher.Resume(q.tp)

@@ -2,6 +2,7 @@ package streams
 
 import (
 	"context"
+	"slices"
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kgo"
@@ -44,15 +45,22 @@ func (w *world) write(events ...event) {
 	}
 }
 
-// read returns everything that a topic holds, each partition in order.
+// read returns everything that is committed in a topic, each partition in order.
 func (w *world) read(topic string) []*kgo.Record {
 	w.t.Helper()
-	c := w.client(kgo.ConsumeTopics(topic), kgo.ConsumeResetOffset(kgo.NewOffset().AtStart()), kgo.FetchMaxWait(50*time.Millisecond))
+	return slices.DeleteFunc(w.readMarkers(topic), func(r *kgo.Record) bool { return r.Attrs.IsControl() })
+}
+
+// readMarkers returns the markers that end transactions too.
+func (w *world) readMarkers(topic string) []*kgo.Record {
+	w.t.Helper()
+	c := w.client(kgo.ConsumeTopics(topic), kgo.ConsumeResetOffset(kgo.NewOffset().AtStart()), kgo.FetchMaxWait(50*time.Millisecond),
+		kgo.FetchIsolationLevel(kgo.ReadCommitted()), kgo.KeepControlRecords())
 	defer c.Close()
 	left := map[int32]int64{}
 	for _, info := range w.cluster.Fake().PartitionInfos(topic) {
-		if info.HighWatermark > info.LogStartOffset {
-			left[info.Partition] = info.HighWatermark
+		if info.LastStableOffset > info.LogStartOffset {
+			left[info.Partition] = info.LastStableOffset
 		}
 	}
 	var records []*kgo.Record

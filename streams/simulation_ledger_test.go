@@ -35,7 +35,7 @@ func (s *simulation) judge() {
 	if s.plan.graceful() && repeatable {
 		s.t.Error("tasks were thrown away, and no fault was a reason for that")
 	}
-	if !repeatable {
+	if !repeatable || s.plan.guarantee == ExactlyOnce {
 		if err := s.want.exactlyOnce(results); err != nil {
 			s.t.Error(err)
 		}
@@ -64,7 +64,7 @@ func (t truth) exactlyOnce(records []*kgo.Record) error {
 func (s *simulation) judgeDisks() {
 	full := logs{}
 	for topic := range s.relics[0].ends {
-		full[topic] = s.read(topic)
+		full[topic] = s.readMarkers(topic)
 	}
 	for _, r := range s.relics {
 		found, err := s.checkDisk(r.disk, s.topology, full.upTo(r.ends))

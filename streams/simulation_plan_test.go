@@ -17,6 +17,8 @@ import (
 // depend on the order in which goroutines run.
 type plan struct {
 	seed       uint64
+	guarantee  Guarantee // of all instances
+	unfenced   bool      // the mutant 'fencing broken'
 	partitions int32
 	machines   int // of which running are on at first
 	running    int

@@ -50,6 +50,7 @@ func simulate(t *testing.T, p *plan, mutant bool) *verdict {
 			world: w, plan: p, topology: countsBy(j, window.BoundedDelay(delay).IdleAfter(p.idle)), luck: newLuck(p.luck), tally: v.tally, mutant: mutant,
 			killed: map[*process]bool{}, want: truth{},
 		}
+		w.guarantee = p.guarantee
 		if p.latency > 0 {
 			w.latency = func() time.Duration { return s.luck.upTo(p.latency) }
 		}

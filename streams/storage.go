@@ -163,6 +163,9 @@ func (s *pebbleStorage) Tasks() ([]processors.TaskID, error) {
 	return ids, nil
 }
 
+// CacheBytes returns what the cache that the databases share holds.
+func (s *pebbleStorage) CacheBytes() int64 { return s.resources.CacheBytes() }
+
 func (s *pebbleStorage) Close() error {
 	s.resources.Close()
 	return s.lock.Close()

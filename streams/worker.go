@@ -28,8 +28,10 @@ var errLost = errors.New("streams: tasks were lost to other members")
 type worker struct {
 	in    *Instance
 	index int
-	// producer is changed with mu held.
+	// producer is changed with mu held. txn is the same, exactly once, and nil
+	// at least once.
 	producer *kafka.Producer
+	txn      *kafka.TransactionalProducer
 	outlet   *outlet
 	tasks    map[processors.TaskID]*running
 	skips    task.Skips
@@ -215,14 +217,16 @@ func (w *worker) add(ctx context.Context, o *opened) error {
 		return err
 	}
 	r := &running{holding: o.holding, task: t, state: o.state, ends: map[string]int64{}}
-	for _, store := range o.plan.Subs[o.id.Sub].Changelogs() {
-		r.ends[store], _, _ = o.state.DB.Offset(store)
+	if w.in.cfg.Guarantee == AtLeastOnce { // else brokers refuse what a zombie writes
+		for _, store := range o.plan.Subs[o.id.Sub].Changelogs() {
+			r.ends[store], _, _ = o.state.DB.Offset(store)
+		}
 	}
 	w.tasks[o.id] = r
 	for i, input := range t.Inputs() {
 		tp := kafka.TopicPartition{Topic: input.Topic(), Partition: input.Partition()}
 		f := &feed{input: input, end: w.in.endOf(tp), patience: patienceOf(o.inputs[i].Strategy)}
-		f.queue = &queue{tp: tp, fetcher: w.in.fetcher, wake: w.notify, limit: w.in.queueBytes}
+		f.queue = &queue{tp: tp, fetcher: w.in.fetcher, wake: w.notify, limit: w.in.queueBytes, fetched: &w.in.memory.fetched}
 		f.checkEnd()
 		r.feeds = append(r.feeds, f)
 	}
@@ -238,6 +242,7 @@ func (w *worker) add(ctx context.Context, o *opened) error {
 func (w *worker) shut(r *running) error {
 	for _, f := range r.feeds {
 		w.in.fetcher.Remove(f.queue.tp)
+		f.queue.close()
 	}
 	delete(w.tasks, r.id)
 	w.in.status.forget(r.id)
@@ -260,14 +265,20 @@ func (w *worker) drop(r *running) error {
 	return err
 }
 
-// dropLost closes the tasks that are to go, without a commit.
+// dropLost closes the tasks that are to go, without a commit. What they have
+// sent in an open transaction takes the other tasks with it.
 func (w *worker) dropLost() error {
 	epoch := w.in.member.current().epoch
 	var errs []error
+	dropped := false
 	for _, id := range w.order() {
 		if r := w.tasks[id]; r.going.Load() || r.epoch != epoch {
 			errs = append(errs, w.drop(r))
+			dropped = true
 		}
+	}
+	if dropped && w.inTransaction() {
+		errs = append(errs, errLost)
 	}
 	return errors.Join(errs...)
 }
@@ -312,7 +323,11 @@ func (w *worker) abandon() error {
 	for _, id := range w.order() {
 		err = errors.Join(err, w.drop(w.tasks[id]))
 	}
+	open := w.inTransaction()
 	w.producer.Close()
+	if open {
+		w.abortOpen()
+	}
 	return err
 }
 
@@ -357,7 +372,8 @@ func (w *worker) recoverFrom(ctx context.Context, err error) error {
 		again = append(again, w.tasks[id].holding)
 		errs = append(errs, w.shut(w.tasks[id]))
 	}
-	// What was sent and not acknowledged must not mix with the replay.
+	// What was sent and not acknowledged must not mix with the replay, and what
+	// is in a transaction must be settled before the offsets are read again.
 	w.producer.Close()
 	errs = append(errs, w.produce(ctx))
 	err = errors.Join(errs...)
@@ -373,7 +389,12 @@ func (w *worker) recoverFrom(ctx context.Context, err error) error {
 
 // produce makes the worker's producer.
 func (w *worker) produce(ctx context.Context) error {
-	p, err := w.in.client.NewProducer(ctx, kafka.ProducerConfig{BufferBytes: w.in.produceBytes})
+	cfg := kafka.ProducerConfig{BufferBytes: w.in.produceBytes}
+	newProducer := w.in.client.NewProducer
+	if w.in.cfg.Guarantee == ExactlyOnce {
+		newProducer = w.newTransactional
+	}
+	p, err := newProducer(ctx, cfg)
 	if err != nil {
 		return fmt.Errorf("worker %d: %w", w.index, err)
 	}
@@ -385,6 +406,18 @@ func (w *worker) produce(ctx context.Context) error {
 		p.Close()
 	}
 	return nil
+}
+
+// buffered returns the bytes sent and not acknowledged. Any goroutine may call
+// it.
+func (w *worker) buffered() int {
+	w.mu.Lock()
+	p := w.producer
+	w.mu.Unlock()
+	if p == nil {
+		return 0
+	}
+	return p.Buffered()
 }
 
 // abort ends the worker's sending, which otherwise waits while brokers are

@@ -33,7 +33,7 @@ func (w Windowed[K, V]) Late() Stream[K, V] {
 		b := w.g.s.b
 		parent := w.g.s.node
 		n := b.add(kindLate, options{}, parent.id)
-		w.late.stream = &stream[K, V]{b: b, node: n}
+		w.late.stream = &stream[K, V]{b: b, node: n, retracts: w.g.s.retracts}
 		b.checks = append(b.checks, func() {
 			if w.late.aggregate == nil {
 				b.mistake(n, "Late is the side output of an aggregate, and these windows have none")
@@ -61,12 +61,18 @@ func (t Table[K, A]) Stream() Stream[K, A] { return Stream[K, A](t) }
 // Aggregate gathers the values of each key and window into an A. The store
 // must be named with [Store]; [Emit] says when results are sent.
 func Aggregate[K, V, A any](w Windowed[K, V], value codec.Codec[A], agg Aggregator[V, A], opts ...WindowOption) WindowedTable[K, A] {
-	return WindowedTable[K, A]{aggregate(w, value, agg, nil, opts)}
+	return WindowedTable[K, A]{aggregate(w, value, agg, beginning[V, A]{}, opts)}
 }
 
-// aggregate adds the node of a windowed aggregate. first, if not nil, takes the
-// place of Add for the first value.
-func aggregate[K, V, A any](w Windowed[K, V], value codec.Codec[A], agg Aggregator[V, A], first func(*A, V) error, opts []WindowOption) *stream[K, A] {
+// beginning is what takes the place of Add and Merge while an aggregate is empty;
+// nil for nothing.
+type beginning[V, A any] struct {
+	first func(*A, V) error
+	begin func(into, from *A) error
+}
+
+// aggregate adds the node of a windowed aggregate.
+func aggregate[K, V, A any](w Windowed[K, V], value codec.Codec[A], agg Aggregator[V, A], start beginning[V, A], opts []WindowOption) *stream[K, A] {
 	o := options{}
 	for _, opt := range opts {
 		opt.windowed(&o)
@@ -74,11 +80,8 @@ func aggregate[K, V, A any](w Windowed[K, V], value codec.Codec[A], agg Aggregat
 	b := w.g.s.b
 	n := b.add(kindAggregate, o, w.g.s.node.id)
 	st := b.addStore(o.store, "window store", n)
-	st.open = func(db *stores.DB) (any, error) {
-		return stores.OpenWindowed(db, stores.WindowedConfig[K, A]{
-			Name: st.name, Key: w.g.key, Value: value, New: agg.New, Window: w.windows.At, Layout: w.windows.Layout(),
-		})
-	}
+	w.windows = kept(w.windows, o.emit, agg)
+	st.open = windowStore(st, w, value, agg, start)
 	n.windows = &w.windows
 	if err := w.windows.Validate(); err != nil {
 		b.mistake(n, "windows: %v", err)
@@ -86,10 +89,8 @@ func aggregate[K, V, A any](w Windowed[K, V], value codec.Codec[A], agg Aggregat
 	if err := o.emit.Validate(); err != nil {
 		b.mistake(n, "emit: %v", err)
 	}
-	checkAggregator(b, n, w.g.key, value, agg)
-	if w.windows.NeedsMerge() && agg.Merge == nil {
-		b.mistake(n, "%v windows merge, and the aggregator has no Merge", w.windows)
-	}
+	checkAggregator(b, n, w.g, value, agg)
+	checkWindows(b, n, w, o.emit, agg)
 	if w.late.aggregate != nil {
 		b.checks = append(b.checks, func() {
 			if w.late.stream != nil {
@@ -98,21 +99,27 @@ func aggregate[K, V, A any](w Windowed[K, V], value codec.Codec[A], agg Aggregat
 		})
 	}
 	w.late.aggregate = n
-	out := &stream[K, A]{b: b, node: n}
+	out := &stream[K, A]{b: b, node: n, retracts: processors.Retracts(w.windows, o.emit), windows: w.windows.Kind()}
 	w.g.s.children = append(w.g.s.children, func(in *instance) (processors.Forward[K, V], error) {
 		next, err := out.edge(in)
 		if err != nil {
 			return nil, err
 		}
 		c := processors.WindowAggregateConfig[K, V, A]{
-			Windows: w.windows, Emit: o.emit, Key: w.g.key, Add: agg.Add, First: first, Next: next,
+			Windows: w.windows, Emit: o.emit, Key: w.g.key, Value: value,
+			Aggregator: agg, First: start.first, Begin: start.begin, Next: next,
 		}
 		if w.late.stream != nil {
 			if c.Late, err = w.late.stream.edge(in); err != nil {
 				return nil, err
 			}
 		}
-		c.Store = in.opened[st.name].(*stores.Windowed[K, A])
+		switch store := in.opened[st.name].(type) {
+		case *stores.Windowed[K, A]:
+			c.Store = store
+		case *stores.Spans[K, A]:
+			c.Spans = store
+		}
 		node := processors.NewWindowAggregate(in.rt, in.node(n), c)
 		in.addStateful(n, node)
 		return node.Process, nil
@@ -139,7 +146,7 @@ func aggregateTable[K, V, A any](g Grouped[K, V], value codec.Codec[A], agg Aggr
 	st.open = func(db *stores.DB) (any, error) {
 		return stores.OpenAggregates(db, stores.AggregatesConfig[K, A]{Name: st.name, Key: g.key, Value: value, New: agg.New})
 	}
-	checkAggregator(b, n, g.key, value, agg)
+	checkAggregator(b, n, g, value, agg)
 	out := &stream[K, A]{b: b, node: n}
 	g.s.children = append(g.s.children, func(in *instance) (processors.Forward[K, V], error) {
 		next, err := out.edge(in)
@@ -147,7 +154,7 @@ func aggregateTable[K, V, A any](g Grouped[K, V], value codec.Codec[A], agg Aggr
 			return nil, err
 		}
 		store := in.opened[st.name].(*stores.Aggregates[K, A])
-		c := processors.TableAggregateConfig[K, V, A]{Key: g.key, Store: store, Add: agg.Add, First: first, Next: next}
+		c := processors.TableAggregateConfig[K, V, A]{Key: g.key, Store: store, Aggregator: agg, First: first, Next: next}
 		node := processors.NewTableAggregate(in.rt, in.node(n), c)
 		in.addStateful(n, node)
 		return node.Process, nil
@@ -155,21 +162,25 @@ func aggregateTable[K, V, A any](g Grouped[K, V], value codec.Codec[A], agg Aggr
 	return out
 }
 
-func checkAggregator[K, V, A any](b *Builder, n *node, key codec.Codec[K], value codec.Codec[A], agg Aggregator[V, A]) {
-	if key == nil || value == nil {
+func checkAggregator[K, V, A any](b *Builder, n *node, g Grouped[K, V], value codec.Codec[A], agg Aggregator[V, A]) {
+	if g.key == nil || value == nil {
 		b.mistake(n, "an aggregate needs a codec for its keys, which the grouping gives, and one for its values")
 	}
 	if agg.New == nil || agg.Add == nil {
 		b.mistake(n, "an Aggregator needs New and Add")
+	}
+	if g.s.retracts && agg.Remove == nil {
+		b.mistake(n, "results that come here may be retracted, and the aggregator has no Remove")
 	}
 }
 
 // counter counts values of any type.
 func counter[V any]() Aggregator[V, int64] {
 	return Aggregator[V, int64]{
-		New:   func() *int64 { return new(int64) },
-		Add:   func(n *int64, _ V) error { *n++; return nil },
-		Merge: func(into, from *int64) error { *into += *from; return nil },
+		New:    func() *int64 { return new(int64) },
+		Add:    func(n *int64, _ V) error { *n++; return nil },
+		Merge:  func(into, from *int64) error { *into += *from; return nil },
+		Remove: func(n *int64, _ V) error { *n--; return nil },
 	}
 }
 
@@ -188,7 +199,9 @@ func (g Grouped[K, V]) Count(opts ...TableOption) Table[K, int64] {
 // and clone what it keeps of a string or slice of v, which may alias fetched
 // bytes.
 func (w Windowed[K, V]) Reduce(f func(into *V, v V) error, opts ...WindowOption) WindowedTable[K, V] {
-	return WindowedTable[K, V]{aggregate(w, w.g.value, reducer(f), first(w.g.value), opts)}
+	copied := first(w.g.value)
+	start := beginning[V, V]{first: copied, begin: func(into, from *V) error { return copied(into, *from) }}
+	return WindowedTable[K, V]{aggregate(w, w.g.value, reducer(f), start, opts)}
 }
 
 // Reduce folds the values of each key into one, as [Windowed.Reduce] does.

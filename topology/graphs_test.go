@@ -25,6 +25,20 @@ var graphs = map[string]func(b *topology.Builder){
 		w.Count(topology.Store("stats")).Stream().ToWindowed("stats", str, codec.Int64)
 		w.Late().To("late", str, str)
 	},
+	"kinds": func(b *topology.Builder) {
+		g := source(b, "events").GroupByKey(str, str)
+		count := func(name string, w window.Windows, e window.Emit) {
+			g.WindowedBy(w).Count(topology.Store(name), topology.Named("count-"+name), topology.Emit(e)).Stream().
+				ToWindowed(name, str, codec.Int64)
+		}
+		hop := window.Hopping(15 * time.Minute).Every(time.Minute)
+		count("hops", hop, window.OnTime())
+		count("separate-hops", hop, window.OnTime().EarlyAfter(10))
+		count("slides", window.Sliding(time.Minute).Retention(time.Hour), window.OnTime())
+		count("sessions", window.Session(30*time.Minute).AtMost(4*time.Hour).AllowedLateness(time.Minute), window.OnTime().Retracting())
+		count("days", window.Calendar(window.Day, "America/Sao_Paulo"), window.OnClose())
+		count("hundreds", window.Count(100), window.OnTime())
+	},
 	"branches": func(b *topology.Builder) {
 		s := topology.SourcePattern(b, "logs", `logs\..*`, str, str)
 		branches, rest := s.Split(topology.When("errors", all), topology.When("warnings", all))

@@ -72,13 +72,13 @@ func repartition[K, V any](s *stream[K, V], key codec.Codec[K], value codec.Code
 	})
 	to := b.add(kindSource, options{name: cmp.Or(source, from.name+".source"), policy: o.policy})
 	to.repartition, to.partitions = name, partitions
-	out := &stream[K, V]{b: b, node: to, input: &input[K, V]{key: key, value: value}}
+	out := &stream[K, V]{b: b, node: to, retracts: s.retracts, input: &input[K, V]{key: key, value: value}}
 	to.compose = func(in *instance) (processors.Source, error) {
 		next, err := out.edge(in)
 		if err != nil {
 			return nil, err
 		}
-		return processors.NewSource(in.rt, in.node(to), processors.SourceConfig[K, V]{Key: key, Value: value}, next), nil
+		return processors.NewSource(in.rt, in.node(to), processors.SourceConfig[K, V]{Key: key, Value: value, Repartition: true}, next), nil
 	}
 	return out
 }

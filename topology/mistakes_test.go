@@ -118,6 +118,30 @@ var mistakes = map[string]func(b *topology.Builder){
 		w.Count(topology.Store("s6"), topology.Named("a6"))                                  // want `Late belongs to one aggregate`
 		topology.Source(b, "in2", str, str).GroupByKey(nil, str).Count(topology.Store("s7")) // want `an aggregate needs a codec for its keys`
 	},
+	"windows": func(b *topology.Builder) {
+		g := source(b, "in").GroupByKey(str, str)
+		agg := topology.Aggregator[string, string]{New: func() *string { return new(string) }, Add: func(*string, string) error { return nil }}
+		sessions := g.WindowedBy(window.Session(time.Minute).AllowedLateness(time.Second))
+		topology.Aggregate(sessions, str, agg, topology.Store("w1"), topology.Named("w1"))                                                       // want `session 1m0s, lateness 1s windows merge, and the aggregator has no Merge`
+		g.WindowedBy(window.Hopping(time.Minute)).Count(topology.Store("w2"), topology.Named("w2"))                                              // want `set it with Every`
+		g.WindowedBy(window.Calendar(window.Day, "Nowhere")).Count(topology.Store("w3"), topology.Named("w3"))                                   // want `time zone "Nowhere"`
+		g.WindowedBy(window.Sliding(time.Minute)).Count(topology.Store("w4"), topology.Named("w4"), topology.Emit(window.OnTime().Discarding())) // want `cannot discard`
+		counts := g.WindowedBy(window.Count(3).AllowedLateness(time.Second))
+		counts.Count(topology.Store("w5"), topology.Named("w5")) // want `count windows know no time` `leave out Late`
+		counts.Late()
+	},
+	"retractions": func(b *topology.Builder) {
+		taken := source(b, "in").GroupByKey(str, str).WindowedBy(window.Tumbling(time.Minute)).
+			Reduce(func(*string, string) error { return nil }, topology.Store("r1"), topology.Named("r1"), topology.Emit(window.OnTime().Retracting())).
+			Stream().Filter(all).GroupByKey(str, str)
+		taken.Count(topology.Store("r2"), topology.Named("r2"))
+		taken.Reduce(func(*string, string) error { return nil }, topology.Store("r3"), topology.Named("r3")) // want `may be retracted, and the aggregator has no Remove`
+		taken.WindowedBy(window.Count(3)).Count(topology.Store("r4"), topology.Named("r4"))                  // want `a count window that has ended cannot give one back`
+		shuffled := source(b, "in2").GroupByKey(str, str).WindowedBy(window.Session(time.Minute).AllowedLateness(time.Second)).
+			Reduce(func(*string, string) error { return nil }, topology.Store("r5"), topology.Named("r5")).Stream().
+			Repartition(str, str, topology.Named("again"))
+		shuffled.GroupByKey(str, str).Reduce(func(*string, string) error { return nil }, topology.Store("r6"), topology.Named("r6")) // want `may be retracted`
+	},
 	"processors": func(b *topology.Builder) {
 		s := source(b, "in")
 		topology.Process[string, string, string, string](s, nil) // want `function that makes processors is nil`

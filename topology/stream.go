@@ -20,6 +20,11 @@ type stream[K, V any] struct {
 	// keyChanged is true if the key may no longer be the one that the records
 	// were partitioned by.
 	keyChanged bool
+	// retracts is true if records may take earlier ones back.
+	retracts bool
+	// windows is the kind of the windows that the records are results of, if
+	// they all are of one.
+	windows window.Kind
 	// input is set on sources only.
 	input *input[K, V]
 	// children compose the edges that leave the stream.
@@ -54,7 +59,7 @@ func (s *stream[K, V]) edge(in *instance) (processors.Forward[K, V], error) {
 // step appends a node below s whose records go to a new stream. wrap makes the
 // node's edge from the edge of that stream.
 func step[K, V, K2, V2 any](s *stream[K, V], n *node, keyChanged bool, wrap func(*processors.Runtime, *processors.Node, processors.Forward[K2, V2]) processors.Forward[K, V]) Stream[K2, V2] {
-	out := &stream[K2, V2]{b: s.b, node: n, keyChanged: keyChanged}
+	out := &stream[K2, V2]{b: s.b, node: n, keyChanged: keyChanged, retracts: s.retracts, windows: s.windows}
 	s.children = append(s.children, func(in *instance) (processors.Forward[K, V], error) {
 		next, err := out.edge(in)
 		if err != nil {
@@ -155,7 +160,12 @@ func (s Stream[K, V]) Merge(other Stream[K, V], opts ...NodeOption) Stream[K, V]
 	if s.s.b != other.s.b {
 		s.s.b.mistake(n, "the two streams belong to different builders")
 	}
-	out := &stream[K, V]{b: s.s.b, node: n, keyChanged: s.s.keyChanged || other.s.keyChanged}
+	out := &stream[K, V]{
+		b: s.s.b, node: n, keyChanged: s.s.keyChanged || other.s.keyChanged, retracts: s.s.retracts || other.s.retracts,
+	}
+	if s.s.windows == other.s.windows {
+		out.windows = s.s.windows
+	}
 	s.s.children = append(s.s.children, out.edge)
 	if other.s != s.s {
 		other.s.children = append(other.s.children, out.edge)
@@ -187,7 +197,7 @@ func (s Stream[K, V]) Split(cases ...Case[K, V]) (branches []Stream[K, V], rest 
 	}
 	derived := func(name string) *stream[K, V] {
 		m := b.add(kindFilter, options{name: name}, n.id)
-		return &stream[K, V]{b: b, node: m, keyChanged: s.s.keyChanged}
+		return &stream[K, V]{b: b, node: m, keyChanged: s.s.keyChanged, retracts: s.s.retracts, windows: s.s.windows}
 	}
 	streams := make([]*stream[K, V], 0, len(cases))
 	when := make([]func(Record[K, V]) bool, 0, len(cases))
@@ -237,10 +247,16 @@ func (s Stream[K, V]) ToEach(route func(Record[K, V]) string, key codec.Codec[K]
 }
 
 // ToWindowed writes results of a windowed aggregate with Kafka Streams'
-// windowed keys: the key's bytes and the window's start. Partitions are chosen
-// by the inner key, so that all windows of a key lie together.
+// windowed keys: the key's bytes and the window's start or, for sessions, the time
+// of the last event and that of the first. A retracted result is a null value,
+// which deletes the window. Partitions are chosen by the inner key, so that all
+// windows of a key lie together.
 func (s Stream[K, V]) ToWindowed(topic string, key codec.Codec[K], value codec.Codec[V], opts ...SinkOption) {
-	n := s.sink(opts, processors.SinkConfig[K, V]{Topic: topic, Key: key, Value: value, Windowed: true})
+	form := processors.TimeWindowedKey
+	if s.s.windows == window.SessionKind {
+		form = processors.SessionWindowedKey
+	}
+	n := s.sink(opts, processors.SinkConfig[K, V]{Topic: topic, Key: key, Value: value, Windowed: form})
 	n.topics = []string{topic}
 	if mistake := checkTopicPart(topic); mistake != "" {
 		s.s.b.mistake(n, "the topic's name %q %s", topic, mistake)

@@ -14,11 +14,14 @@
 //
 // # Windows
 //
-// Windows describes the windows of an aggregation: Tumbling makes them, and
-// methods set lateness, offset and retention. Assign says which windows take an
-// event. Complete, Closed and Expired are the three moments in a window's life;
+// Windows describes the windows of an aggregation: Tumbling, Hopping, Sliding,
+// Session, Calendar and Count make them, and methods set lateness, offset and
+// retention. Assign says which windows take an event, if that depends on its time
+// alone; sessions, sliding and count windows depend on the other events of the
+// key. Complete, Closed and Expired are the three moments in a window's life;
 // CompleteBefore, ClosedBefore and ExpiredBefore are the same as bounds for a
-// scan of a store that is ordered by window start.
+// scan of a store in Order: by start or, where events bound the windows, by when
+// they are due.
 //
 // # Watermarks
 //
@@ -33,7 +36,9 @@
 //
 // # Results
 //
-// Emit says when results are sent, Pane what a result is. Firing is the state
+// Emit says when results are sent and whether each holds everything (accumulating),
+// what is new (discarding), or takes back the one before (retracting); Pane says
+// what a result is. Firing is the state
 // of one key and window that turns both into a sequence of panes in which
 // exactly one is final.
 //

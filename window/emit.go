@@ -34,17 +34,46 @@ func (p LatePolicy) String() string {
 	return fmt.Sprintf("LatePolicy(%d)", uint8(p))
 }
 
-// Emit says when the results of a window are sent. Each result holds
-// everything in the window so far (accumulating panes in the sense of the
-// Dataflow Model, Akidau et al. 2015): it replaces the one before.
+// Mode says how the results of one key and window belong together, in the words
+// of the Dataflow Model (Akidau et al., VLDB 2015).
+type Mode uint8
+
+const (
+	// Accumulating results hold everything in the window so far: each replaces
+	// the one before.
+	Accumulating Mode = iota
+	// Discarding results hold what came since the one before: a reader adds
+	// them up. The closing result may hold nothing.
+	Discarding
+	// Retracting results are like accumulating ones, but what was sent before
+	// goes out again first, with its own sequence number and Retracted set: a
+	// reader that adds up under another key takes it off.
+	Retracting
+)
+
+// modeNames are the names of the modes.
+var modeNames = [...]string{Accumulating: "accumulating", Discarding: "discarding", Retracting: "retracting"}
+
+// String returns the mode's name as in "accumulating".
+func (m Mode) String() string {
+	if int(m) < len(modeNames) {
+		return modeNames[m]
+	}
+	return fmt.Sprintf("Mode(%d)", uint8(m))
+}
+
+// Emit says when the results of a window are sent, and what they hold.
 //
 // It is a value; its methods return a changed copy. The zero value is OnTime()
-// with late updates sent one by one.
+// with accumulating results and late updates sent one by one.
 type Emit struct {
 	onClose           bool
 	early             time.Duration
+	every             int64
 	late              LatePolicy
+	mode              Mode
 	hasEarly, hasLate bool
+	hasEvery          bool
 }
 
 // OnTime sends a result when the window is complete, then one for each late
@@ -54,13 +83,35 @@ func OnTime() Emit { return Emit{} }
 
 // OnClose sends one result, when the window is closed: the final one. It is
 // for readers that cannot take a correction, and costs the allowed lateness in
-// delay. It goes with neither Early nor Late.
+// delay. It goes with no other setting.
 func OnClose() Emit { return Emit{onClose: true} }
 
 // Early also sends a result each time that much processing time has passed,
 // if the value has changed since the last result, until the window is complete.
 func (e Emit) Early(every time.Duration) Emit {
 	e.early, e.hasEarly = every, true
+	return e
+}
+
+// EarlyAfter also sends a result each time that n events have come to a key and
+// window since its last result, until the window is complete. It may stand
+// beside Early. Hopping windows are then not kept by pane.
+func (e Emit) EarlyAfter(n int64) Emit {
+	e.every, e.hasEvery = n, true
+	return e
+}
+
+// Discarding makes each result hold only what came since the one before. Hopping
+// windows are then not kept by pane.
+func (e Emit) Discarding() Emit {
+	e.mode = Discarding
+	return e
+}
+
+// Retracting sends each result again, marked as retracted, before the one that
+// takes its place. It keeps the last value sent of each key and window.
+func (e Emit) Retracting() Emit {
+	e.mode = Retracting
 	return e
 }
 
@@ -77,28 +128,30 @@ func (e Emit) ClosingOnly() bool { return e.onClose }
 // that there are none.
 func (e Emit) EarlyEvery() time.Duration { return e.early }
 
+// EarlyCount returns after how many events there is an early result; 0 means
+// that there is none.
+func (e Emit) EarlyCount() int64 { return e.every }
+
+// Mode returns how the results of one key and window belong together.
+func (e Emit) Mode() Mode { return e.mode }
+
 // LatePolicy returns what becomes of late updates.
 func (e Emit) LatePolicy() LatePolicy { return e.late }
 
 // Validate returns every mistake in e, each wrapping ErrInvalid, or nil.
 func (e Emit) Validate() error {
-	var errs []error
-	bad := func(format string, args ...any) {
-		errs = append(errs, fmt.Errorf("%w: %s", ErrInvalid, fmt.Sprintf(format, args...)))
+	var m mistakes
+	m.unless(!e.hasEarly || e.early >= time.Millisecond, "early results every %v: want at least 1ms", e.early)
+	m.unless(!e.hasEvery || e.every >= 1, "early results after %d events: want at least 1", e.every)
+	m.unless(e.late <= NoLate, "late policy %d: want EachUpdate, EachCommit or NoLate", uint8(e.late))
+	if e.onClose {
+		const only = "OnClose sends only the closing result: leave out %s, or use OnTime"
+		m.unless(!e.hasEarly, only, "Early")
+		m.unless(!e.hasEvery, only, "EarlyAfter")
+		m.unless(!e.hasLate, only, "Late")
+		m.unless(e.mode == Accumulating, only, "Discarding and Retracting")
 	}
-	if e.hasEarly && e.early < time.Millisecond {
-		bad("early results every %v: want at least 1ms", e.early)
-	}
-	if e.late > NoLate {
-		bad("late policy %d: want EachUpdate, EachCommit or NoLate", uint8(e.late))
-	}
-	if e.onClose && e.hasEarly {
-		bad("OnClose sends only the closing result: leave out Early, or use OnTime")
-	}
-	if e.onClose && e.hasLate {
-		bad("OnClose sends only the closing result: leave out Late, or use OnTime")
-	}
-	return errors.Join(errs...)
+	return errors.Join(m...)
 }
 
 // String describes e for people, as in "on time, early each 30s, late each_update".
@@ -110,5 +163,12 @@ func (e Emit) String() string {
 	if e.early > 0 {
 		s += fmt.Sprintf(", early each %v", e.early)
 	}
-	return s + ", late " + e.late.String()
+	if e.every > 0 {
+		s += fmt.Sprintf(", early after %d", e.every)
+	}
+	s += ", late " + e.late.String()
+	if e.mode != Accumulating {
+		s += ", " + e.mode.String()
+	}
+	return s
 }

@@ -1,10 +1,5 @@
 package window
 
-import (
-	"encoding/binary"
-	"fmt"
-)
-
 // Firing is how far the results of one key and window have come: which pane is
 // next, and what has been sent. Its methods decide, its owner sends. The zero
 // value is that of a key and window with no result yet.
@@ -12,6 +7,7 @@ import (
 // The owner calls, for each key and window that has a value:
 //
 //   - Early when an early timer fires and the value has changed;
+//   - Count after an event that is not late has changed the value;
 //   - OnTime when the watermark completes the window;
 //   - Update after a late event has changed the value, and Commit before the
 //     state is committed;
@@ -33,7 +29,30 @@ type Firing struct {
 	passed  bool // no result can be early or on time any more
 	pending bool // a late update waits for Commit
 	final   bool
+
+	unsent int64 // events since the last result, if they are counted
+	total  int64 // events in a window that ends by their number
+
+	// What the owner notes, to be stored with the rest.
+	marks Marks
+	kept  string   // the last value sent, encoded
+	time  int64    // and the time of the result that it was sent in
+	seq   int64    // and its sequence number
+	kind  PaneKind // and its kind, or NoPane if nothing is kept
 }
+
+// Marks are what an owner notes of an entry.
+type Marks uint8
+
+const (
+	// EntryEmpty: no event is in the entry's value. It stands for a window that
+	// has its events in other panes, or that has sent all that came.
+	EntryEmpty Marks = 1 << iota
+	// EntryPane: the entry is one pane of hopping windows, and not a window.
+	EntryPane
+	// EntryUnreadable: the retention of the entry's window is over.
+	EntryUnreadable
+)
 
 // Rule is what Emit and the windows together say about firing. Make it once
 // with Emit.Rule and hand it to the methods of Firing.
@@ -41,11 +60,13 @@ type Rule struct {
 	onClose  bool
 	lateness bool
 	late     LatePolicy
+	every    int64 // events to an early result
+	events   int64 // events to the end of the window
 }
 
 // Rule returns the rule by which windows w fire under e. Both must be valid.
 func (e Emit) Rule(w Windows) Rule {
-	return Rule{onClose: e.onClose, lateness: w.LatenessMillis() > 0, late: e.late}
+	return Rule{onClose: e.onClose, lateness: w.LatenessMillis() > 0, late: e.late, every: e.every, events: w.Events()}
 }
 
 // Sequence returns the sequence number of the next result, which is also how
@@ -62,7 +83,28 @@ func (f *Firing) Final() bool { return f.final }
 
 // Early returns the pane of an early result.
 func (f *Firing) Early(r Rule) (Pane, bool) {
-	if r.onClose || f.passed || f.final {
+	if r.onClose || f.passed || f.final || r.every > 0 && f.unsent == 0 {
+		return Pane{}, false
+	}
+	return f.send(EarlyPane, false), true
+}
+
+// Count returns the pane of the result that is due because so many events have
+// come: since the last one or, in count windows, since the first.
+func (f *Firing) Count(r Rule) (Pane, bool) {
+	if f.passed || f.final {
+		return Pane{}, false
+	}
+	if r.events > 0 {
+		if f.total++; f.total >= r.events {
+			f.passed = true
+			return f.send(OnTimePane, true), true
+		}
+	}
+	if r.every == 0 {
+		return Pane{}, false
+	}
+	if f.unsent++; f.unsent < r.every {
 		return Pane{}, false
 	}
 	return f.send(EarlyPane, false), true
@@ -123,61 +165,43 @@ func (f *Firing) Close(Rule) (Pane, bool) {
 func (f *Firing) send(kind PaneKind, final bool) Pane {
 	p := Pane{Kind: kind, Sequence: f.next, Final: final}
 	f.next++
-	f.pending, f.final = false, final
+	f.unsent, f.pending, f.final = 0, false, final
 	return p
 }
 
-// FiringHeader is the key of the changelog record's header that carries the
-// encoding of a Firing. Kafka Streams ignores it.
-const FiringHeader = "__millrace.firing"
+// Has reports whether any of the marks is set.
+func (f *Firing) Has(m Marks) bool { return f.marks&m != 0 }
 
-// The encoding of a Firing is one byte, version in the high half and flags in
-// the low one, and the next sequence number as an unsigned varint: two bytes
-// for a window of up to 127 results.
-const (
-	firingVersion = 1 << 4
-	firingPassed  = 1 << 0
-	firingPending = 1 << 1
-	firingFinal   = 1 << 2
-	firingFlags   = firingPassed | firingPending | firingFinal
-)
+// Mark sets marks.
+func (f *Firing) Mark(m Marks) { f.marks |= m }
 
-// AppendFiring appends the encoding of f to dst: two to ten bytes.
-func AppendFiring(dst []byte, f Firing) []byte {
-	b := byte(firingVersion)
-	if f.passed {
-		b |= firingPassed
+// Unmark takes marks off.
+func (f *Firing) Unmark(m Marks) { f.marks &^= m }
+
+// Keep notes what was just sent in p: the encoded value and the result's time.
+// Nothing is kept of a final result, which nothing takes back.
+func (f *Firing) Keep(value []byte, time int64, p Pane) {
+	f.kept, f.time, f.seq, f.kind = "", 0, 0, NoPane
+	if !p.Final {
+		f.kept, f.time, f.seq, f.kind = string(value), time, p.Sequence, p.Kind
 	}
-	if f.pending {
-		b |= firingPending
-	}
-	if f.final {
-		b |= firingFinal
-	}
-	return binary.AppendUvarint(append(dst, b), uint64(f.next))
 }
 
-// DecodeFiring reads the Firing at the start of b and returns it with its
-// length in bytes; what follows it is not looked at. Errors wrap ErrFiring.
-func DecodeFiring(b []byte) (f Firing, n int, err error) {
-	if len(b) == 0 {
-		return Firing{}, 0, fmt.Errorf("%w: no bytes", ErrFiring)
+// Kept returns what was kept of the last result, encoded value and time, and the
+// pane of its retraction; ok is false if nothing was.
+func (f *Firing) Kept() (value []byte, time int64, p Pane, ok bool) {
+	if f.kind == NoPane {
+		return nil, 0, Pane{}, false
 	}
-	if v := b[0] &^ 0x0f; v != firingVersion {
-		return Firing{}, 0, fmt.Errorf("%w: version %d, this program knows %d",
-			ErrFiring, v>>4, firingVersion>>4)
-	}
-	if b[0]&0x0f&^firingFlags != 0 {
-		return Firing{}, 0, fmt.Errorf("%w: unknown flags %#x", ErrFiring, b[0]&0x0f)
-	}
-	next, m := binary.Uvarint(b[1:])
-	if m <= 0 || next > uint64(MaxTime) {
-		return Firing{}, 0, fmt.Errorf("%w: sequence number cut short or out of range", ErrFiring)
-	}
-	return Firing{
-		next:    int64(next),
-		passed:  b[0]&firingPassed != 0,
-		pending: b[0]&firingPending != 0,
-		final:   b[0]&firingFinal != 0,
-	}, 1 + m, nil
+	return []byte(f.kept), f.time, Pane{Kind: f.kind, Sequence: f.seq, Retracted: true}, true
 }
+
+// KeptBytes returns the length of the value that is kept.
+func (f *Firing) KeptBytes() int { return len(f.kept) }
+
+// Rename makes f that of a window that goes on under another name, such as a
+// session that has grown: nothing of it was sent, and it counts on.
+func (f *Firing) Rename() { *f = Firing{unsent: f.unsent} }
+
+// Absorb counts the events of another window that has become part of f's.
+func (f *Firing) Absorb(o Firing) { f.unsent += o.unsent }

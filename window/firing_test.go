@@ -3,6 +3,8 @@ package window
 import (
 	"bytes"
 	"errors"
+	"fmt"
+	"slices"
 	"testing"
 	"time"
 
@@ -18,7 +20,7 @@ func anyRule() *rapid.Generator[Rule] {
 		if rapid.Bool().Draw(t, "on close") {
 			return OnClose().Rule(w)
 		}
-		return OnTime().Late(rapid.SampledFrom([]LatePolicy{EachUpdate, EachCommit, NoLate}).Draw(t, "late")).Rule(w)
+		return OnTime().EarlyAfter(rapid.Int64Range(1, 5).Draw(t, "every")).Late(rapid.SampledFrom([]LatePolicy{EachUpdate, EachCommit, NoLate}).Draw(t, "late")).Rule(w)
 	})
 }
 
@@ -30,6 +32,7 @@ func TestFiringInAnyOrder(t *testing.T) {
 		var f Firing
 		var sent []Pane
 		finals, onTimes, unsent := 0, 0, false
+		events := int64(0) // since the last result
 		note := func(p Pane, ok bool) bool {
 			if !ok {
 				if p != (Pane{}) {
@@ -53,11 +56,43 @@ func TestFiringInAnyOrder(t *testing.T) {
 				onTimes++
 			}
 			sent = append(sent, p)
-			unsent = false
+			unsent, events = false, 0
 			return true
 		}
 		t.Repeat(map[string]func(*rapid.T){
 			"early": func(*rapid.T) { note(f.Early(r)) },
+			"count": func(*rapid.T) {
+				want := !f.Passed() && !f.Final() && r.every > 0 && events+1 == r.every
+				if !f.Passed() && !f.Final() {
+					events++
+				}
+				if got := note(f.Count(r)); got != want {
+					t.Fatalf("event %d of %d sent a result: %v", events, r.every, got)
+				}
+			},
+			"keep": func(t *rapid.T) {
+				if len(sent) == 0 {
+					return
+				}
+				value, last := rapid.SampledFrom([]string{"", "value"}).Draw(t, "value"), sent[len(sent)-1]
+				f.Keep([]byte(value), -7, last)
+				got, at, p, ok := f.Kept()
+				want := Pane{Kind: last.Kind, Sequence: last.Sequence, Retracted: true}
+				if ok == last.Final || ok && (string(got) != value || at != -7 || p != want) {
+					t.Fatalf("kept %q of %+v: %q, %+v, %v", value, last, got, p, ok)
+				}
+			},
+			"mark": func(t *rapid.T) {
+				m := rapid.SampledFrom([]Marks{EntryEmpty, EntryPane, EntryUnreadable}).Draw(t, "mark")
+				had := f.Has(m)
+				f.Mark(m)
+				if !f.Has(m) {
+					t.Fatalf("mark %d is not set", m)
+				}
+				if had {
+					f.Unmark(m)
+				}
+			},
 			"on time": func(*rapid.T) {
 				if note(f.OnTime(r)) && sent[len(sent)-1].Final == r.lateness {
 					t.Fatalf("final is %v with lateness %v", !r.lateness, r.lateness)
@@ -110,12 +145,16 @@ func TestFiringGolden(t *testing.T) {
 		{Firing{next: 2, passed: true, pending: true}, "\x13\x02"},
 		{Firing{next: 300, passed: true, final: true}, "\x15\xac\x02"},
 		{Firing{next: MaxTime}, "\x10\xff\xff\xff\xff\xff\xff\xff\xff\x7f"},
+		{Firing{marks: EntryEmpty | EntryPane}, "\x18\x03\x00"},
+		{Firing{next: 3, unsent: 300}, "\x18\x08\x03\xac\x02"},
+		{Firing{next: 3, unsent: 1, total: 7}, "\x18\x48\x03\x01\x07"},
+		{Firing{next: 3, passed: true, marks: EntryUnreadable, kept: "ab", time: -1, seq: 2, kind: LatePane}, "\x19\x34\x03\x01\x02\x02ab"},
 	} {
 		if got := AppendFiring(nil, test.firing); string(got) != test.bytes {
 			t.Errorf("AppendFiring(%+v) = %x, want %x", test.firing, got, test.bytes)
 		}
 	}
-	for _, bad := range []string{"", "\x10", "\x00\x00", "\x20\x00", "\x18\x00", "\x10\x80", "\x10\xff\xff\xff\xff\xff\xff\xff\xff\xff\x01"} {
+	for _, bad := range []string{"", "\x10", "\x00\x00", "\x20\x00", "\x18\x00", "\x18\x80\x00", "\x18\x40\x00", "\x18\x08\x00", "\x18\x10\x00\x00\x00\x02a", "\x18\x10\x00", "\x10\x80", "\x10\xff\xff\xff\xff\xff\xff\xff\xff\xff\x01"} {
 		if f, n, err := DecodeFiring([]byte(bad)); !errors.Is(err, ErrFiring) || n != 0 || f != (Firing{}) {
 			t.Errorf("DecodeFiring(%x) = %+v, %d, %v; want ErrFiring", bad, f, n, err)
 		}
@@ -166,5 +205,24 @@ func TestFiringCloseAlone(t *testing.T) {
 	}
 	if b := AppendFiring(nil, f); !bytes.Equal(b, []byte{0x15, 1}) {
 		t.Errorf("encoded as %x", b)
+	}
+}
+
+// TestCountWindowsEndByTheirEvents: every second event brings an early result,
+// the fifth the only final one.
+func TestCountWindowsEndByTheirEvents(t *testing.T) {
+	var f Firing
+	r := OnTime().EarlyAfter(2).Rule(Count(5))
+	var got []string
+	for range 7 {
+		if p, ok := f.Count(r); ok {
+			got = append(got, fmt.Sprintf("%v %d %v", p.Kind, p.Sequence, p.Final))
+		} else {
+			got = append(got, "")
+		}
+		f, _, _ = DecodeFiring(AppendFiring(nil, f))
+	}
+	if want := []string{"", "early 0 false", "", "early 1 false", "on_time 2 true", "", ""}; !slices.Equal(got, want) {
+		t.Errorf("got %q, want %q", got, want)
 	}
 }

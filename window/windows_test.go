@@ -37,6 +37,65 @@ func TestWindowsValidate(t *testing.T) {
 	}
 }
 
+func TestValidateEachKind(t *testing.T) {
+	for name, test := range map[string]struct {
+		windows  Windows
+		mistakes []string
+	}{
+		"hopping":            {Hopping(time.Minute).Every(time.Second).Offset(-999 * time.Millisecond), nil},
+		"hopping as long":    {Hopping(time.Minute).Every(time.Minute), nil},
+		"hopping how":        {Hopping(time.Minute), []string{"advance 0s: set it with Every"}},
+		"hopping too far":    {Hopping(time.Minute).Every(61 * time.Second), []string{"advance 1m1s: set it with Every"}},
+		"hopping too dense":  {Hopping(time.Hour).Every(time.Millisecond), []string{"more than 100000 windows"}},
+		"hopping offset":     {Hopping(time.Minute).Every(time.Second).Offset(time.Second), []string{"offset 1s: want less than the advance 1s"}},
+		"every of tumbling":  {Tumbling(time.Minute).Every(time.Second), []string{"Every and SeparateWindows belong to hopping"}},
+		"sliding":            {Sliding(time.Second).AllowedLateness(time.Second), nil},
+		"sliding of nothing": {Sliding(0), []string{"time difference 0s"}},
+		"sliding offset":     {Sliding(time.Second).Offset(1e6), []string{"sliding windows have none"}},
+		"session":            {Session(time.Second).AtMost(time.Hour).Retention(time.Minute), nil},
+		"session of nothing": {Session(0).AtMost(-time.Second), []string{"session gap 0s", "greatest length -1s"}},
+		"at most tumbling":   {Tumbling(1e6).AtMost(time.Second), []string{"AtMost belongs to sessions"}},
+		"calendar":           {Calendar(Week, "Australia/Lord_Howe").Retention(time.Hour), nil},
+		"calendar of what":   {Calendar(9, "Mars/Olympus"), []string{"calendar unit 9", `time zone "Mars/Olympus"`}},
+		"calendar offset":    {Calendar(Day, "UTC").Offset(time.Hour), []string{"offset 1h0m0s: calendar windows have none"}},
+		"count":              {Count(10), nil},
+		"count of nothing":   {Count(0).AllowedLateness(time.Second).Retention(time.Hour), []string{"0 events", "allowed lateness 1s", "retention 1h"}},
+	} {
+		t.Run(name, func(t *testing.T) { checkMistakes(t, test.windows.Validate(), test.mistakes) })
+	}
+}
+
+// TestLayouts: what must not be read as each other has different names, and
+// settings that may change are not in them.
+func TestLayouts(t *testing.T) {
+	seen := map[string]Windows{}
+	hop := Hopping(time.Minute)
+	for _, w := range []Windows{
+		Tumbling(time.Minute), Tumbling(time.Minute).Offset(1e6), hop.Every(time.Second), hop.Every(time.Second).SeparateWindows(),
+		hop.Every(7 * time.Second), hop.Every(time.Second).Offset(1e6), Sliding(time.Minute), Session(time.Minute),
+		Session(time.Minute).AtMost(time.Hour), Calendar(Day, "UTC"), Calendar(Hour, "UTC"), Calendar(Day, "Europe/Berlin"), Count(3), Count(4),
+	} {
+		if other, taken := seen[w.Layout()]; taken {
+			t.Errorf("%v and %v have one layout, %q", w, other, w.Layout())
+		}
+		seen[w.Layout()] = w
+		if w.AllowedLateness(time.Hour).Retention(48*time.Hour).Layout() != w.Layout() {
+			t.Errorf("%v: lateness or retention change the layout", w)
+		}
+	}
+	for w, want := range map[Windows]string{
+		hop.Every(time.Second).SeparateWindows(): "hopping 1m0s every 1s, separate",
+		Sliding(time.Minute):                     "sliding 1m0s",
+		Session(time.Minute).AtMost(time.Hour):   "session 1m0s, at most 1h0m0s",
+		Calendar(Month, "UTC").Retention(1e9):    "calendar month UTC, retention 1s",
+		Count(12):                                "count 12",
+	} {
+		if w.String() != want {
+			t.Errorf("String() = %q, want %q", w, want)
+		}
+	}
+}
+
 // checkMistakes checks that err tells exactly the mistakes, in any order.
 func checkMistakes(t *testing.T, err error, mistakes []string) {
 	t.Helper()
@@ -106,6 +165,8 @@ func TestEmitValidate(t *testing.T) {
 	checkMistakes(t, OnClose().Validate(), nil)
 	checkMistakes(t, OnTime().Early(0).Late(9).Validate(), []string{"early results every 0s", "late policy 9"})
 	checkMistakes(t, OnClose().Early(time.Second).Late(NoLate).Validate(), []string{"leave out Early", "leave out Late"})
+	checkMistakes(t, OnTime().EarlyAfter(0).Retracting().Validate(), []string{"early results after 0 events"})
+	checkMistakes(t, OnClose().EarlyAfter(3).Discarding().Validate(), []string{"leave out EarlyAfter", "leave out Discarding"})
 	if (Emit{}) != OnTime() {
 		t.Error("the zero value is not OnTime")
 	}
@@ -115,6 +176,8 @@ func TestEmitValidate(t *testing.T) {
 		OnTime().Early(30 * time.Second):     "on time, early each 30s, late each_update",
 		OnTime().Late(NoLate):                "on time, late no_late",
 		OnTime().Early(1e9).Late(EachCommit): "on time, early each 1s, late each_commit",
+		OnTime().EarlyAfter(9).Retracting():  "on time, early after 9, late each_update, retracting",
+		OnTime().Discarding():                "on time, late each_update, discarding",
 	} {
 		if got := e.String(); got != want {
 			t.Errorf("String() = %q, want %q", got, want)

@@ -8,6 +8,7 @@
 //	millrace query model-stats           ask a running instance
 //	millrace topology                    print what is run
 //	millrace topics, millrace reset      prepare and clear the cluster
+//	millrace bench                       measure an instance on what a topic holds
 //
 // # Flags and configuration
 //

@@ -94,7 +94,9 @@ func defaultOf(f cli.Flag) string {
 	case *cli.StringFlag:
 		return f.Value
 	case *cli.DurationFlag:
-		return f.Value.String()
+		if f.DefaultText == "" {
+			return f.Value.String()
+		}
 	}
 	return ""
 }

@@ -26,9 +26,8 @@ import (
 )
 
 const (
-	defaultHTTP   = "127.0.0.1:8080"
-	defaultCommit = time.Second
-	mostWorkers   = 1024
+	defaultHTTP = "127.0.0.1:8080"
+	mostWorkers = 1024
 )
 
 // Flags of several commands.
@@ -96,7 +95,6 @@ func (p *program) settings(c *cli.Context, log *slog.Logger) (*settings, error) 
 	}
 	file.HTTP.Listen.Default(defaultHTTP)
 	file.Guarantee.Default(config.AtLeastOnce)
-	file.CommitInterval.Default(defaultCommit)
 
 	s := &settings{
 		llm:       llm.DefaultConfig().With(file), // the application's name included
@@ -104,7 +102,7 @@ func (p *program) settings(c *cli.Context, log *slog.Logger) (*settings, error) 
 		advertise: file.HTTP.Advertise.Value,
 		streams: streams.Config{
 			Application: file.Application.Value, Brokers: file.Brokers.Value, StateDir: file.State.Dir.Value,
-			Workers: file.Workers.Value, CommitInterval: file.CommitInterval.Value, Logger: log,
+			Workers: file.Workers.Value, CommitInterval: file.CommitInterval.Value, Guarantee: streams.Guarantee(file.Guarantee.Value), Logger: log,
 			ReplicationFactor: int16(file.Topics.ReplicationFactor.Value), MinInsyncReplicas: file.Topics.MinInsyncReplicas.Value,
 		},
 	}
@@ -212,13 +210,10 @@ func checkBrokers(c *cli.Context) error {
 }
 
 func checkGuarantee(guarantee string) error {
-	switch guarantee {
-	case config.AtLeastOnce:
+	if guarantee == config.AtLeastOnce || guarantee == config.ExactlyOnce {
 		return nil
-	case "exactly-once":
-		return usagef("--guarantee exactly-once is not supported by this version; the only guarantee is %s", config.AtLeastOnce)
 	}
-	return usagef("--guarantee %q: the only guarantee is %s", guarantee, config.AtLeastOnce)
+	return usagef("--guarantee %q: want %s or %s", guarantee, config.AtLeastOnce, config.ExactlyOnce)
 }
 
 func checkListen(listen string) error {

@@ -17,6 +17,7 @@ import (
 	"github.com/millrace/millrace/internal/config"
 	"github.com/millrace/millrace/processors"
 	"github.com/millrace/millrace/query"
+	"github.com/millrace/millrace/streams"
 	"github.com/millrace/millrace/topology"
 )
 
@@ -36,13 +37,13 @@ func TestUsage(t *testing.T) {
 
 func TestMistakesOfAFileComeAllAtOnce(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "millrace.yaml")
-	text := "brokers: [kafka]\nwindowing: {sise: 60s}\nguarantee: exactly-once\nworkers: many\n"
+	text := "brokers: [kafka]\nwindowing: {sise: 60s}\nguarantee: twice\nworkers: many\n"
 	if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	for _, command := range []string{"run", "topics", "reset", "topology", "replay"} {
 		start(t, command, "--config", file).wait(exitUsage).
-			wants(file+":1: brokers: ", file+":2: windowing.sise: ", file+":3: guarantee: exactly-once is not supported", file+":4: workers: ")
+			wants(file+":1: brokers: ", file+":2: windowing.sise: ", file+":3: guarantee: want at-least-once or exactly-once", file+":4: workers: ")
 	}
 	start(t, "run", "--config", file+".gone").wait(exitUsage).wants("--config", file+".gone")
 }
@@ -84,8 +85,12 @@ func TestFlagBeforeEnvironmentBeforeFileBeforeDefault(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if s.listen != defaultHTTP || s.streams.CommitInterval != time.Second || s.streams.OnError != topology.Fail || s.streams.Memory < leastMemory || s.streams.Storage != nil {
+	if s.listen != defaultHTTP || s.streams.Guarantee != streams.AtLeastOnce || s.streams.CommitInterval != 0 || s.streams.OnError != topology.Fail ||
+		s.streams.Memory < leastMemory || s.streams.Storage != nil {
 		t.Errorf("defaults: %+v", s)
+	}
+	if s, err = settingsOf(t, nil, "--guarantee=exactly-once"); err != nil || s.streams.Guarantee != streams.ExactlyOnce {
+		t.Errorf("exactly once: %v, %v", s, err)
 	}
 }
 

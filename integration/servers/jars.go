@@ -23,16 +23,22 @@ var ErrSetup = errors.New("servers: the machine lacks a tool")
 //go:embed pom.xml
 var pom []byte
 
-// KafkaJars returns the folder that holds the broker's jars, and brings them
-// there first if this is the first call on this machine. It is safe for use by
-// several processes at once: one brings the jars, the others wait for it.
+// KafkaJars returns the folder that holds the broker's jars: see MavenJars.
 func KafkaJars(ctx context.Context) (string, error) {
+	return MavenJars(ctx, "kafka-"+KafkaVersion, pom)
+}
+
+// MavenJars returns the folder that holds the jars of a project's dependencies,
+// and brings them there first if this is the first call with this text of a
+// pom.xml on this machine. The folder's name begins with name. It is safe for use
+// by several processes at once: one brings the jars, the others wait for it.
+func MavenJars(ctx context.Context, name string, pom []byte) (string, error) {
 	cache, err := CacheDir()
 	if err != nil {
 		return "", err
 	}
 	sum := sha256.Sum256(pom)
-	jars := filepath.Join(cache, fmt.Sprintf("kafka-%s-%x", KafkaVersion, sum[:6]))
+	jars := filepath.Join(cache, fmt.Sprintf("%s-%x", name, sum[:6]))
 	if isDir(jars) {
 		return jars, nil
 	}
@@ -47,12 +53,12 @@ func KafkaJars(ctx context.Context) (string, error) {
 	if isDir(jars) {
 		return jars, nil
 	}
-	return jars, copyJars(ctx, cache, jars)
+	return jars, copyJars(ctx, cache, jars, pom)
 }
 
 // copyJars has Maven copy the jars to a temporary folder, and renames that to
 // jars at the end, so that jars is either absent or complete.
-func copyJars(ctx context.Context, cache, jars string) error {
+func copyJars(ctx context.Context, cache, jars string, pom []byte) error {
 	mvn, err := exec.LookPath("mvn")
 	if err != nil {
 		return fmt.Errorf("%w: mvn is not on the PATH; install Apache Maven (%s)", ErrSetup, installHint)
@@ -97,16 +103,25 @@ const (
 	installHint = "Debian, Ubuntu: apt-get install openjdk-17-jdk-headless maven; or run make setup"
 )
 
-// javaPath returns the java command: that of JAVA_HOME, else the one on the
-// PATH. It must be of version 17 or later.
-func javaPath(ctx context.Context) (string, error) {
-	java := "java"
+// JDKTool returns a command of the JDK, such as javac: that of JAVA_HOME, else the
+// one on the PATH.
+func JDKTool(name string) (string, error) {
+	tool := name
 	if home := os.Getenv("JAVA_HOME"); home != "" {
-		java = filepath.Join(home, "bin", "java")
+		tool = filepath.Join(home, "bin", name)
 	}
-	path, err := exec.LookPath(java)
+	path, err := exec.LookPath(tool)
 	if err != nil {
-		return "", fmt.Errorf("%w: %s not found; install a JDK %d or later (%s)", ErrSetup, java, minJava, installHint)
+		return "", fmt.Errorf("%w: %s not found; install a JDK %d or later (%s)", ErrSetup, tool, minJava, installHint)
+	}
+	return path, nil
+}
+
+// javaPath returns the java command, which must be of version 17 or later.
+func javaPath(ctx context.Context) (string, error) {
+	path, err := JDKTool("java")
+	if err != nil {
+		return "", err
 	}
 	out, err := exec.CommandContext(ctx, path, "-version").CombinedOutput()
 	if err != nil {

@@ -92,6 +92,14 @@ type Subscription struct {
 	// disk holds: left from an earlier run, standbys and warm-ups. A task in both
 	// lists counts as owned.
 	State []TaskState
+
+	// Producers is how many transactional producers the process has, numbered
+	// from 0; none at least once.
+	Producers int32
+
+	// Remembers are those of other processes that earlier assignments asked the
+	// member to remember or to abort, the latter until it has done so.
+	Remembers []Producers
 }
 
 // Assignment is what the leader tells a member. What to revoke is not in it:
@@ -112,6 +120,9 @@ type Assignment struct {
 	Active  []Task // to run, sorted
 	Standby []Task // to keep a copy of the state of
 	Warmup  []Task // to copy the state of, since they are to move here
+
+	Remember []Producers // for the next subscription
+	Abort    []Producers // whose processes are gone: to fence before anything is read
 }
 
 // Member is a member of the group as the leader sees it.
@@ -139,6 +150,8 @@ type Assignments struct {
 
 	common  uint8
 	members int32
+	// remember and abort are by member, as in Assignment.
+	remember, abort map[string][]Producers
 }
 
 // For returns the assignment of one member. leader is the endpoint of the
@@ -149,6 +162,9 @@ func (a Assignments) For(member, leader string) Assignment {
 		Members: a.members,
 		Leader:  leader,
 		Active:  a.Active[member],
+
+		Remember: a.remember[member],
+		Abort:    a.abort[member],
 	}
 }
 

@@ -23,6 +23,7 @@ type instance struct {
 	workers    int32
 	generation int32
 	owned      []Task
+	remembers  []Producers
 }
 
 func newCluster(tasks []Task) *cluster {
@@ -70,7 +71,10 @@ func (c *cluster) owners() (map[Task]string, error) {
 // subscribe returns what a member says when it joins.
 func (c *cluster) subscribe(id string) Member {
 	in := c.members[id]
-	sub := Subscription{Workers: in.workers, Generation: in.generation, Owned: in.owned}
+	sub := Subscription{
+		Workers: in.workers, Generation: in.generation, Owned: in.owned, Producers: in.workers, Remembers: in.remembers,
+	}
+	copy(sub.Process[:], id)
 	for t, lag := range c.disks[id] {
 		if !slices.Contains(in.owned, t) {
 			sub.State = append(sub.State, TaskState{Task: t, Lag: lag})
@@ -110,7 +114,7 @@ func (c *cluster) round() (Assignments, error) {
 				return plan, fmt.Errorf("task %v starts on %s while it runs on %s", t, id, other)
 			}
 		}
-		in.owned, in.generation = a.Active, c.generation
+		in.owned, in.generation, in.remembers = a.Active, c.generation, a.Remember
 	}
 	c.age()
 	return plan, nil

@@ -142,5 +142,6 @@ func (p *planner) result() Assignments {
 			a.Withheld = append(a.Withheld, Move{Task: task, From: p.members[from].ID, To: p.members[to].ID})
 		}
 	}
+	a.share(p.members)
 	return a
 }

@@ -133,15 +133,18 @@ func (r *reader) state(field string) []TaskState {
 	return state
 }
 
-// tagged reads the fields that this version does not know, and drops them.
-func (r *reader) tagged() {
+// tagged reads the fields that came after the first version: known reads those
+// whose tags it knows, and the rest of each is dropped.
+func (r *reader) tagged(known func(tag uint64, field *reader)) {
 	const field = "tagged fields"
 	for range r.length(field) {
-		r.number(field, math.MaxUint64)
-		r.take(r.length(field), field)
+		tag := r.number(field, math.MaxUint64)
+		f := reader{what: r.what, b: r.take(r.length(field), field)}
 		if r.err != nil {
 			return
 		}
+		known(tag, &f)
+		r.err = f.err
 	}
 }
 

@@ -105,7 +105,7 @@ func groupRecord(c *cluster) int {
 			s.State = append(s.State, TaskState{Task: c.tasks[(i*31+k*47)%len(c.tasks)], Lag: int64(k) * 100_000})
 		}
 		s = s.Fit(len(c.members))
-		a := Assignment{Members: int32(len(c.members)), Leader: s.Endpoint, Active: in.owned, Standby: in.owned}
+		a := Assignment{Members: int32(len(c.members)), Leader: s.Endpoint, Active: in.owned, Standby: in.owned, Remember: in.remembers}
 		total += memberOverhead + len(s.Append(nil)) + len(a.Append(nil))
 	}
 	return total

@@ -24,7 +24,7 @@ const Version uint8 = 1
 //	generation  number, plus 1
 //	owned       tasks
 //	state       tasks, then for each a number: its lag plus 1, 0 if unknown
-//	tagged      how many; for each a tag, a length and its bytes; none so far
+//	tagged      how many; for each a tag, a length and its bytes; see the tags
 //
 // Numbers and lengths are unsigned varints (encoding/binary). Tasks are grouped:
 // how many sub-topologies; for each the gap to the one before, how many
@@ -41,7 +41,11 @@ func (s Subscription) Append(dst []byte) []byte {
 	dst = binary.AppendUvarint(dst, uint64(int64(max(s.Generation, NoGeneration))+1))
 	dst = appendTasks(dst, slices.Clone(s.Owned))
 	dst = appendState(dst, s.State)
-	return binary.AppendUvarint(dst, 0)
+	count := tagged{tag: tagProducers}
+	if s.Producers > 0 {
+		count.b = binary.AppendUvarint(nil, uint64(s.Producers))
+	}
+	return appendTagged(dst, count, producersField(tagRemembers, s.Remembers))
 }
 
 // DecodeSubscription reads what Append wrote. The result does not alias b. The
@@ -59,7 +63,14 @@ func DecodeSubscription(b []byte) (Subscription, error) {
 	s.Generation = int32(r.number("generation", maxInt32+1)) - 1
 	s.Owned = r.tasks("owned tasks")
 	s.State = r.state("task state")
-	r.tagged()
+	r.tagged(func(tag uint64, f *reader) {
+		switch tag {
+		case tagProducers:
+			s.Producers = f.int32("producers")
+		case tagRemembers:
+			s.Remembers = f.producers("remembered producers")
+		}
+	})
 	if err := r.close(); err != nil {
 		return Subscription{}, err
 	}
@@ -73,7 +84,7 @@ func DecodeSubscription(b []byte) (Subscription, error) {
 //	members     number
 //	leader      a length and its bytes
 //	active, standby, warm-up    tasks, each
-//	tagged      as there; none so far
+//	tagged      as there
 func (a Assignment) Append(dst []byte) []byte {
 	dst = append(dst, Version, cmp.Or(a.Common, Version))
 	dst = binary.AppendUvarint(dst, uint64(max(a.Members, 0)))
@@ -81,7 +92,7 @@ func (a Assignment) Append(dst []byte) []byte {
 	for _, tasks := range [][]Task{a.Active, a.Standby, a.Warmup} {
 		dst = appendTasks(dst, slices.Clone(tasks))
 	}
-	return binary.AppendUvarint(dst, 0)
+	return appendTagged(dst, producersField(tagRemember, a.Remember), producersField(tagAbort, a.Abort))
 }
 
 // DecodeAssignment reads what Append wrote. The result does not alias b. The
@@ -96,7 +107,14 @@ func DecodeAssignment(b []byte) (Assignment, error) {
 	a.Active = r.tasks("active tasks")
 	a.Standby = r.tasks("standby tasks")
 	a.Warmup = r.tasks("warm-up tasks")
-	r.tagged()
+	r.tagged(func(tag uint64, f *reader) {
+		switch tag {
+		case tagRemember:
+			a.Remember = f.producers("producers to remember")
+		case tagAbort:
+			a.Abort = f.producers("producers to abort")
+		}
+	})
 	if err := r.close(); err != nil {
 		return Assignment{}, err
 	}

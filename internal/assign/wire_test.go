@@ -229,6 +229,8 @@ func TestMalformedNamesTheField(t *testing.T) {
 func FuzzDecode(f *testing.F) {
 	f.Add(goldenSub().Append(nil))
 	f.Add(goldenAssign().Append(nil))
+	f.Add(Subscription{Producers: 2, Remembers: []Producers{{Count: 3}}}.Append(nil))
+	f.Add(Assignment{Remember: []Producers{{First: 1, Count: 3}}, Abort: []Producers{{Count: 1}}}.Append(nil))
 	f.Fuzz(func(t *testing.T, b []byte) {
 		if s, err := DecodeSubscription(b); err == nil {
 			s.Workers = max(s.Workers, 1)

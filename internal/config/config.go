@@ -16,7 +16,7 @@ type Config struct {
 	SASL    SASL
 	HTTP    HTTP
 	State   State
-	// Guarantee is AtLeastOnce.
+	// Guarantee is AtLeastOnce or ExactlyOnce.
 	Guarantee Setting[string]
 	// Workers is the number of goroutines that run tasks, 1 to 1,024.
 	Workers Setting[int]
@@ -34,8 +34,11 @@ type Config struct {
 	Sources map[string]*Source
 }
 
-// AtLeastOnce is the processing guarantee of this version.
-const AtLeastOnce = "at-least-once"
+// The processing guarantees.
+const (
+	AtLeastOnce = "at-least-once"
+	ExactlyOnce = "exactly-once"
+)
 
 // The error policies.
 const (

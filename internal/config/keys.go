@@ -65,7 +65,7 @@ func keys(c *Config, sources []string) []named {
 				value("backend", &c.State.WarmBackend, warmBackend),
 				value("cache_size_mb", &c.State.WarmCacheSize, megabytes)),
 			group("cold", refused("backend", noColdTier), refused("retention_days", noColdTier))),
-		value("guarantee", &c.Guarantee, guarantee),
+		value("guarantee", &c.Guarantee, oneOf(AtLeastOnce, ExactlyOnce)),
 		value("workers", &c.Workers, integer(1, 1024)),
 		value("commit_interval", &c.CommitInterval, commitInterval),
 		value("on_error", &c.OnError, oneOf(OnErrorFail, OnErrorSkip, OnErrorDeadLetter)),

@@ -60,13 +60,6 @@ func orList(words []string) string {
 	return words[0]
 }
 
-func guarantee(n *yaml.Node) (string, string) {
-	if n.Value == "exactly-once" {
-		return "", "exactly-once is not supported by this version; the only guarantee is " + AtLeastOnce
-	}
-	return oneOf(AtLeastOnce)(n)
-}
-
 func warmBackend(n *yaml.Node) (string, string) {
 	if n.Value == "sled" {
 		return "pebble", ""

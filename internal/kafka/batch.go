@@ -40,6 +40,9 @@ func (p *Producer) newBatch(o *outgoing) *batch {
 	}
 	b.to, b.opened = o, time.Now()
 	p.unsettled++
+	if p.txn != nil {
+		p.takePart(o)
+	}
 	if p.resting {
 		p.resting = false
 		notify(p.opened)
@@ -115,6 +118,7 @@ func (b *batch) seal(p *Producer, sequence int32) {
 		ProducerID:           p.id,
 		ProducerEpoch:        p.epoch,
 		FirstSequence:        sequence,
+		IsTransactional:      p.txn != nil,
 		Records:              b.refs,
 	}
 }

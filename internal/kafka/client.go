@@ -128,12 +128,12 @@ func (c *Client) call(ctx context.Context, r role, addr string, request func(*sa
 // answers. If none does the error names each address and why it failed.
 func (c *Client) anyBroker(ctx context.Context, request func(*sarama.Broker) error) error {
 	var failures []error
-	addrs := c.addresses()
+	addrs, began := c.addresses(), time.Now()
 	for _, addr := range addrs {
 		err := c.call(ctx, roleAdmin, addr, request)
 		if _, failed := errors.AsType[*brokerError](err); !failed {
 			if err == nil || answered(err) {
-				c.outage.answered()
+				c.outage.answered(began)
 			}
 			return err
 		}
@@ -141,7 +141,7 @@ func (c *Client) anyBroker(ctx context.Context, request func(*sarama.Broker) err
 		c.logger.LogAttrs(ctx, slog.LevelDebug, "broker does not answer", slog.String("broker", addr), slog.Any("error", err))
 	}
 	err := &unreachableError{failures}
-	c.outage.noAnswer(addrs, err)
+	c.outage.noAnswer(began, addrs, err)
 	return err
 }
 
@@ -241,6 +241,10 @@ var needed = [...]struct {
 	{"LeaveGroup", 13, versionLeaveGroup},
 	{"SyncGroup", 14, versionSyncGroup},
 	{"InitProducerId", 22, versionInitProducerID},
+	{"AddPartitionsToTxn", 24, versionAddPartitionsToTxn},
+	{"AddOffsetsToTxn", 25, versionAddOffsetsToTxn},
+	{"EndTxn", 26, versionEndTxn},
+	{"TxnOffsetCommit", 28, versionTxnOffsetCommit},
 }
 
 // The versions sent: all are served by Kafka 2.7 to 4.x.
@@ -257,6 +261,14 @@ const (
 	versionLeaveGroup      = 4
 	versionSyncGroup       = 4
 	versionInitProducerID  = 4
+
+	// In these a fenced producer is told so, and a group can fence a member. The
+	// later ones change the protocol (KIP-890), and sarama has none of them.
+	versionAddPartitionsToTxn = 2
+	versionAddOffsetsToTxn    = 2
+	versionEndTxn             = 2
+	versionTxnOffsetCommit    = 3
+
 	versionCreateTopics    = 5
 	versionDeleteTopics    = 4
 	versionDeleteRecords   = 2

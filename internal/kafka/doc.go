@@ -16,6 +16,8 @@
 //     broker answered and there is nothing more" is what idleness is made of.
 //   - [Producer] writes with acks=all and idempotence for one owner goroutine.
 //     Order within a partition survives retries, and nothing is written twice.
+//   - [TransactionalProducer] is a Producer whose records and offsets are seen
+//     together or never, and which fences the one before it.
 //   - [Member] is one member of a consumer group: join, sync, heartbeat, leave.
 //     When to call which is the caller's business.
 //
@@ -35,7 +37,7 @@
 // retried with back-off until the context ends or [Config.RetryTimeout] is over;
 // then the error wraps [ErrUnavailable] and says what was tried and why it
 // failed. Answers that change what the caller has to do are sentinels:
-// [ErrIllegalGeneration], [ErrOffsetOutOfRange], [ErrProducerState] and so on.
+// [ErrIllegalGeneration], [ErrOffsetOutOfRange], [ErrProducerFenced] and so on.
 //
 // # Caveats
 //

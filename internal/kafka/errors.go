@@ -68,6 +68,9 @@ var (
 	// written disagree (sequence, epoch or fencing). Nothing more can be sent;
 	// throw the producer away and make another.
 	ErrProducerState = errors.New("kafka: producer state lost")
+	// ErrProducerFenced: a newer producer has the transactional id, or the
+	// transaction was open for too long. It is an ErrProducerState.
+	ErrProducerFenced = fmt.Errorf("%w: fenced", ErrProducerState)
 )
 
 // RecordTooLargeError names the record that was refused. It is an
@@ -89,6 +92,10 @@ func (e *RecordTooLargeError) Error() string {
 
 // Is makes the error an ErrRecordTooLarge.
 func (e *RecordTooLargeError) Is(target error) bool { return target == ErrRecordTooLarge }
+
+// errTransactionAbortable is the code TRANSACTION_ABORTABLE, which sarama does not
+// know: the transaction can only be aborted.
+const errTransactionAbortable sarama.KError = 120
 
 // sentinel returns the error by which callers know an answer, nil if it means
 // nothing to them.
@@ -117,11 +124,13 @@ func sentinel(code sarama.KError) error {
 		return ErrAuthentication
 	case sarama.ErrUnsupportedVersion:
 		return ErrUnsupported
-	case sarama.ErrOutOfOrderSequenceNumber, sarama.ErrUnknownProducerID, sarama.ErrInvalidProducerEpoch,
-		sarama.ErrInvalidProducerIDMapping, sarama.ErrProducerFenced:
+	case sarama.ErrInvalidProducerEpoch, sarama.ErrProducerFenced:
+		return ErrProducerFenced
+	case sarama.ErrOutOfOrderSequenceNumber, sarama.ErrUnknownProducerID, sarama.ErrInvalidProducerIDMapping, sarama.ErrInvalidTxnState,
+		errTransactionAbortable:
 		return ErrProducerState
 	case sarama.ErrInvalidConfig, sarama.ErrInvalidPartitions, sarama.ErrInvalidReplicationFactor, sarama.ErrPolicyViolation,
-		sarama.ErrInvalidTopic:
+		sarama.ErrInvalidTopic, sarama.ErrInvalidTransactionTimeout:
 		return ErrInvalidConfig
 	}
 	return nil
@@ -157,12 +166,21 @@ type brokerError struct {
 func (e *brokerError) Error() string { return fmt.Sprintf("broker %s: %v", e.addr, e.err) }
 func (e *brokerError) Unwrap() error { return e.err }
 
+// passingError is an answer that passes where it is given, though the same answer
+// elsewhere is for good.
+type passingError struct{ error }
+
+func (e passingError) Unwrap() error { return e.error }
+
 // retriable reports whether trying again, perhaps on another broker, may help.
 func retriable(err error) bool {
 	for _, permanent := range []error{ErrAuthentication, ErrUnsupported, ErrClosed} {
 		if errors.Is(err, permanent) {
 			return false
 		}
+	}
+	if _, ok := errors.AsType[passingError](err); ok {
+		return true
 	}
 	if code, ok := errors.AsType[sarama.KError](err); ok {
 		return moved(code) || loading(code)

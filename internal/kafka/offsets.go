@@ -157,12 +157,21 @@ func (c *Client) coordinator(ctx context.Context, group string) (string, error) 
 	if ok {
 		return addr, nil
 	}
-	err := c.anyBroker(ctx, func(b *sarama.Broker) error {
-		r, err := b.FindCoordinator(&sarama.FindCoordinatorRequest{
-			Version:         versionFindCoordinator,
-			CoordinatorKey:  group,
-			CoordinatorType: sarama.CoordinatorGroup,
-		})
+	addr, err := c.findCoordinator(ctx, group, sarama.CoordinatorGroup)
+	if err != nil {
+		return "", err
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.coordinators[group] = addr
+	return addr, nil
+}
+
+// findCoordinator asks a broker for the address of a group's or a transactional
+// id's coordinator.
+func (c *Client) findCoordinator(ctx context.Context, key string, kind sarama.CoordinatorType) (addr string, err error) {
+	err = c.anyBroker(ctx, func(b *sarama.Broker) error {
+		r, err := b.FindCoordinator(&sarama.FindCoordinatorRequest{Version: versionFindCoordinator, CoordinatorKey: key, CoordinatorType: kind})
 		if err != nil {
 			return err
 		}
@@ -172,13 +181,7 @@ func (c *Client) coordinator(ctx context.Context, group string) (string, error) 
 		addr = r.Coordinator.Addr()
 		return nil
 	})
-	if err != nil {
-		return "", err
-	}
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	c.coordinators[group] = addr
-	return addr, nil
+	return addr, err
 }
 
 // forgetCoordinator makes the next use ask again.

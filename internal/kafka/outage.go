@@ -11,18 +11,24 @@ import (
 const outageReminder = time.Minute
 
 // outage tells the log when no broker answers, once and then now and then, and
-// when one does again.
+// when one does again. Requests are under way side by side: what one found that
+// began before the last turn says nothing about the time after it.
 type outage struct {
 	logger *slog.Logger
 
 	mu    sync.Mutex // guards what follows; never held across a wait
 	since time.Time  // when it began; zero while brokers answer
 	told  time.Time
+	ended time.Time // when a broker last answered
 }
 
-// noAnswer notes that no broker answered.
-func (o *outage) noAnswer(tried []string, err error) {
+// noAnswer notes that no broker answered a request.
+func (o *outage) noAnswer(began time.Time, tried []string, err error) {
 	o.mu.Lock()
+	if !began.After(o.ended) {
+		o.mu.Unlock()
+		return
+	}
 	now := time.Now()
 	if o.since.IsZero() {
 		o.since = now
@@ -39,11 +45,15 @@ func (o *outage) noAnswer(tried []string, err error) {
 	}
 }
 
-// answered notes that a broker answered.
-func (o *outage) answered() {
+// answered notes that a broker answered a request.
+func (o *outage) answered(began time.Time) {
 	o.mu.Lock()
 	since := o.since
-	o.since, o.told = time.Time{}, time.Time{}
+	if !since.IsZero() && !began.After(since) {
+		o.mu.Unlock()
+		return
+	}
+	o.since, o.told, o.ended = time.Time{}, time.Time{}, time.Now()
 	o.mu.Unlock()
 	if !since.IsZero() {
 		o.logger.LogAttrs(context.Background(), slog.LevelInfo, "brokers answer again",

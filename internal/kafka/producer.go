@@ -105,6 +105,7 @@ type Producer struct {
 
 	id    int64 // the broker knows this producer's sequences by it
 	epoch int16
+	txn   *transaction // nil for a producer without transactions
 
 	mu         sync.Mutex // guards what follows; never held across a request or a wait
 	partitions map[TopicPartition]*outgoing
@@ -135,11 +136,16 @@ type outgoing struct {
 	cause    error    // of the last failure
 	failures int      // since the last acknowledgement
 	leader   int32
+	part     participation // in the transaction, if there are any
 	ack      Ack
 }
 
 // NewProducer asks a broker for a producer id and returns a producer.
 func (c *Client) NewProducer(ctx context.Context, cfg ProducerConfig) (*Producer, error) {
+	return c.newProducer(ctx, cfg, nil)
+}
+
+func (c *Client) newProducer(ctx context.Context, cfg ProducerConfig, txn *transaction) (*Producer, error) {
 	cfg, err := cfg.withDefaults()
 	if err != nil {
 		return nil, err
@@ -147,6 +153,7 @@ func (c *Client) NewProducer(ctx context.Context, cfg ProducerConfig) (*Producer
 	p := &Producer{
 		client:     c,
 		cfg:        cfg,
+		txn:        txn,
 		partitions: map[TopicPartition]*outgoing{},
 		senders:    map[int32]*sender{},
 		opened:     make(chan struct{}, 1),
@@ -154,16 +161,26 @@ func (c *Client) NewProducer(ctx context.Context, cfg ProducerConfig) (*Producer
 	}
 	p.codec, _ = cfg.Compression.codec()
 	if err := p.identify(ctx); err != nil {
+		if txn != nil {
+			txn.coordinator.close()
+		}
 		return nil, err
 	}
 	p.ctx, p.cancel = context.WithCancelCause(context.Background())
 	p.wg.Go(p.linger)
 	p.wg.Go(p.route)
+	if txn != nil {
+		p.wg.Go(p.enlist)
+	}
 	return p, nil
 }
 
 // identify gets the id and epoch under which the broker keeps the sequences.
-func (p *Producer) identify(ctx context.Context) error {
+func (p *Producer) identify(ctx context.Context) (err error) {
+	if p.txn != nil {
+		p.id, p.epoch, err = p.txn.coordinator.identify(ctx, p.txn.timeout)
+		return err
+	}
 	return p.client.Retry(ctx, "get a producer id", func(ctx context.Context) error {
 		return p.client.anyBroker(ctx, func(b *sarama.Broker) error {
 			r, err := b.InitProducerID(&sarama.InitProducerIDRequest{Version: versionInitProducerID, ProducerID: -1, ProducerEpoch: -1})

@@ -92,7 +92,7 @@ func (p *Producer) take(s *sender) []*batch {
 	var batches []*batch
 	size := 0
 	for _, o := range p.order {
-		if o.leader != s.id || o.broken || len(o.queue) == 0 || !o.known && o.pending > 0 {
+		if o.leader != s.id || o.broken || len(o.queue) == 0 || !o.known && o.pending > 0 || p.txn != nil && o.part != inside {
 			continue
 		}
 		b := o.queue[0]
@@ -114,6 +114,9 @@ func (p *Producer) transmit(s *sender, batches []*batch) {
 		Version:      versionProduce,
 		RequiredAcks: sarama.WaitForAll,
 		Timeout:      int32(p.client.cfg.RequestTimeout.Milliseconds()),
+	}
+	if p.txn != nil {
+		req.TransactionalID = &p.txn.id
 	}
 	for _, b := range batches {
 		req.AddBatch(b.to.tp.Topic, b.to.tp.Partition, &b.wire)

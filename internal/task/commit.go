@@ -82,6 +82,16 @@ func (t *Task) Prepare() (*Commit, error) {
 	return c, nil
 }
 
+// Positions returns how far all inputs are read, also those that a commit would
+// leave out because nothing has changed.
+func (t *Task) Positions() []Offset {
+	positions := make([]Offset, 0, len(t.inputs))
+	for _, in := range t.inputs {
+		positions = append(positions, Offset{in.config.Topic, in.config.Partition, in.next, in.metadata()})
+	}
+	return positions
+}
+
 // Committed writes the state of a commit whose changelog records and offsets
 // are safe. next gives, for each store with changes, the changelog offset
 // behind its last record.

@@ -1,0 +1,73 @@
+package main
+
+import (
+	"encoding/json"
+	"os"
+	"path/filepath"
+	"testing"
+
+	"github.com/millrace/millrace/internal/kafka"
+)
+
+// report reads the last line of a bench.
+func (p *process) report() benchReport {
+	p.t.Helper()
+	var r benchReport
+	if err := json.Unmarshal([]byte(p.lastLine()), &r); err != nil {
+		p.t.Fatalf("%q: %v", p.lastLine(), err)
+	}
+	return r
+}
+
+func TestBenchMeasuresRestoresAndCleansUp(t *testing.T) {
+	cluster, brokers := newCluster(t)
+	state, profiles := t.TempDir(), t.TempDir()
+	start(t, "replay", brokers, "--trace=code", "--events=5000", "--partitions=2").wait(exitOK)
+	bench := func(args ...string) *process {
+		return start(t, append([]string{"bench", brokers, "--state", state, "--application=measured"}, args...)...)
+	}
+
+	bench("--restore").wait(exitUsage).wants("measured has not run")
+	first := bench("--profile", profiles).wait(exitOK).report()
+	if first.Contender != "millrace" || first.Shape != "tumbling" || first.Guarantee != "at-least-once" ||
+		first.Records != 5000 || first.Results < 5000 || first.Seconds <= 0 || first.CPUSeconds <= 0 || first.RestoredRecords != 0 {
+		t.Errorf("%+v", first)
+	}
+	for _, name := range []string{"cpu.pprof", "allocs.pprof"} {
+		if info, err := os.Stat(filepath.Join(profiles, name)); err != nil || info.Size() == 0 {
+			t.Errorf("%s: %v, %v", name, info, err)
+		}
+	}
+
+	bench().wait(exitUsage).wants("measured has run before", "--cleanup")
+	restored := bench("--restore").wait(exitOK).report()
+	if restored.Records != 0 || restored.RestoredRecords == 0 || restored.RestoreSeconds <= 0 {
+		t.Errorf("%+v", restored)
+	}
+	again := bench("--cleanup", "--guarantee=exactly-once").wait(exitOK).report()
+	if again.Records != 5000 || again.Guarantee != "exactly-once" {
+		t.Errorf("after a cleanup: %+v", again)
+	}
+	if _, err := os.Stat(filepath.Join(state, "measured")); err == nil {
+		t.Error("a cleanup leaves the local state")
+	}
+	client, err := kafka.Open(t.Context(), kafka.Config{Brokers: cluster.Addrs()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer client.Close()
+	topics, err := client.Topics(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(topics) != 1 || topics["llm.performance"] != 2 {
+		t.Errorf("a cleanup leaves the topics %v", topics)
+	}
+}
+
+func TestBenchRefusesWhatItDoesNotMeasure(t *testing.T) {
+	start(t, "bench", "--brokers=127.0.0.1:1", "--shape=round").wait(exitUsage).wants(`--shape "round"`, "tumbling")
+	start(t, "bench", "--brokers=127.0.0.1:1", "--memory=1MiB", "--shape=round").wait(exitUsage).wants("at least 64MiB", `--shape "round"`)
+	start(t, "bench").wait(exitUsage).wants("no brokers are given")
+	start(t, "bench", "--brokers=127.0.0.1:1", "--workers=0").wait(exitUsage).wants("--workers 0")
+}

@@ -1,0 +1,260 @@
+package processors
+
+import (
+	"math"
+	"time"
+
+	"github.com/millrace/millrace/stores"
+	"github.com/millrace/millrace/window"
+)
+
+// slice is how many results a node sends before it lets other work pass, so
+// that half a million windows closing at one watermark stop nobody.
+const slice = 4096
+
+// sweep is a pass over the entries in order.
+type sweep struct {
+	// from is the least place at which there is something to do;
+	// window.MaxTime if there is nothing.
+	from int64
+	// after is the last entry done at from.
+	after stores.Cursor
+}
+
+// lower notes that there is something to do at a place.
+func (s *sweep) lower(order int64) {
+	if order < s.from {
+		*s = sweep{from: order}
+	}
+}
+
+// Restore finds where the sweeps go on. How far each window has fired stands
+// in the store, so that they begin at the first one there is.
+func (a *WindowAggregate[K, V, A]) Restore(w int64) error {
+	a.w, a.finite, a.showAll = w, w, a.c.Emit.EarlyEvery() > 0
+	first, ok, err := a.entries.Next(window.MinTime)
+	if err != nil || !ok {
+		return err
+	}
+	a.complete, a.closing, a.fading, a.expired = sweep{from: first}, sweep{from: first}, sweep{from: first}, first
+	return nil
+}
+
+// Advance fires what is complete, closes what is closed, and deletes what has
+// passed its retention.
+func (a *WindowAggregate[K, V, A]) Advance(w int64) (bool, error) {
+	a.rt.Node = a.node
+	a.w = max(a.w, w)
+	if a.w != window.MaxTime {
+		a.finite = a.w
+	}
+	windows := a.c.Windows
+	if windows.Kind() == window.CountKind {
+		a.output = a.w
+		return true, nil
+	}
+	a.budget = slice
+	if !a.c.Emit.ClosingOnly() {
+		if done, err := a.sweep(&a.complete, a.bound(windows.CompleteBefore(a.w)), a.fire); !done || err != nil {
+			return false, err
+		}
+	}
+	if a.c.Emit.ClosingOnly() || windows.LatenessMillis() > 0 {
+		if done, err := a.sweep(&a.closing, a.bound(windows.ClosedBefore(a.w)), a.finish); !done || err != nil {
+			return false, err
+		}
+	}
+	if done, err := a.expire(); !done || err != nil {
+		return false, err
+	}
+	a.output = windows.ResultsFrom(a.w, a.c.Emit.ClosingOnly())
+	return true, nil
+}
+
+// bound turns a bound of windows into one of entries: an entry of a store with
+// panes stands for the window that ends with it.
+func (a *WindowAggregate[K, V, A]) bound(order int64) int64 {
+	if a.c.Store == nil || a.c.Store.Panes() == 0 || order == window.MaxTime || order == window.MinTime {
+		return order
+	}
+	return order + a.c.Windows.SizeMillis() - a.c.Windows.AdvanceMillis()
+}
+
+// expire deletes what has passed its retention. What a bounded run closes stays:
+// a later run must find that its final result was sent.
+func (a *WindowAggregate[K, V, A]) expire() (done bool, err error) {
+	bound := a.c.Windows.ExpiredBefore(a.finite)
+	if bound > a.expired {
+		if _, err := a.entries.DropBefore(bound); err != nil {
+			return false, a.node.fail(err)
+		}
+		if a.expired, err = a.next(bound); err != nil {
+			return false, err
+		}
+	}
+	if a.bound(bound) == bound {
+		return true, nil
+	}
+	// The first panes of the window are gone, and later ones are still needed.
+	return a.sweep(&a.fading, a.bound(bound), a.fade)
+}
+
+// onTime, atClose and unreadable are what the sweeps do with an entry.
+func (a *WindowAggregate[K, V, A]) onTime(live *stores.Live[A]) error {
+	pane, ok := live.Firing.OnTime(a.rule)
+	return a.sendIf(live, pane, ok)
+}
+
+func (a *WindowAggregate[K, V, A]) atClose(live *stores.Live[A]) error {
+	pane, ok := live.Firing.Close(a.rule)
+	return a.sendIf(live, pane, ok)
+}
+
+func (a *WindowAggregate[K, V, A]) unreadable(live *stores.Live[A]) error {
+	if !live.Firing.Has(window.EntryUnreadable) {
+		live.Firing.Mark(window.EntryUnreadable)
+		a.entries.Touch(live)
+	}
+	return nil
+}
+
+// sweep does something with each entry before bound.
+func (a *WindowAggregate[K, V, A]) sweep(s *sweep, bound int64, do func(*stores.Live[A]) error) (bool, error) {
+	if bound <= s.from {
+		return true, nil
+	}
+	return a.pass(s, bound, do)
+}
+
+// pass is apart from sweep because it allocates when it is called.
+func (a *WindowAggregate[K, V, A]) pass(s *sweep, bound int64, do func(*stores.Live[A]) error) (bool, error) {
+	for live, err := range a.entries.Scan(s.from, bound, s.after) {
+		if err != nil {
+			return false, a.node.fail(err)
+		}
+		if a.budget == 0 {
+			return false, nil
+		}
+		a.budget--
+		s.from, s.after = live.Order(), live.Cursor()
+		if err := do(live); err != nil {
+			return false, err
+		}
+	}
+	next, err := a.next(bound)
+	*s = sweep{from: next}
+	return true, err
+}
+
+// next returns the place of the first entry at or after bound.
+func (a *WindowAggregate[K, V, A]) next(bound int64) (int64, error) {
+	order, ok, err := a.entries.Next(bound)
+	if err != nil {
+		return 0, a.node.fail(err)
+	}
+	if !ok {
+		return window.MaxTime, nil
+	}
+	return order, nil
+}
+
+// Output returns the watermark of the results.
+func (a *WindowAggregate[K, V, A]) Output() int64 { return a.output }
+
+// Tick sends early results.
+func (a *WindowAggregate[K, V, A]) Tick(now time.Time) error {
+	every := a.c.Emit.EarlyEvery()
+	if every == 0 {
+		return nil
+	}
+	a.rt.Node = a.node
+	if a.nextEarly.IsZero() {
+		a.nextEarly = now.Add(every)
+	}
+	if a.due.empty() {
+		if now.Before(a.nextEarly) {
+			return nil
+		}
+		a.nextEarly = now.Add(every)
+		if a.showAll {
+			if err := a.collectOpen(); err != nil {
+				return err
+			}
+		}
+		if err := a.collectDue(); err != nil {
+			return err
+		}
+	}
+	return a.show(&a.due, func(f *window.Firing) (window.Pane, bool) { return f.Early(a.rule) }, slice)
+}
+
+// collectOpen marks every window that is not complete as changed.
+func (a *WindowAggregate[K, V, A]) collectOpen() error {
+	a.showAll = false
+	for live, err := range a.entries.Scan(a.bound(a.c.Windows.CompleteBefore(a.w)), window.MaxTime, stores.Cursor{}) {
+		if err != nil {
+			return a.node.fail(err)
+		}
+		a.entries.Touch(live)
+		a.changed.push(live)
+	}
+	return nil
+}
+
+// BeforeCommit sends the late results of this commit.
+func (a *WindowAggregate[K, V, A]) BeforeCommit() error {
+	a.rt.Node = a.node
+	return a.show(&a.late, func(f *window.Firing) (window.Pane, bool) { return f.Commit(a.rule) }, math.MaxInt)
+}
+
+// show sends up to limit of the held windows, and lets go of them.
+func (a *WindowAggregate[K, V, A]) show(held *queue[A], decide func(*window.Firing) (window.Pane, bool), limit int) error {
+	for !held.empty() && limit > 0 {
+		live := held.pop()
+		limit--
+		if live.Deleted() {
+			continue
+		}
+		pane, ok := decide(&live.Firing)
+		if err := a.sendIf(live, pane, ok); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// Close lets go of the live objects.
+func (a *WindowAggregate[K, V, A]) Close() error {
+	a.changed, a.due, a.late = queue[A]{}, queue[A]{}, queue[A]{}
+	return nil
+}
+
+// queue holds live objects until their turn comes, first in, first out. An
+// object that is in a queue is not put into another one with the same bit.
+type queue[A any] struct {
+	items []*stores.Live[A]
+	head  int
+	bit   uint8
+}
+
+func (q *queue[A]) empty() bool { return q.head == len(q.items) }
+
+// push adds l, unless it is held already.
+func (q *queue[A]) push(l *stores.Live[A]) {
+	if l.Held&q.bit == 0 {
+		l.Held |= q.bit
+		q.items = append(q.items, l)
+	}
+}
+
+// pop removes the first object of a queue that is not empty, and lets go of it.
+func (q *queue[A]) pop() *stores.Live[A] {
+	l := q.items[q.head]
+	l.Held &^= q.bit
+	q.items[q.head] = nil
+	q.head++
+	if q.empty() {
+		q.items, q.head = q.items[:0], 0
+	}
+	return l
+}

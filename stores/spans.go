@@ -1,0 +1,261 @@
+package stores
+
+import (
+	"bytes"
+	"cmp"
+	"encoding/binary"
+	"fmt"
+	"iter"
+	"slices"
+
+	"github.com/millrace/millrace/codec"
+	"github.com/millrace/millrace/window"
+)
+
+// SpansConfig describes a Spans store.
+type SpansConfig[K, A any] struct {
+	Name string
+	// Key reads and writes keys; only queries use it.
+	Key codec.Codec[K]
+	// Value reads and writes aggregates.
+	Value codec.Codec[A]
+	// New makes the aggregate of a span that has none.
+	New func() *A
+	// Due returns a span's place in the order of Scan.
+	Due func(window.Window) int64
+	// Size is the length of all spans, in milliseconds, and changelog keys are
+	// those of Kafka Streams' windows. If it is 0 the spans are sessions, with
+	// Kafka Streams' session keys.
+	Size int64
+	// Layout is as in WindowedConfig.
+	Layout string
+}
+
+// Spans holds aggregates of windows that the events themselves bound, sessions
+// and sliding windows, as live objects. Unlike those of a Windowed, entries are
+// found by key first: Of returns all spans of a key. A span may move, which
+// changes what it is found under but not the object. Scan goes through the spans
+// of all keys in the order in which they are due.
+//
+// Which spans there are is kept in memory, some 350 bytes each, and read from
+// the engine when the store is first used; their values are evicted as the
+// budget says.
+type Spans[K, A any] struct {
+	s spans[A]
+}
+
+// OpenSpans opens or makes a store.
+func OpenSpans[K, A any](db *DB, cfg SpansConfig[K, A]) (*Spans[K, A], error) {
+	s := new(Spans[K, A])
+	q := &spansQuery[K]{keyQuery: keyQuery[K]{info: &s.s.storeInfo, key: cfg.Key, value: aggregateValue(cfg.Value)}}
+	if err := db.register(&s.s, cfg.Name, WindowedKind, cfg.Layout, q); err != nil {
+		return nil, err
+	}
+	s.s.codec, s.s.make, s.s.due, s.s.size = cfg.Value, cfg.New, cfg.Due, cfg.Size
+	s.s.reset()
+	db.budget.join(1)
+	return s, nil
+}
+
+// Name returns the store's name.
+func (s *Spans[K, A]) Name() string { return s.s.name }
+
+// Of returns the spans of a key in ascending order of start and end. The slice
+// is the store's, and good until a span is created, moved or deleted; the values
+// of its objects may be nil until Load. If the key has been looked up before, Of
+// does not allocate.
+func (s *Spans[K, A]) Of(key []byte) ([]*Live[A], error) {
+	if err := s.s.load(); err != nil {
+		return nil, err
+	}
+	return s.s.lanes[string(key)], nil
+}
+
+// Load makes sure that the value of l is in memory.
+func (s *Spans[K, A]) Load(l *Live[A]) error { return s.s.loadValue(l) }
+
+// Create makes a new aggregate for a span that is not there, and marks it
+// changed. Its Time is that of the DB.
+func (s *Spans[K, A]) Create(key []byte, w window.Window) (*Live[A], error) {
+	if err := s.s.load(); err != nil {
+		return nil, err
+	}
+	return s.s.create(key, w), nil
+}
+
+// Copy returns an aggregate that is equal to one and shares nothing with it.
+func (s *Spans[K, A]) Copy(a *A) (*A, error) {
+	b, err := s.s.codec.Append(nil, *a)
+	if err != nil {
+		return nil, s.s.wrap(err)
+	}
+	again, err := s.s.codec.Decode(b)
+	return &again, s.s.wrap(err)
+}
+
+// Touch marks l as changed.
+func (s *Spans[K, A]) Touch(l *Live[A]) { s.s.touch(l) }
+
+// Move gives l another span, and marks it changed.
+func (s *Spans[K, A]) Move(l *Live[A], w window.Window) { s.s.move(l, w) }
+
+// Delete removes one aggregate.
+func (s *Spans[K, A]) Delete(l *Live[A]) { s.s.delete(l, false) }
+
+// Scan yields the aggregates whose spans are due in [from, to), in the order of
+// that and of their keys, beginning after a cursor. To go on later, also after a
+// commit, hand in the Cursor of the last object that was yielded.
+//
+// The loop's body may change anything; what it creates or moves is not yielded.
+// It must not call Collect or Commit.
+func (s *Spans[K, A]) Scan(from, to int64, after Cursor) iter.Seq2[*Live[A], error] {
+	return s.s.scan(from, to, after)
+}
+
+// Next returns the least time at or after from at which a span is due; ok is
+// false if there is none.
+func (s *Spans[K, A]) Next(from int64) (due int64, ok bool, err error) {
+	if err := s.s.load(); err != nil {
+		return 0, false, err
+	}
+	s.s.reindex()
+	s.s.index.Ascend(indexed[A]{at: from}, func(i indexed[A]) bool {
+		due, ok = i.at, true
+		return false
+	})
+	return due, ok, nil
+}
+
+// DropBefore deletes all spans that are due before a time, and returns how many
+// there were.
+func (s *Spans[K, A]) DropBefore(due int64) (n int, err error) {
+	if err := s.s.load(); err != nil {
+		return 0, err
+	}
+	s.s.reindex()
+	var old []*Live[A]
+	s.s.index.Scan(func(i indexed[A]) bool {
+		if i.at >= due {
+			return false
+		}
+		old = append(old, i.live)
+		return true
+	})
+	for _, l := range old {
+		s.s.delete(l, true)
+	}
+	return len(old), nil
+}
+
+// spansQuery answers queries about a Spans store.
+type spansQuery[K any] struct{ keyQuery[K] }
+
+func (q *spansQuery[K]) Get(*View, []byte) (Item, bool, error) {
+	return Item{}, false, q.info.wrap(fmt.Errorf("%w: it has windows: ask for the windows of the key", ErrQuery))
+}
+
+func (q *spansQuery[K]) Range(*View, RangeQuery) (Page, error) {
+	return Page{}, q.info.wrap(fmt.Errorf("%w: it has windows: ask for them by time, or for those of a key", ErrQuery))
+}
+
+// Windows returns spans in the order of the bytes of their keys and of their
+// starts: a query without a key reads the whole store.
+func (q *spansQuery[K]) Windows(v *View, w WindowsQuery) (Page, error) {
+	span := q.info.span()
+	if w.Key != nil {
+		span.Lower = appendEscaped(q.info.prefix[:prefixLen:prefixLen], w.Key)
+		span.Upper = successor(span.Lower)
+	}
+	if w.Cursor != nil && bytes.Compare(w.Cursor, span.Lower[prefixLen:]) > 0 {
+		span.Lower = append(q.info.prefix[:prefixLen:prefixLen], w.Cursor...)
+	}
+	var page Page
+	err := scanView(v.ctx, v.snapshot, span, func(key, value []byte) (bool, error) {
+		key = key[prefixLen:]
+		inner, x, err := splitSpanKey(key)
+		if err != nil {
+			return false, err
+		}
+		if x.Start < w.From || x.Start >= w.To {
+			return true, nil
+		}
+		if len(page.Items) == max(1, w.Limit) {
+			page.Next = bytes.Clone(key)
+			return false, nil
+		}
+		item, err := q.item(inner, value)
+		item.Window, item.Position = &x, bytes.Clone(key)
+		page.Items = append(page.Items, item)
+		return true, err
+	})
+	return page, q.info.wrap(err)
+}
+
+// The engine's key of a span is the escaped key, the start and the end. Escaping
+// makes no key the beginning of another one, so that those of one key lie
+// together.
+
+// appendEscaped appends key, with each zero byte followed by 0xff, and its end,
+// a zero byte and a one.
+func appendEscaped(dst, key []byte) []byte {
+	for {
+		i := bytes.IndexByte(key, 0)
+		if i < 0 {
+			return append(append(dst, key...), 0, 1)
+		}
+		dst = append(append(dst, key[:i+1]...), 0xff)
+		key = key[i+1:]
+	}
+}
+
+func appendSpanKey(dst, key []byte, w window.Window) []byte {
+	dst = appendEscaped(dst, key)
+	dst = binary.BigEndian.AppendUint64(dst, uint64(w.Start)^(1<<63))
+	return binary.BigEndian.AppendUint64(dst, uint64(w.End)^(1<<63))
+}
+
+// splitSpanKey takes apart what appendSpanKey made. The key does not alias b.
+func splitSpanKey(b []byte) (key []byte, w window.Window, err error) {
+	bad := fmt.Errorf("%w: key %x has no span", ErrCorrupt, b)
+	n := len(b) - 18
+	if n < 0 || b[n] != 0 || b[n+1] != 1 {
+		return nil, w, bad
+	}
+	key = make([]byte, 0, n)
+	for rest := b[:n]; ; {
+		i := bytes.IndexByte(rest, 0)
+		if i < 0 {
+			key = append(key, rest...)
+			break
+		}
+		if i+1 == len(rest) || rest[i+1] != 0xff {
+			return nil, w, bad
+		}
+		key, rest = append(key, rest[:i+1]...), rest[i+2:]
+	}
+	w.Start = int64(binary.BigEndian.Uint64(b[n+2:]) ^ (1 << 63))
+	w.End = int64(binary.BigEndian.Uint64(b[n+10:]) ^ (1 << 63))
+	return key, w, nil
+}
+
+// laneOrder sorts the spans of one key.
+func laneOrder[A any](a, b *Live[A]) int {
+	return cmp.Or(cmp.Compare(a.start, b.start), cmp.Compare(a.span.end, b.span.end))
+}
+
+// enter puts l among the spans of its key, and leave takes it out.
+func (s *spans[A]) enter(l *Live[A]) {
+	lane := s.lanes[l.key]
+	i, _ := slices.BinarySearchFunc(lane, l, laneOrder[A])
+	s.lanes[l.key] = slices.Insert(lane, i, l)
+}
+
+func (s *spans[A]) leave(l *Live[A]) {
+	lane := s.lanes[l.key]
+	i := slices.Index(lane, l)
+	if lane = slices.Delete(lane, i, i+1); len(lane) == 0 {
+		delete(s.lanes, l.key)
+		return
+	}
+	s.lanes[l.key] = lane
+}

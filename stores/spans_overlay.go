@@ -1,0 +1,474 @@
+package stores
+
+import (
+	"cmp"
+	"encoding/binary"
+	"fmt"
+	"iter"
+	"maps"
+	"slices"
+
+	"github.com/tidwall/btree"
+
+	"github.com/millrace/millrace/codec"
+	"github.com/millrace/millrace/window"
+)
+
+// spans is the machinery of a Spans store.
+type spans[A any] struct {
+	storeInfo
+	codec codec.Codec[A]
+	make  func() *A
+	due   func(window.Window) int64
+	size  int64
+
+	// lanes holds every span there is, by key, in order; index holds them by
+	// when they are due. Both are read from the engine at first use.
+	loaded bool
+	lanes  map[string][]*Live[A]
+	index  *btree.BTreeG[indexed[A]]
+	ids    uint64
+	// stale are those that index has under a due time that they no longer have.
+	stale []*Live[A]
+
+	changed      []*Live[A] // dirty since the last Collect
+	changedBytes int64
+	sent         []*Live[A] // what the last Collect encoded
+	tombs        map[string]spanTomb[A]
+	held         int64 // bytes charged to the budget
+	buf          []byte
+}
+
+// spanPart is what a Live of a Spans store has beside the rest.
+type spanPart struct {
+	end int64
+	// at is the due time, and id the number, that the index has it under.
+	at    int64
+	id    uint64
+	stale bool
+}
+
+// indexed is an entry of the index.
+type indexed[A any] struct {
+	at   int64
+	key  string
+	id   uint64
+	live *Live[A]
+}
+
+// spanTomb is a deleted span that the engine may still have.
+type spanTomb[A any] struct {
+	key     string
+	w       window.Window
+	time    int64
+	born    uint32 // the interval in which it was deleted
+	expired bool   // it follows from the watermark, so that nobody has to note it
+	// live is what was deleted, whose last value is yet to be written; nil if
+	// it has moved.
+	live *Live[A]
+}
+
+func (s *spans[A]) reset() {
+	s.loaded, s.lanes, s.stale = false, map[string][]*Live[A]{}, nil
+	s.index = btree.NewBTreeGOptions(func(a, b indexed[A]) bool {
+		return cmp.Or(cmp.Compare(a.at, b.at), cmp.Compare(a.key, b.key), cmp.Compare(a.id, b.id)) < 0
+	}, btree.Options{NoLocks: true})
+	s.tombs = map[string]spanTomb[A]{}
+}
+
+// load reads which spans there are.
+func (s *spans[A]) load() error {
+	if s.loaded {
+		return nil
+	}
+	it, err := s.db.engine.Iterate(s.span())
+	if err != nil {
+		return s.wrap(err)
+	}
+	defer it.Close()
+	for it.Next() {
+		key, w, err := splitSpanKey(it.Key()[prefixLen:])
+		if err != nil {
+			return s.wrap(err)
+		}
+		time, f, _, err := splitLive(it.Value())
+		if err != nil {
+			return s.wrap(err)
+		}
+		l := s.add(keyString(key), w)
+		l.Time, l.Firing, l.stored = time, f, true
+		s.resize(l, -1)
+	}
+	if err := it.Err(); err != nil {
+		return s.wrap(err)
+	}
+	s.loaded = true
+	return nil
+}
+
+// add makes an object without a value.
+func (s *spans[A]) add(key string, w window.Window) *Live[A] {
+	if lane := s.lanes[key]; len(lane) > 0 {
+		key = lane[0].key
+	}
+	both := &struct {
+		l Live[A]
+		p spanPart
+	}{}
+	l := &both.l
+	l.key, l.start, l.span = key, w.Start, &both.p
+	s.ids++
+	both.p = spanPart{end: w.End, at: s.due(w), id: s.ids}
+	l.size = sizeOfSpan(key)
+	s.charge(int64(l.size))
+	s.enter(l)
+	s.index.Set(s.entry(l))
+	return l
+}
+
+func (s *spans[A]) entry(l *Live[A]) indexed[A] {
+	return indexed[A]{at: l.span.at, key: l.key, id: l.span.id, live: l}
+}
+
+func (s *spans[A]) charge(n int64) {
+	s.held += n
+	s.db.budget.add(n)
+}
+
+// resize charges for l holding a value of n encoded bytes; none if negative.
+// What its Firing keeps is never evicted.
+func (s *spans[A]) resize(l *Live[A], n int) {
+	size := sizeOfSpan(l.key) + keptSize(l)
+	if n >= 0 {
+		size += sizeOfLive[A]("", n) - liveOverhead
+	}
+	s.charge(int64(size - l.size))
+	l.size = size
+}
+
+// spanOverhead is what a span takes in lanes and index beside a Live.
+// TestBudgetOfSpansIsHonest measures it.
+const spanOverhead = 160
+
+func sizeOfSpan(key string) int32 { return int32(min(1<<30, liveOverhead+spanOverhead+len(key))) }
+
+func (s *spans[A]) create(key []byte, w window.Window) *Live[A] {
+	l := s.add(keyString(key), w)
+	l.Value, l.Time = s.make(), s.db.time
+	s.resize(l, 0)
+	l.stored = s.revive(l)
+	s.touch(l)
+	return l
+}
+
+// revive forgets that l's span was deleted, and reports whether it was.
+func (s *spans[A]) revive(l *Live[A]) bool {
+	if len(s.tombs) == 0 {
+		return false
+	}
+	s.buf = appendSpanKey(s.buf[:0], keyBytes(l.key), l.Window())
+	t, ok := s.tombs[string(s.buf)]
+	if ok && t.live != nil {
+		t.live.gone = true
+	}
+	delete(s.tombs, string(s.buf))
+	return ok
+}
+
+func (s *spans[A]) loadValue(l *Live[A]) error {
+	if l.Value != nil {
+		return nil
+	}
+	s.buf = appendSpanKey(append(s.buf[:0], s.prefix[:]...), keyBytes(l.key), l.Window())
+	b, ok, err := s.db.engine.Get(nil, s.buf)
+	if err != nil {
+		return s.wrap(err)
+	}
+	if !ok {
+		return s.wrap(fmt.Errorf("%w: the entry of key %q, window %v is gone", ErrCorrupt, l.key, l.Window()))
+	}
+	a, _, _, err := decodeLive(s.codec, b)
+	if err != nil {
+		return s.wrap(fmt.Errorf("value of key %q, window %v: %w", l.key, l.Window(), err))
+	}
+	l.Value = a
+	s.resize(l, len(b)-l.Firing.KeptBytes())
+	return nil
+}
+
+func (s *spans[A]) touch(l *Live[A]) {
+	if l.dirty || l.deleted || l.gone {
+		return
+	}
+	l.dirty = true
+	s.changed = append(s.changed, l)
+	s.changedBytes += int64(l.size)
+}
+
+func (s *spans[A]) move(l *Live[A], w window.Window) {
+	if w == l.Window() {
+		return
+	}
+	s.bury(l, spanTomb[A]{})
+	reorder := w.Start != l.start
+	if reorder {
+		s.leave(l)
+	}
+	l.start, l.span.end = w.Start, w.End
+	if reorder {
+		s.enter(l)
+	}
+	l.stored = s.revive(l)
+	if !l.span.stale && s.due(w) != l.span.at {
+		l.span.stale = true
+		s.stale = append(s.stale, l)
+	}
+	s.touch(l)
+}
+
+// bury notes that the engine's entry of l's span is to be deleted.
+func (s *spans[A]) bury(l *Live[A], t spanTomb[A]) {
+	if !l.stored {
+		return
+	}
+	key := string(appendSpanKey(nil, keyBytes(l.key), l.Window()))
+	t.key, t.w, t.time, t.born = l.key, l.Window(), l.Time, s.db.commits
+	s.tombs[key] = t
+}
+
+func (s *spans[A]) delete(l *Live[A], expired bool) {
+	if l.gone || l.deleted {
+		return
+	}
+	s.bury(l, spanTomb[A]{expired: expired, live: l})
+	s.leave(l)
+	s.index.Delete(s.entry(l))
+	s.charge(-int64(l.size))
+	// Under DeletesDeferred the next commit still writes what it had.
+	l.deleted = true
+	l.gone = !l.stored || s.db.deletes == DeletesWithCommit
+}
+
+// reindex brings the index up to date.
+func (s *spans[A]) reindex() {
+	for _, l := range s.stale {
+		if l.deleted {
+			continue
+		}
+		s.index.Delete(s.entry(l))
+		l.span.at, l.span.stale = s.due(l.Window()), false
+		s.index.Set(s.entry(l))
+	}
+	clear(s.stale)
+	s.stale = s.stale[:0]
+}
+
+func (s *spans[A]) scan(from, to int64, after Cursor) iter.Seq2[*Live[A], error] {
+	return func(yield func(*Live[A], error) bool) {
+		if err := s.load(); err != nil {
+			yield(nil, err)
+			return
+		}
+		s.reindex()
+		made := s.ids
+		at := indexed[A]{at: from}
+		if n := len(after.Key) - 8; n >= 0 && after.Start >= from {
+			at = indexed[A]{at: after.Start, key: string(after.Key[:n]), id: binary.BigEndian.Uint64(after.Key[n:]) + 1}
+		}
+		for {
+			var next indexed[A]
+			s.index.Ascend(at, func(i indexed[A]) bool {
+				next = i
+				return false
+			})
+			l := next.live
+			if l == nil || next.at >= to {
+				return
+			}
+			at = next
+			at.id++
+			if next.id > made {
+				continue
+			}
+			if err := s.loadValue(l); err != nil {
+				yield(nil, err)
+				return
+			}
+			if !yield(l, nil) {
+				return
+			}
+		}
+	}
+}
+
+func (s *spans[A]) isDue(t spanTomb[A]) bool {
+	return s.db.deletes == DeletesWithCommit || t.born < s.db.commits
+}
+
+func (s *spans[A]) dirty() (int, int64) { return len(s.changed), s.changedBytes }
+func (s *spans[A]) pending() int        { return len(s.tombs) }
+
+func (s *spans[A]) waiting() iter.Seq[[]byte] {
+	return func(yield func([]byte) bool) {
+		for _, name := range slices.Sorted(maps.Keys(s.tombs)) {
+			t := s.tombs[name]
+			if !t.expired && !s.isDue(t) && !yield(s.appendLogKey(nil, t.key, t.w)) {
+				return
+			}
+		}
+	}
+}
+
+func (s *spans[A]) redelete(logKey []byte) error {
+	key, w, err := s.splitLogKey(logKey)
+	if err != nil {
+		return err
+	}
+	if err := s.load(); err != nil {
+		return err
+	}
+	for _, l := range slices.Clone(s.lanes[string(key)]) {
+		if l.Window() == w {
+			s.delete(l, false)
+			name := string(appendSpanKey(nil, key, w))
+			if t, ok := s.tombs[name]; ok {
+				t.born = 0
+				s.tombs[name] = t
+			}
+		}
+	}
+	return nil
+}
+
+// collect encodes the changed objects and adds the deletes that are due.
+func (s *spans[A]) collect(c *collector) error {
+	for _, l := range s.changed {
+		if l.gone {
+			continue
+		}
+		if err := s.put(c, l); err != nil {
+			return err
+		}
+	}
+	s.sent, s.changed, s.changedBytes = s.changed, s.sent[:0], 0
+	for _, t := range s.tombs {
+		if !s.isDue(t) {
+			continue
+		}
+		e := change{time: t.time, delete: true}
+		s.keys(c, &e, t.key, t.w)
+		c.put(e)
+	}
+	return nil
+}
+
+// keys appends the engine's and the changelog's key of a span to c.
+func (s *spans[A]) keys(c *collector, e *change, key string, w window.Window) {
+	from := c.begin()
+	c.arena = appendSpanKey(append(c.arena, s.prefix[:]...), keyBytes(key), w)
+	e.key = c.since(from)
+	from = len(c.arena)
+	c.arena = s.appendLogKey(c.arena, key, w)
+	e.logKey = c.since(from)
+}
+
+func (s *spans[A]) put(c *collector, l *Live[A]) error {
+	e := change{time: l.Time}
+	s.keys(c, &e, l.key, l.Window())
+	n, err := appendValue(c, &e, l, s.codec, s)
+	if err != nil {
+		return err
+	}
+	c.put(e)
+	if !l.deleted {
+		s.resize(l, n)
+	}
+	return nil
+}
+
+// check encodes the object of a changelog key, if Collect is to.
+func (s *spans[A]) check(logKey []byte) error {
+	key, w, err := s.splitLogKey(logKey)
+	if err != nil {
+		return err
+	}
+	for _, l := range s.lanes[string(key)] {
+		if l.Window() == w && l.dirty {
+			_, err = encodeValue(nil, l, s.codec, s)
+		}
+	}
+	return err
+}
+
+// logKeyOf returns the changelog's key of l.
+func (s *spans[A]) logKeyOf(l *Live[A]) []byte { return s.appendLogKey(nil, l.key, l.Window()) }
+
+func (s *spans[A]) committed() {
+	for _, l := range s.sent {
+		l.dirty, l.stored = false, true
+	}
+	clear(s.sent)
+	s.sent = s.sent[:0]
+	for key, t := range s.tombs {
+		if s.isDue(t) {
+			delete(s.tombs, key)
+		}
+	}
+}
+
+func (s *spans[A]) forget() {
+	s.charge(-s.held)
+	s.reset()
+}
+
+// shrink evicts the values of clean objects while the budget is exceeded.
+func (s *spans[A]) shrink() {
+	excess := s.db.budget.excess(s.held)
+	for _, lane := range s.lanes {
+		for _, l := range lane {
+			if excess <= 0 {
+				return
+			}
+			if l.Value != nil && l.stored && !l.dirty && l.Held == 0 {
+				before := l.size
+				l.Value = nil
+				s.resize(l, -1)
+				excess -= int64(before - l.size)
+			}
+		}
+	}
+}
+
+func (s *spans[A]) close() {
+	s.charge(-s.held)
+	s.db.budget.join(-1)
+}
+
+func (s *spans[A]) appendLogKey(dst []byte, key string, w window.Window) []byte {
+	if s.size > 0 {
+		return codec.AppendWindowKey(dst, keyBytes(key), w.Start, 0)
+	}
+	return codec.AppendSessionKey(dst, keyBytes(key), w.Start, w.End-1)
+}
+
+func (s *spans[A]) splitLogKey(b []byte) (key []byte, w window.Window, err error) {
+	if s.size > 0 {
+		key, w.Start, _, err = codec.SplitWindowKey(b)
+		w.End = w.Start + s.size
+	} else {
+		key, w.Start, w.End, err = codec.SplitSessionKey(b)
+		w.End++
+	}
+	if err != nil {
+		return nil, w, fmt.Errorf("%w: changelog key: %w", ErrCorrupt, err)
+	}
+	return key, w, nil
+}
+
+func (s *spans[A]) fromLog(dst []byte, r LogRecord) ([]byte, int, error) {
+	key, w, err := s.splitLogKey(r.Key)
+	if err != nil {
+		return nil, 0, err
+	}
+	return liveFromLog(appendSpanKey(append(dst, s.prefix[:]...), key, w), r)
+}
