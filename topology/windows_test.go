@@ -48,8 +48,11 @@ func TestRetractedSessionsAreDeleted(t *testing.T) {
 	}
 	table := map[string]int64{}
 	for _, m := range streamtest.Output(d, "out", codec.Bytes, codec.Int64).All() {
-		if table[string(m.Key)] = m.Value; m.NullValue {
-			delete(table, string(m.Key))
+		key := string(m.Key)
+		if m.NullValue {
+			delete(table, key)
+		} else {
+			table[key] = m.Value
 		}
 	}
 	whole := string(codec.AppendSessionKey(nil, []byte("k"), start.UnixMilli(), start.Add(90*time.Second).UnixMilli()))
