@@ -84,6 +84,12 @@ func (g *gaps) seen(partition string) {
 	g.last[partition] = now
 }
 
+func (g *gaps) of(partition string) time.Duration {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return g.longest[partition]
+}
+
 func (g *gaps) reset() {
 	g.mu.Lock()
 	defer g.mu.Unlock()
@@ -112,7 +118,7 @@ func TestJoinMovesHalfAndStopsNobodyElse(t *testing.T) {
 		for _, task := range a.in.Tasks() {
 			if task.Task.Sub == 0 {
 				key := partitionKey(task.Task.Partition)
-				kept[key] = g.longest[key]
+				kept[key] = g.of(key)
 			}
 		}
 		if len(kept) == 0 {
