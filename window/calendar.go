@@ -185,6 +185,11 @@ func (c calendar) begin(d date) int64 {
 		_, offset := at.Zone()
 		midnight := d.Add(-time.Duration(offset) * time.Second)
 		_, end := at.ZoneBounds()
+		if !end.IsZero() && !end.After(at) {
+			// Beyond its tables package time ends a rule on the 365th day of each
+			// year, also of those that have one more.
+			end = at.Add(24 * time.Hour)
+		}
 		if end.IsZero() || midnight.Before(end) {
 			if midnight.Before(at) {
 				// It was later than midnight when the zone's rule began.

@@ -95,6 +95,24 @@ func TestCalendarPartitionsTime(t *testing.T) {
 	})
 }
 
+// Beyond the zone's table, the last day of a leap year is one that package time
+// forgets.
+func TestCalendarAtTheEndOfLeapYears(t *testing.T) {
+	for _, c := range []struct {
+		unit               Unit
+		zone, at, from, to string
+	}{
+		{Day, "America/St_Johns", "2040-12-31T12:00:00Z", "2040-12-31T03:30:00Z", "2041-01-01T03:30:00Z"},
+		{Day, "Australia/Lord_Howe", "2064-12-31T12:00:00Z", "2064-12-30T13:00:00Z", "2064-12-31T13:00:00Z"},
+		{Month, "Europe/Berlin", "2044-12-31T12:00:00Z", "2044-11-30T23:00:00Z", "2044-12-31T23:00:00Z"},
+	} {
+		got := Calendar(c.unit, c.zone).At(instant(t, c.at))
+		if want := (Window{instant(t, c.from), instant(t, c.to)}); got != want {
+			t.Errorf("%v of %s in %s: %v, want %v", c.unit, c.at, c.zone, got, want)
+		}
+	}
+}
+
 func TestCalendarAtTheEndsOfTime(t *testing.T) {
 	w := Calendar(Day, "UTC")
 	for _, at := range []int64{MinTime, MinTime + 1, MaxTime - 1, MaxTime} {
