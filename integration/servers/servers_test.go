@@ -129,6 +129,7 @@ func TestConnectNamesTheVariable(t *testing.T) {
 func TestMain(m *testing.M) {
 	if os.Getenv("SERVERS_TEST_CHILD") != "" {
 		var b [1]byte
+		os.Stdout.Write(b[:])
 		os.Stdin.Read(b[:])
 		os.Exit(0)
 	}
@@ -145,9 +146,17 @@ func child(t *testing.T, dir string) *process {
 	if err != nil {
 		t.Fatal(err)
 	}
+	stdout, err := cmd.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
 	p, err := startProcess(cmd, false)
 	if err != nil {
 		t.Fatal(err)
+	}
+	// A process has no command line until its program runs.
+	if _, err := stdout.Read(make([]byte, 1)); err != nil {
+		t.Error(err)
 	}
 	t.Cleanup(func() {
 		stdin.Close()
