@@ -132,9 +132,16 @@ func TestWhoHoldsAlignedPartitionsBack(t *testing.T) {
 	if c.Answered(now, true); c.Waits() {
 		t.Error("a partition that is empty and never had an event holds the others back")
 	}
+	if c.Answered(now, false); !c.Waits() {
+		t.Error("it has something to bring now, and lets the others run")
+	}
+	if c.Empty(); c.Waits() || c.Idle() {
+		t.Error("a partition that is empty for now holds the others back, or is idle")
+	}
 	if _, err := c.Observe(now, now); err != nil || !c.Waits() {
 		t.Error("a partition that has had its first event lets the others run")
 	}
+	c.Empty() // which it is not
 	if c.Answered(now+100, true); !c.Waits() {
 		t.Error("a partition that is silent for a moment lets the others run")
 	}

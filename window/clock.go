@@ -132,6 +132,11 @@ func (c *PartitionClock) Answered(now int64, atEnd bool) (changed bool) {
 	return changed
 }
 
+// Empty takes note, behind Answered, that the partition has nothing to read, where
+// its owner does not take it for idle yet: it may be about to have its first
+// event. Partitions that are aligned with it do not wait for that.
+func (c *PartitionClock) Empty() { c.empty = !c.seen }
+
 // Tick makes an idle partition active if there was no answer about it for
 // MaxSilence, and has one follow the wall clock whose strategy says so. It reports
 // whether one of these changed something. Call it now and then.

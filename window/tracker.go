@@ -114,7 +114,12 @@ func (t *Tracker) Clocked() (w int64, ok bool) {
 
 // Holder returns the input, in the order of NewTracker, whose watermark the
 // task's waits for, and -1 if there is none: all are idle or have ended.
-func (t *Tracker) Holder() int { return t.holder }
+func (t *Tracker) Holder() int {
+	if t.held == MaxTime {
+		return -1
+	}
+	return t.holder
+}
 
 // Watermark returns the task's watermark.
 func (t *Tracker) Watermark() int64 { return t.watermark }

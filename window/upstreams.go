@@ -160,6 +160,17 @@ func (u *Upstreams) Heard() (heard, expected int) {
 	return heard, len(u.tasks)
 }
 
+// Unheard returns the expected tasks that no marker has come from.
+func (u *Upstreams) Unheard() []Upstream {
+	var unheard []Upstream
+	for _, t := range u.tasks {
+		if !t.heard {
+			unheard = append(unheard, t.id)
+		}
+	}
+	return unheard
+}
+
 // Waiting returns the tasks that hold the watermark back: those that have not
 // been heard of, or else those with the least watermark. It is for people who
 // ask why nothing fires.

@@ -193,7 +193,7 @@ func (in *Input) Waiting() []window.Upstream {
 // to throw its tasks away. Any other error is final.
 func (in *Input) Process(r *Fetched) error {
 	t := in.task
-	in.next = r.Offset + 1
+	in.next, in.answered = r.Offset+1, true
 	if in.upstreams != nil && r.Key == nil {
 		return in.marker(r)
 	}
@@ -308,6 +308,14 @@ func (in *Input) Answered(now time.Time, next int64, atEnd bool) {
 	in.next, in.answered = max(in.next, next), true
 	if in.partition != nil && in.partition.Answered(now.UnixMilli(), atEnd) {
 		in.task.moved(in.index)
+	}
+}
+
+// Empty tells the input, behind Answered, that there is nothing to read, where its
+// owner does not say so to have it wait a little for its first event.
+func (in *Input) Empty() {
+	if in.partition != nil {
+		in.partition.Empty()
 	}
 }
 
