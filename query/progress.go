@@ -256,7 +256,7 @@ func origins(task string, byName map[string]*TaskProgress, seen map[string]bool)
 	switch {
 	case seen[task]:
 		return nil
-	case p == nil || p.State != streams.TaskRunning:
+	case p == nil || len(p.Inputs) == 0 && !p.Ended: // it does not run yet
 		return []string{"task " + task}
 	}
 	seen[task] = true
