@@ -40,6 +40,35 @@ func metadata(ctx context.Context, client *kgo.Client) (leaders map[place]int32,
 	return leaders, short, nil
 }
 
+// knownToAll reports whether each of three brokers knows a run's topics and their
+// leaders: the controller has them sooner, and the load of a first start may keep
+// a broker from hearing of them for seconds.
+func knownToAll(ctx context.Context, client *kgo.Client, names topics) bool {
+	req := kmsg.NewPtrMetadataRequest()
+	for _, name := range []string{names.Input, names.Results, names.Late} {
+		t := kmsg.NewMetadataRequestTopic()
+		t.Topic = &name
+		req.Topics = append(req.Topics, t)
+	}
+	for _, node := range nodes() {
+		resp, err := client.Broker(node).RetriableRequest(ctx, req)
+		if err != nil {
+			return false
+		}
+		for _, t := range resp.(*kmsg.MetadataResponse).Topics {
+			if t.ErrorCode != 0 || len(t.Partitions) != partitions {
+				return false
+			}
+			for _, p := range t.Partitions {
+				if p.Leader < 0 {
+					return false
+				}
+			}
+		}
+	}
+	return true
+}
+
 func createTopic(ctx context.Context, client *kgo.Client, name string, partitions int32) error {
 	t := kmsg.NewCreateTopicsRequestTopic()
 	t.Topic, t.NumPartitions, t.ReplicationFactor = name, partitions, -1

@@ -162,8 +162,9 @@ func halfOpen(r *run, s *slot, rnd *rand.Rand) (string, error) {
 		return "", err
 	}
 	r.pause(time.Duration(3000+rnd.IntN(9000)) * time.Millisecond)
+	// Before the cure, which closes the connections: that anybody would notice.
+	err = r.await("it notices", sight/2, func() bool { return len(p.since(mark, networkTrouble)) > 0 })
 	r.mesh.cure(s.name, which)
-	err = r.await("it notices", sight, func() bool { return len(p.since(mark, networkTrouble)) > 0 })
 	if err != nil {
 		return "", firstOf(r.works(s), err)
 	}

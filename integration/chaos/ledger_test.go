@@ -1,5 +1,3 @@
-//go:build integration
-
 package chaos
 
 import (
@@ -12,6 +10,16 @@ import (
 
 	"github.com/millrace/millrace/streams"
 )
+
+// sent is a reading as it was sent.
+type sent struct {
+	sensor string
+	reading
+}
+
+// closingGroup is of the readings that end a run: they close the windows of all
+// others.
+const closingGroup = "closing"
 
 // bucket is a group and the start of a window.
 type bucket struct {

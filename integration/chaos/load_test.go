@@ -25,7 +25,6 @@ const (
 	disorder      = 1500 * time.Millisecond
 	behindShare   = 0.01
 	behind        = 40 * time.Second
-	closingGroup  = "closing"
 	closingBeyond = time.Minute
 )
 
@@ -38,16 +37,10 @@ type load struct {
 	stop   chan struct{}
 	done   chan struct{}
 
-	mu    sync.Mutex // guards what follows; the load itself does not need it to read
+	mu    sync.Mutex // guards what follows, of which the load alone changes sent and ticks
 	sent  []sent
 	err   error
 	ticks int64
-}
-
-// sent is a reading as it was sent.
-type sent struct {
-	sensor string
-	reading
 }
 
 // startLoad starts a load from a seed.

@@ -160,6 +160,10 @@ func (r *run) all() error {
 			return err
 		}
 	}
+	known := func() bool { return knownToAll(r.ctx, r.client, r.topics) }
+	if err := r.await("all brokers know the topics", patience, seldom(known)); err != nil {
+		return err
+	}
 	load := startLoad(r.ctx, r.client, r.topics.Input, r.seed)
 	for _, s := range r.slots[:fewest] {
 		if err := r.start(s); err != nil {
