@@ -28,6 +28,7 @@ type mesh struct {
 
 func newMesh(log io.Writer) *mesh {
 	m := &mesh{proxies: map[string]map[int]*toxiproxy.Proxy{}, accepted: map[string]int{}}
+	zerolog.SetGlobalLevel(zerolog.InfoLevel) // some toxics log to the global logger
 	logger := zerolog.New(io.MultiWriter(log, (*counter)(m))).With().Timestamp().Logger()
 	m.server = toxiproxy.NewServer(toxiproxy.NewMetricsContainer(nil), logger)
 	return m
