@@ -145,7 +145,7 @@ func NewProcess[K, V, K2, V2 any](rt *Runtime, n *Node, p Processor[K, V, K2, V2
 	rt.Node = n
 	ctx := &Context[K2, V2]{rt: rt, node: n, stores: opened, next: next, w: window.MinTime}
 	if err := p.Init(ctx); err != nil {
-		return nil, fmt.Errorf("init: %w", err)
+		return nil, n.fail(fmt.Errorf("init: %w", err))
 	}
 	return &Process[K, V, K2, V2]{rt: rt, node: n, processor: p, ctx: ctx}, nil
 }

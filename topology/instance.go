@@ -102,11 +102,14 @@ func (t *Topology) Instantiate(sub int, rt *processors.Runtime, opened Stores) (
 		}
 		src, err := n.compose(in)
 		if err != nil {
+			if _, blamed := errors.AsType[*processors.NodeError](err); !blamed {
+				err = fmt.Errorf("node %q (%s): %w", n.name, n.where, err)
+			}
 			// The processors made so far are the caller's to close no more.
 			for _, s := range in.stateful {
 				err = errors.Join(err, s.Close())
 			}
-			return nil, fmt.Errorf("node %q (%s): %w", n.name, n.where, err)
+			return nil, err
 		}
 		out.sources[n.id] = src
 	}
