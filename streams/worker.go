@@ -130,6 +130,9 @@ func (w *worker) pass(ctx context.Context) (busy bool, err error) {
 	if err := w.runCommands(ctx); err != nil {
 		return false, err
 	}
+	if err := w.damaged(); err != nil {
+		return false, err
+	}
 	for _, id := range w.order() {
 		more, err := w.step(w.tasks[id])
 		if err != nil {
@@ -252,7 +255,7 @@ func (w *worker) shut(r *running) error {
 	w.in.status.forget(r.id)
 	w.in.detach(r.holding)
 	// The database refuses queries, cancels those that run, and waits.
-	err := errors.Join(r.task.Close(), r.state.DB.Close())
+	err := errors.Join(r.task.Close(), w.in.closed(r.id, r.state.DB.Close()))
 	if err != nil {
 		w.in.log.Warn("closing a task", "task", r.id.String(), "error", err)
 	}
@@ -347,11 +350,23 @@ func (w *worker) discard() {
 	}
 }
 
+// damaged returns an error if the database of a task has turned out to be corrupt.
+// Whatever its processors made of the error that they got, a commit must not
+// stand for it.
+func (w *worker) damaged() error {
+	for id, r := range w.tasks {
+		if r.corrupt.Load() {
+			return fmt.Errorf("task %v: %w", id, stores.ErrCorrupt)
+		}
+	}
+	return nil
+}
+
 // mends reports whether throwing the tasks away and opening them again mends
 // what err is about.
 func (w *worker) mends(err error) bool {
 	_, replay := errors.AsType[*task.ReplayError](err)
-	return replay || errors.Is(err, errLost) || errors.Is(err, kafka.ErrProducerState)
+	return replay || errors.Is(err, errLost) || errors.Is(err, kafka.ErrProducerState) || w.damaged() != nil
 }
 
 // recoverFrom throws the worker's tasks away after an error that replay can
@@ -360,6 +375,9 @@ func (w *worker) mends(err error) bool {
 func (w *worker) recoverFrom(ctx context.Context, err error) error {
 	if ctx.Err() != nil {
 		return nil
+	}
+	if damage := w.damaged(); damage != nil {
+		err = damage // and no record's fault
 	}
 	if !w.mends(err) {
 		return err

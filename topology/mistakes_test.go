@@ -57,6 +57,24 @@ var mistakes = map[string]func(b *topology.Builder){
 		topology.Source(b, "t5", str, str).Filter(all).EventTime(nil, window.BoundedDelay(0))                             // want `EventTime belongs directly behind`
 		topology.Source(b, "t6", str, str).EventTime(nil, window.BoundedDelay(0)).EventTime(nil, window.BoundedDelay(0))  // want `EventTime is set twice`
 	},
+	"suppress": func(b *topology.Builder) {
+		g := source(b, "in").GroupByKey(str, str)
+		w := g.WindowedBy(window.Tumbling(time.Minute)).Count(topology.Store("windows"))
+		table := g.Count(topology.Store("table"), topology.Named("table"))
+		limit := topology.UntilTimeLimit
+		w.Suppress(limit(time.Second, topology.BufferIn("")), topology.Named("s1"))                        // want `buffer "" .*its name is empty; give one with topology.BufferIn`
+		w.Suppress(nil, topology.Named("s2"))                                                              // want `buffer "" .*its name is empty`
+		table.Suppress(limit(time.Second, topology.Buffer{}), topology.Named("s3"))                        // want `buffer "" .*its name is empty`
+		table.Suppress(limit(time.Second, topology.BufferIn("a b")), topology.Named("s4"))                 // want `buffer "a b" .*a character`
+		table.Suppress(limit(time.Second, topology.BufferIn("table")), topology.Named("s5"))               // want `buffer "table" .*has the name of the store made at`
+		table.Suppress(limit(-time.Second, topology.BufferIn("b6")), topology.Named("s6"))                 // want `node "s6" .*until a time limit: -1s: want whole milliseconds, at least 0`
+		table.Suppress(limit(time.Nanosecond, topology.BufferIn("b7")), topology.Named("s7"))              // want `node "s7" .*1ns: want whole milliseconds`
+		table.Suppress(limit(0, topology.BufferIn("b8").MaxRecords(0).MaxBytes(-1)), topology.Named("s8")) // want `at most 0 records: want at least 1` `at most -1 bytes: want at least 1`
+		table.Suppress(limit(0, topology.BufferIn("b9").ShutDownWhenFull()), topology.Named("s9"))         // want `ShutDownWhenFull belongs to a buffer with MaxRecords or MaxBytes`
+		parts := g.WindowedBy(window.Tumbling(time.Minute)).Count(topology.Store("parts"), topology.Named("parts"),
+			topology.Emit(window.OnTime().Discarding()))
+		parts.Suppress(topology.UntilWindowCloses(), topology.Named("s10")) // want `node "s10" .*discarding results are parts`
+	},
 	"names": func(b *topology.Builder) {
 		s := source(b, "in")
 		s.Filter(all, topology.Named("x"))

@@ -113,6 +113,7 @@ func New(cfg Config) (*Task, error) {
 		Outlet: &clamped{Outlet: cfg.Outlet, task: t},
 		Topic:  func(name string) string { return topology.RepartitionTopic(cfg.Application, name) },
 		Node:   &processors.Node{Name: "task", Where: cfg.ID.String()},
+		State:  t.db,
 	}
 	var err error
 	if t.instance, err = t.compose(); err != nil {
@@ -167,6 +168,10 @@ func (t *Task) restore() error {
 	t.tracker.Restore(w)
 	w = t.tracker.Watermark()
 	t.setWatermark(w)
+	t.db.SetTime(w)
+	if err := t.db.Redelete(kept.deletes); err != nil {
+		return err
+	}
 	t.told, t.at = make([]int64, len(t.instance.Stateful)), make([]int64, len(t.instance.Stateful))
 	for i, n := range t.instance.Stateful {
 		at, known := kept.told[n.Name]
@@ -174,15 +179,17 @@ func (t *Task) restore() error {
 			at = w
 		}
 		t.told[i], t.at[i] = at, window.MinTime
+		if ticking, ok := n.Stateful.(processors.Ticking); ok {
+			ticking.RestoreTicks(func(name string) (int64, bool) {
+				last, ok := kept.told[tickName(n.Name, name)]
+				return last, ok
+			})
+		}
 		if err := n.Restore(at); err != nil {
 			return fmt.Errorf("node %q: %w", n.Name, err)
 		}
 	}
 	t.due = true
-	t.db.SetTime(w)
-	if err := t.db.Redelete(kept.deletes); err != nil {
-		return err
-	}
 	if t.cfg.Skips != nil {
 		t.rt.SkipDue = t.cfg.Skips.results(t.cfg.ID)
 		if t.suspects = t.cfg.Skips.suspects[t.cfg.ID]; len(t.suspects) > 0 {
@@ -274,7 +281,7 @@ func (t *Task) fire() error {
 // it has done all that is due by that.
 func (t *Task) advance(i int) (done bool, err error) {
 	n := &t.instance.Stateful[i]
-	w := t.reached(n.Upstream)
+	w := t.input(n)
 	if w <= t.at[i] {
 		return true, nil
 	}
@@ -289,6 +296,18 @@ func (t *Task) advance(i int) (done bool, err error) {
 		t.at[i] = w
 	}
 	return done, err
+}
+
+// input is the watermark to advance a node to.
+func (t *Task) input(n *topology.StatefulNode) int64 {
+	if !n.Follows {
+		return t.reached(n.Upstream)
+	}
+	w := window.MaxTime
+	for _, i := range n.Nodes {
+		w = min(w, t.at[i])
+	}
+	return w
 }
 
 // reached is the watermark of what comes from up.
