@@ -116,7 +116,7 @@ func ExampleWindowedTable_Suppress() {
 	b := topology.New("requests")
 	minutes := topology.Source(b, "requests", codec.String, codec.String).
 		GroupByKey(codec.String, codec.String).
-		WindowedBy(window.Tumbling(time.Minute).AllowedLateness(30 * time.Second)).
+		WindowedBy(window.Tumbling(time.Minute).AllowedLateness(30*time.Second)).
 		Count(topology.Store("minutes"), topology.Emit(window.OnTime().EarlyAfter(1)))
 	minutes.Stream().To("dashboard", codec.String, codec.Int64)
 	minutes.Suppress(topology.UntilWindowCloses()).To("bill", codec.String, codec.Int64)
