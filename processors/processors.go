@@ -274,6 +274,19 @@ type Source interface {
 	Decode(key, value []byte, time int64, headers []Header) (eventTime int64, err error)
 	// Forward sends the record decoded last to the next nodes.
 	Forward() error
+	// Generator makes the watermark generator of a partition, of which watermark
+	// was committed; nil if the source's watermarks follow event times. User code
+	// runs in it.
+	Generator(watermark int64) (Generator, error)
+}
+
+// Generator is a user's window.Generator of one partition, with the type of the
+// values erased: it looks at the record that its source has decoded last.
+type Generator interface {
+	// Event returns the watermark that holds behind that record.
+	Event(now int64) (watermark int64)
+	// Tick returns the watermark by the wall clock.
+	Tick(now int64) (watermark int64)
 }
 
 // Stateful is a node that time moves.

@@ -23,6 +23,7 @@ type metrics struct {
 	bufferSize *prometheus.GaugeVec
 	watermark  *prometheus.GaugeVec
 	idle       prometheus.Gauge
+	paused     prometheus.Gauge
 	commits    *prometheus.HistogramVec
 	remaining  prometheus.Gauge
 	restored   prometheus.Counter
@@ -52,6 +53,7 @@ func newMetrics(r prometheus.Registerer, application string) *metrics {
 		bufferSize: prometheus.NewGaugeVec(gauge("buffered_bytes", "Encoded keys and results that Suppress holds back."), []string{"node"}),
 		watermark:  prometheus.NewGaugeVec(gauge("watermark_timestamp_seconds", "Watermark of an input partition, as Unix time."), []string{"topic", "partition"}),
 		idle:       prometheus.NewGauge(gauge("idle_partitions", "Input partitions that are idle and hold no window back.")),
+		paused:     prometheus.NewGauge(gauge("paused_partitions", "Input partitions that are not read for now, because they have run too far ahead of others that they are aligned with.")),
 		commits:    prometheus.NewHistogramVec(histogram("commit_seconds", "Time that each phase of a commit took.", prometheus.ExponentialBuckets(0.0005, 2, 15)), []string{"phase"}),
 		remaining:  prometheus.NewGauge(gauge("restore_remaining_records", "Changelog offsets that restores have to go.")),
 		restored:   prometheus.NewCounter(counter("restored_records_total", "Changelog records that restores have applied.")),
@@ -62,7 +64,10 @@ func newMetrics(r prometheus.Registerer, application string) *metrics {
 }
 
 func (m *metrics) collectors() []prometheus.Collector {
-	return []prometheus.Collector{m.processed, m.dropped, m.late, m.emitted, m.buffered, m.bufferSize, m.watermark, m.idle, m.commits, m.remaining, m.restored, m.taskState, m.rebalances, m.memory}
+	return []prometheus.Collector{
+		m.processed, m.dropped, m.late, m.emitted, m.buffered, m.bufferSize, m.watermark, m.idle, m.paused, m.commits,
+		m.remaining, m.restored, m.taskState, m.rebalances, m.memory,
+	}
 }
 
 // register adds the collectors; the error says which name is taken.
@@ -121,16 +126,18 @@ func (m *metrics) tasks(counts map[TaskState]int) {
 }
 
 // taskGone forgets the watermarks of a task that runs here no more.
-func (m *metrics) taskGone(st TaskStatus, idle int) {
+func (m *metrics) taskGone(st TaskStatus, idle, paused int) {
 	m.idle.Set(float64(idle))
+	m.paused.Set(float64(paused))
 	for _, in := range st.Inputs {
 		m.watermark.DeleteLabelValues(in.Topic, strconv.Itoa(int(in.Partition)))
 	}
 }
 
 // task takes note of a task's watermarks.
-func (m *metrics) task(st TaskStatus, idle int) {
+func (m *metrics) task(st TaskStatus, idle, paused int) {
 	m.idle.Set(float64(idle))
+	m.paused.Set(float64(paused))
 	for _, in := range st.Inputs {
 		if in.Watermark != window.MinTime && in.Watermark != window.MaxTime {
 			m.watermark.WithLabelValues(in.Topic, strconv.Itoa(int(in.Partition))).Set(float64(in.Watermark) / 1000)

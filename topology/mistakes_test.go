@@ -41,18 +41,21 @@ func newNothing() topology.Processor[string, string, string, string] { return no
 // patterns say that there are two.
 var mistakes = map[string]func(b *topology.Builder){
 	"topics and patterns": func(b *topology.Builder) {
-		topology.Source(b, "bad topic", str, str)                                                                        // want `topic's name "bad topic" has a character` `no blank`
-		topology.Source(b, "t1", str, str, topology.AndTopics(""))                                                       // want `topic's name "" is empty`
-		topology.Source(b, strings.Repeat("x", 201), str, str)                                                           // want `longer than 200`
-		topology.SourcePattern(b, "p", "(", str, str)                                                                    // want `pattern: error parsing regexp`
-		topology.SourcePattern(b, "q", "q.*", str, str, topology.AndTopics("other"))                                     // want `AndTopics has no place beside a pattern`
-		topology.Source(b, "twice", str, str)                                                                            // the first is right
-		topology.Source(b, "twice", str, str, topology.Named("again"))                                                   // want `topic "twice" is read already by node "twice"`
-		topology.Source[string, string](b, "t2", nil, str)                                                               // want `a source needs a codec`
-		topology.SourcePattern[string, string](b, "t3", "t3", str, nil)                                                  // want `a source needs a codec`
-		topology.Source(b, "t4", str, str).EventTime(nil, window.BoundedDelay(-time.Second))                             // want `watermark: .*watermark delay`
-		topology.Source(b, "t5", str, str).Filter(all).EventTime(nil, window.BoundedDelay(0))                            // want `EventTime belongs directly behind`
-		topology.Source(b, "t6", str, str).EventTime(nil, window.BoundedDelay(0)).EventTime(nil, window.BoundedDelay(0)) // want `EventTime is set twice`
+		topology.Source(b, "bad topic", str, str)                                                                         // want `topic's name "bad topic" has a character` `no blank`
+		topology.Source(b, "t1", str, str, topology.AndTopics(""))                                                        // want `topic's name "" is empty`
+		topology.Source(b, strings.Repeat("x", 201), str, str)                                                            // want `longer than 200`
+		topology.SourcePattern(b, "p", "(", str, str)                                                                     // want `pattern: error parsing regexp`
+		topology.SourcePattern(b, "q", "q.*", str, str, topology.AndTopics("other"))                                      // want `AndTopics has no place beside a pattern`
+		topology.Source(b, "twice", str, str)                                                                             // the first is right
+		topology.Source(b, "twice", str, str, topology.Named("again"))                                                    // want `topic "twice" is read already by node "twice"`
+		topology.Source[string, string](b, "t2", nil, str)                                                                // want `a source needs a codec`
+		topology.SourcePattern[string, string](b, "t3", "t3", str, nil)                                                   // want `a source needs a codec`
+		topology.Source(b, "t4", str, str).EventTime(nil, window.BoundedDelay(-time.Second))                              // want `watermark: .*watermark delay`
+		topology.Source(b, "t7", str, str).EventTime(nil, window.Punctuated(func(int) (int64, bool) { return 0, false })) // want `watermark: .*Punctuated looks at values of type int, and those of the source are string \(mistakes_test.go`
+		topology.Source(b, "t8", str, str).EventTime(nil, window.Custom[string](nil))                                     // want `watermark: .*the function of window.Custom is nil`
+		topology.Source(b, "t9", str, str).EventTime(nil, window.BoundedDelay(0).AlignWithin(time.Minute))                // want `watermark: .*AlignWithin without IdleAfter`
+		topology.Source(b, "t5", str, str).Filter(all).EventTime(nil, window.BoundedDelay(0))                             // want `EventTime belongs directly behind`
+		topology.Source(b, "t6", str, str).EventTime(nil, window.BoundedDelay(0)).EventTime(nil, window.BoundedDelay(0))  // want `EventTime is set twice`
 	},
 	"suppress": func(b *topology.Builder) {
 		g := source(b, "in").GroupByKey(str, str)

@@ -49,6 +49,8 @@ type InputConfig struct {
 	// topic it is nil, and Strategy says how the watermark follows.
 	Upstream []window.Upstream
 	Strategy window.Strategy
+	// Group is that of the planned input.
+	Group int
 }
 
 // Task is one sub-topology on one partition. One goroutine owns it.
@@ -70,6 +72,8 @@ type Task struct {
 	due      bool
 	// durable is the watermark to keep: never that of a bounded run's end.
 	durable int64
+	// rose is when the watermark last rose, or the task was made.
+	rose time.Time
 	// suspects are the aggregates that could not be encoded before a replay.
 	suspects []Suspect
 }
@@ -103,6 +107,7 @@ const watermarkName = "millrace.watermark"
 func New(cfg Config) (*Task, error) {
 	cfg.Observer.EnsureDefaults()
 	t := &Task{cfg: cfg, db: cfg.State.DB, progress: cfg.State.progress, now: cfg.Now(), durable: window.MinTime}
+	t.rose = t.now
 	t.rt = &processors.Runtime{
 		Task: cfg.ID, Now: cfg.Now, Logger: cfg.Logger, Observer: cfg.Observer,
 		Outlet: &clamped{Outlet: cfg.Outlet, task: t},
@@ -153,7 +158,7 @@ func (t *Task) restore() error {
 	clocks := make([]window.Input, 0, len(t.cfg.Inputs))
 	for i, c := range t.cfg.Inputs {
 		in := newInput(t, i, c)
-		if err := in.restore(metas[i], kept.vectors[i]); err != nil {
+		if err := t.guarded(func() error { return in.restore(metas[i], kept.vectors[i]) }); err != nil {
 			return err
 		}
 		t.inputs = append(t.inputs, in)
@@ -207,6 +212,20 @@ func (t *Task) SetGeneration(g int32) { t.cfg.Generation = g }
 // Watermark returns the task's watermark.
 func (t *Task) Watermark() int64 { return t.tracker.Watermark() }
 
+// Rose returns when the watermark last rose, or the task was made.
+func (t *Task) Rose() time.Time { return t.rose }
+
+// Holder returns the input that the watermark waits for, by its index in Inputs;
+// -1 if all are idle or have ended.
+func (t *Task) Holder() int { return t.tracker.Holder() }
+
+// Idle reports whether all inputs are idle, and clocked whether the watermark then
+// follows the wall clock.
+func (t *Task) Idle() (idle, clocked bool) {
+	_, clocked = t.tracker.Clocked()
+	return t.tracker.Idle(), clocked
+}
+
 func (t *Task) setWatermark(w int64) {
 	t.rt.Watermark = w
 	if w != window.MaxTime {
@@ -217,6 +236,7 @@ func (t *Task) setWatermark(w int64) {
 // moved notes that input i's watermark or idleness changed.
 func (t *Task) moved(i int) {
 	if t.tracker.Moved(i) {
+		t.rose = t.now
 		t.setWatermark(t.tracker.Watermark())
 		t.due = true
 	}
@@ -228,7 +248,9 @@ func (t *Task) moved(i int) {
 func (t *Task) Tick(now time.Time) (more bool, err error) {
 	t.now = now
 	for _, in := range t.inputs {
-		in.tick(now)
+		if err := in.tick(now); err != nil {
+			return false, err
+		}
 	}
 	if err := t.fire(); err != nil {
 		return false, err
