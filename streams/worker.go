@@ -186,6 +186,7 @@ func (w *worker) order() []processors.TaskID {
 // there is more to do at once.
 func (w *worker) step(r *running) (more bool, err error) {
 	now := w.in.cfg.Clock()
+	w.align(r)
 	if f := r.next(); f != nil {
 		if err := w.feed(r, f, now); err != nil {
 			return false, err
@@ -199,7 +200,7 @@ func (w *worker) step(r *running) (more bool, err error) {
 	if err != nil {
 		return false, err
 	}
-	w.in.status.update(r.task, now)
+	w.in.status.update(r, now)
 	return more || firing, nil
 }
 
@@ -230,9 +231,11 @@ func (w *worker) add(ctx context.Context, o *opened) error {
 		tp := kafka.TopicPartition{Topic: input.Topic(), Partition: input.Partition()}
 		f := &feed{input: input, end: w.in.endOf(tp), patience: patienceOf(o.inputs[i].Strategy)}
 		f.queue = &queue{tp: tp, fetcher: w.in.fetcher, wake: w.notify, limit: w.in.queueBytes, fetched: &w.in.memory.fetched}
+		_, _, f.aligned = input.Aligned()
 		f.checkEnd()
 		r.feeds = append(r.feeds, f)
 	}
+	w.align(r)
 	for _, f := range r.feeds {
 		w.in.fetcher.Add(f.queue.tp, f.input.Next(), f.queue)
 	}
@@ -246,6 +249,7 @@ func (w *worker) shut(r *running) error {
 	for _, f := range r.feeds {
 		w.in.fetcher.Remove(f.queue.tp)
 		f.queue.close()
+		w.in.alignment.leave(f.queue.tp)
 	}
 	delete(w.tasks, r.id)
 	w.in.status.forget(r.id)
