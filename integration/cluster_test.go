@@ -213,15 +213,23 @@ func (c *cluster) committed(group string) map[place]int64 {
 	return out
 }
 
-// members returns the ids of a group's members and the group's state.
+// members returns the ids of a group's members and the group's state. A cluster
+// that has no coordinator yet makes one.
 func (c *cluster) members(group string) (ids []string, state string) {
 	c.t.Helper()
 	req := kmsg.NewPtrDescribeGroupsRequest()
 	req.Groups = []string{group}
-	resp, err := req.RequestWith(c.t.Context(), c.client)
-	if err != nil {
-		c.t.Fatal(err)
-	}
+	var resp *kmsg.DescribeGroupsResponse
+	eventually(c.t, "group "+group+" has a coordinator", func() (ok bool) {
+		var err error
+		if resp, err = req.RequestWith(c.t.Context(), c.client); err == nil {
+			err = kerr.ErrorForCode(resp.Groups[0].ErrorCode)
+		}
+		if err != nil && !kerr.IsRetriable(err) && !errors.Is(err, kerr.GroupIDNotFound) {
+			c.t.Fatalf("members of group %s: %v", group, err)
+		}
+		return err == nil || errors.Is(err, kerr.GroupIDNotFound)
+	})
 	for _, m := range resp.Groups[0].Members {
 		ids = append(ids, m.MemberID)
 	}

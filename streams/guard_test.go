@@ -150,3 +150,32 @@ func TestQueuesShareTheMemory(t *testing.T) {
 		}
 	}
 }
+
+// TestAThrottledZombieLearnsThatItIsOne is about the harness: what it changes of
+// an answer is how long the client is to keep silent, not what became of it.
+func TestAThrottledZombieLearnsThatItIsOne(t *testing.T) {
+	inWorld(t, 1, topics(), func(w *world) {
+		l := w.startLoad(partitions, 20*time.Millisecond)
+		top := counts(t)
+		a := w.start("a", newDisk(), top, nil)
+		b := w.start("b", newDisk(), top, nil)
+		w.settled(tasks, a, b)
+		a.wire.throttle(2, time.Second)
+		w.pass(5 * time.Second)
+		if n := a.wire.throttledSoFar(); n != 2 {
+			t.Errorf("%d heartbeats were throttled, want 2", n)
+		}
+		if w.log.count(logged[lost]) > 0 {
+			t.Error("a member that was told to keep silent for a second was expelled")
+		}
+		a.wire.freeze()
+		w.settled(tasks, b)
+		a.wire.throttle(4, time.Second)
+		a.wire.unfreeze()
+		w.until("the zombie knows that it was expelled", func() bool { return w.log.count(logged[lost]) > 0 })
+		w.settled(tasks, a, b)
+		l.end()
+		a.stop()
+		b.stop()
+	})
+}
