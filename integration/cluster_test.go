@@ -59,7 +59,9 @@ func (c *cluster) connect(opts ...kgo.Opt) *kgo.Client {
 // name makes a name of a topic or an application the test's own.
 func (c *cluster) name(s string) string { return s + "-" + c.run }
 
-// create makes a topic. Settings are pairs of name and value.
+// create makes a topic. Settings are pairs of name and value. It keeps its records
+// for ever unless they say otherwise: events of the tests are years old, which
+// brokers otherwise take for a reason to delete them within minutes.
 func (c *cluster) create(topic string, partitions int32, settings ...string) {
 	c.t.Helper()
 	if err := c.tryCreate(topic, partitions, settings...); err != nil {
@@ -78,7 +80,7 @@ func (c *cluster) ensure(topic string, partitions int32) {
 func (c *cluster) tryCreate(topic string, partitions int32, settings ...string) error {
 	t := kmsg.NewCreateTopicsRequestTopic()
 	t.Topic, t.NumPartitions, t.ReplicationFactor = topic, partitions, -1
-	for pair := range slices.Chunk(settings, 2) {
+	for pair := range slices.Chunk(append([]string{"retention.ms", "-1"}, settings...), 2) {
 		s := kmsg.NewCreateTopicsRequestTopicConfig()
 		s.Name, s.Value = pair[0], &pair[1]
 		t.Configs = append(t.Configs, s)

@@ -91,6 +91,40 @@ func TestAChangelogThatAZombieWroteToIsMended(t *testing.T) {
 	}
 }
 
+// TestAZombieThatWritesBehindADeadOwnerIsNotRestored has nobody who looks when the
+// zombie's records arrive.
+func TestAZombieThatWritesBehindADeadOwnerIsNotRestored(t *testing.T) {
+	const topic = "counts-counts-changelog"
+	inWorld(t, 1, topics(), func(w *world) {
+		top := counts(t)
+		a := w.start("a", newDisk(), top, nil)
+		w.settled(tasks, a)
+		begin := time.Now()
+		for i := range 20 { // in several commits, so that values have a history
+			w.write(spread(20, partitions, begin.Add(time.Duration(i)*200*time.Millisecond))...)
+			w.pass(300 * time.Millisecond)
+		}
+		w.pass(time.Second)
+		want := lastOf(w.read(topic))
+		disk := a.kill()
+		if n := w.zombie(topic); n == 0 {
+			t.Fatal("the changelog is empty")
+		}
+		b := w.start("b", disk, top, nil)
+		w.settled(tasks, b)
+		got := lastOf(w.read(topic))
+		for key, r := range want {
+			if !bytes.Equal(got[key].Value, r.Value) {
+				t.Errorf("key %q: the changelog says %x, and the owner's value was %x", key, got[key].Value, r.Value)
+			}
+		}
+		b.stop()
+		if found, err := w.checkDisk(b.disk, top, logs{}); err != nil || found == 0 {
+			t.Errorf("state of %d stores: %v", found, err)
+		}
+	})
+}
+
 func TestAChangelogOfARestoredStoreIsNotMended(t *testing.T) {
 	inWorld(t, 3, topics(), func(w *world) {
 		l := w.startLoad(partitions, 20*time.Millisecond)

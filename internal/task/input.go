@@ -240,7 +240,7 @@ func (in *Input) tick(now time.Time) {
 }
 
 // metadata is what goes with the input's committed offset.
-func (in *Input) metadata() string {
+func (in *Input) metadata() codec.OffsetMetadata {
 	m := codec.OffsetMetadata{Time: -1}
 	if in.partition != nil && in.partition.Durable() != window.MinTime {
 		// Kafka Streams reads it as the partition's highest time.
@@ -253,7 +253,7 @@ func (in *Input) metadata() string {
 	if n := in.task.progress.number; n > 0 {
 		m.Processors[numberName] = n
 	}
-	return m.Encode()
+	return m
 }
 
 // String returns "topic/partition".
