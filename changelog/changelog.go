@@ -76,6 +76,8 @@ type Log interface {
 // Record is a changelog record with its place.
 type Record struct {
 	Offset int64
+	// Producer is the id of the producer that wrote it, if the log knows.
+	Producer int64
 	stores.LogRecord
 }
 

@@ -137,8 +137,9 @@ func (f *kafkaFeed) chunk(queue []*kafka.Delivery) (Chunk, error) {
 			return Chunk{}, explainKafka(d.Err)
 		}
 		for i := range d.Batches {
+			producer := d.Batches[i].Producer()
 			for r := range d.Batches[i].All() {
-				c.Records = append(c.Records, Record{Offset: r.Offset, LogRecord: stores.LogRecord{
+				c.Records = append(c.Records, Record{Offset: r.Offset, Producer: producer, LogRecord: stores.LogRecord{
 					Key: r.Key, Value: r.Value, Time: r.Time, Header: stateHeader(r.Headers),
 				}})
 			}

@@ -29,6 +29,9 @@ type Config struct {
 	// Progress is called at the start and after each chunk, on the goroutine
 	// that called Restore. Default: none.
 	Progress func(Progress)
+	// Foreign reports whether a record is none of the store's: the restore ends
+	// before it, and the store's offset says so. Default: no record is.
+	Foreign func(Record) bool
 	// Logger hears of restores from the log's start. Default: none.
 	Logger *slog.Logger
 }
@@ -77,6 +80,9 @@ func Restore(ctx context.Context, cfg Config) error {
 	}
 	if cfg.Logger == nil {
 		cfg.Logger = slog.New(slog.DiscardHandler)
+	}
+	if cfg.Foreign == nil {
+		cfg.Foreign = func(Record) bool { return false }
 	}
 	if cfg.Progress == nil {
 		cfg.Progress = func(Progress) {}
@@ -201,13 +207,17 @@ func (r *restore) chunk(ctx context.Context, feed Feed) error {
 		// An open transaction holds the end back, or the broker is slow.
 		return ctx.Err()
 	}
+	records := make([]stores.LogRecord, 0, len(c.Records))
+	for _, rec := range c.Records {
+		if r.Foreign(rec) {
+			c.Next, r.end = rec.Offset, rec.Offset
+			break
+		}
+		records = append(records, rec.LogRecord)
+	}
 	known := r.known
 	if c.Next >= r.end {
 		known = r.began.UnixMilli()
-	}
-	records := make([]stores.LogRecord, len(c.Records))
-	for i := range c.Records {
-		records[i] = c.Records[i].LogRecord
 	}
 	if err := r.DB.Ingest(ctx, r.Store, records, c.Next, known); err != nil {
 		return err

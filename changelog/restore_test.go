@@ -296,3 +296,34 @@ func TestRestoreOfAnUnknownTopicSaysWhich(t *testing.T) {
 		t.Errorf("Restore = %v, want ErrNoTopic that names other/0", err)
 	}
 }
+
+// TestRestoreEndsBeforeAForeignRecord has a record in the middle of the log that
+// is none of the store's.
+func TestRestoreEndsBeforeAForeignRecord(t *testing.T) {
+	w := newWorld(t, 1)
+	for i := range 10 {
+		w.must(w.log.Append(topic, 0, stores.LogRecord{Key: []byte{byte('a' + i)}, Value: []byte("v"), Time: w.now.UnixMilli()}))
+	}
+	w.must(w.log.Flush(t.Context()))
+	restore := func(foreign func(changelog.Record) bool) (end, remaining int64) {
+		w.must(changelog.Restore(t.Context(), changelog.Config{
+			DB: w.db, Store: "last", Log: w.log, Topic: topic, Foreign: foreign, Clock: func() time.Time { return w.now },
+			Progress: func(p changelog.Progress) { end, remaining = p.End, p.Remaining },
+		}))
+		return end, remaining
+	}
+	end, remaining := restore(func(r changelog.Record) bool { return r.Offset == 6 })
+	if next, _, ok := w.db.Offset("last"); next != 6 || !ok || end != 6 || remaining != 0 {
+		t.Errorf("stands at %d (%v), with %d to go to %d; want 6", next, ok, remaining, end)
+	}
+	for i := range 10 {
+		_, ok, err := w.kv.Get(string(rune('a' + i)))
+		if err != nil || ok != (i < 6) {
+			t.Errorf("record %d: there %v, %v", i, ok, err)
+		}
+	}
+	restore(nil)
+	if next, _, _ := w.db.Offset("last"); next != 10 {
+		t.Errorf("stands at %d when no record is foreign, want 10", next)
+	}
+}

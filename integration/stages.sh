@@ -5,7 +5,8 @@
 #
 #   integration/stages.sh [lint] [unit] [race] [simulate] [nocgo] [integration] [chaos]
 #
-# MILLRACE_SIM_SEEDS and MILLRACE_SIM_FROM choose the seeds of the simulation.
+# MILLRACE_SIM_SEEDS and MILLRACE_SIM_FROM choose the seeds of the simulation;
+# MILLRACE_SIM_RECORD names the CSV file that notes what ran, if any.
 # MILLRACE_CHAOS_SEED, _FAULTS and _GUARANTEE choose what the chaos run does, and
 # MILLRACE_CHAOS_TIMEOUT how long it may take.
 # MILLRACE_TEST_KAFKA names a running Kafka; without it the integration
@@ -40,8 +41,17 @@ stage_race() {
 
 # In the package's folder, go test shows the figures as they come.
 stage_simulate() {
-	(cd streams && MILLRACE_SIM_SEEDS=${MILLRACE_SIM_SEEDS:-200} \
-		go test -run '^Test(Simulation|TheSimulationCatchesAMutant)$' -count 1 -timeout 5m)
+	local seeds=${MILLRACE_SIM_SEEDS:-200}
+	(cd streams && MILLRACE_SIM_SEEDS=$seeds MILLRACE_SIM_COMMIT=$(revision) \
+		go test -run '^Test(Simulation|SimulationExactlyOnce|TheSimulationCatches.*)$' -count 1 -timeout $((10 + seeds / 20))m)
+}
+
+# The commit that runs, with a plus if files differ from it.
+revision() {
+	local commit
+	commit=$(git rev-parse --short=10 HEAD 2>/dev/null) || commit=unknown
+	git diff --quiet HEAD -- :/ ':(top,exclude)docs' 2>/dev/null || commit+=+
+	echo "$commit"
 }
 
 # Pebble keeps its memory outside of Go's heap with cgo and inside without.

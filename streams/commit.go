@@ -214,6 +214,9 @@ func (w *worker) sendChanges(parts []*prepared) (sent bool, err error) {
 // new generation, in which the tasks are still this worker's unless the member
 // was expelled.
 func (w *worker) commitOffsets(ctx context.Context, parts []*prepared) error {
+	if w.in.cfg.Guarantee == AtLeastOnce {
+		w.sign(parts)
+	}
 	offsets := map[kafka.TopicPartition]kafka.Committed{}
 	for _, p := range parts {
 		for _, o := range p.commit.Offsets {
@@ -245,6 +248,16 @@ func (w *worker) commitOffsets(ctx context.Context, parts []*prepared) error {
 			}
 		default:
 			return err
+		}
+	}
+}
+
+// sign has the offsets say who has written what to the changelogs, for whoever
+// restores from them.
+func (w *worker) sign(parts []*prepared) {
+	for _, p := range parts {
+		if len(p.ends) > 0 && len(p.commit.Offsets)+len(p.next) > 0 {
+			p.task.Sign(p.commit, task.Written{Producer: w.producer.ID(), Ends: p.ends})
 		}
 	}
 }

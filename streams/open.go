@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"sync/atomic"
 
 	"golang.org/x/sync/errgroup"
 
@@ -19,6 +20,9 @@ type opened struct {
 	plan   *task.Plan
 	state  *task.State
 	inputs []task.InputConfig
+	// foreign is set if a changelog goes on behind the task's last commit with what
+	// another process has written.
+	foreign atomic.Bool
 }
 
 // open restores a task's state and hands it to its worker. An error that does
@@ -115,7 +119,7 @@ func (in *Instance) openState(h *holding, o *opened) error {
 	group, ctx := errgroup.WithContext(h.ctx)
 	subs := o.plan.Subs[h.id.Sub]
 	for _, store := range subs.Changelogs() {
-		group.Go(func() error { return in.restoreStore(ctx, h, db, store) })
+		group.Go(func() error { return in.restoreStore(ctx, o, db, store) })
 	}
 	if err := group.Wait(); err != nil {
 		in.mu.Lock()
@@ -126,7 +130,8 @@ func (in *Instance) openState(h *holding, o *opened) error {
 	return nil
 }
 
-func (in *Instance) restoreStore(ctx context.Context, h *holding, db *stores.DB, store string) error {
+func (in *Instance) restoreStore(ctx context.Context, o *opened, db *stores.DB, store string) error {
+	h := o.holding
 	topic := changelog.TopicName(in.cfg.Application, store)
 	var before int64
 	remains := func(n int64) {
@@ -138,7 +143,7 @@ func (in *Instance) restoreStore(ctx context.Context, h *holding, db *stores.DB,
 	var applied int64
 	return changelog.Restore(ctx, changelog.Config{
 		DB: db, Store: store, Log: in.reader, Topic: topic, Partition: h.id.Partition,
-		Clock: in.cfg.Clock, DeleteRetention: in.deleteRetention(topic), Logger: in.log,
+		Clock: in.cfg.Clock, DeleteRetention: in.deleteRetention(topic), Logger: in.log, Foreign: in.foreign(o, store),
 		Progress: func(p changelog.Progress) {
 			remains(p.Remaining)
 			in.metrics.applied(p.Records - applied)
@@ -150,6 +155,24 @@ func (in *Instance) restoreStore(ctx context.Context, h *holding, db *stores.DB,
 			})
 		},
 	})
+}
+
+// foreign tells the records of a changelog that are not to be restored: those that
+// somebody else than the task's last owner has written behind the owner's last
+// commit. Exactly once there are none, since brokers refuse them.
+func (in *Instance) foreign(o *opened, store string) func(changelog.Record) bool {
+	last, ok := task.LastWritten(o.inputs)
+	end, known := last.Ends[store]
+	if !ok || !known || in.cfg.Guarantee != AtLeastOnce {
+		return nil
+	}
+	return func(rec changelog.Record) bool {
+		if rec.Offset < end || rec.Producer == last.Producer {
+			return false
+		}
+		o.foreign.Store(true)
+		return true
+	}
 }
 
 // position finds where the task's inputs go on: at their committed offsets, or

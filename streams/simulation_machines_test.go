@@ -176,7 +176,9 @@ func (s *simulation) inflict(f fault) {
 			s.tally.add(slow, 1)
 		}
 	case throttle:
-		s.throttle(f)
+		if p := s.victim(f); p != nil {
+			p.wire.throttle(f.count, throttled)
+		}
 	case refuse:
 		h := s.cluster.Fake().Fault(kfake.Fault{Keys: []kmsg.Key{f.refusal.key}, Err: f.refusal.err, Count: f.count})
 		s.pass(max(0, simulated-f.at))
@@ -185,22 +187,6 @@ func (s *simulation) inflict(f fault) {
 			s.tally.add(refuse, 1)
 		}
 	}
-}
-
-// throttle has a coordinator answer heartbeats by asking the client to keep
-// silent for a while.
-func (s *simulation) throttle(f fault) {
-	left := f.count
-	s.cluster.Fake().ControlKey(int16(kmsg.Heartbeat), func(r kmsg.Request) (kmsg.Response, error, bool) {
-		s.cluster.Fake().KeepControl()
-		if left--; left == 0 {
-			s.cluster.Fake().DropControl()
-		}
-		s.tally.add(throttle, 1)
-		answer := r.ResponseKind().(*kmsg.HeartbeatResponse)
-		answer.ThrottleMillis = int32(throttled.Milliseconds())
-		return answer, nil, true
-	})
 }
 
 // victim returns the instance on one of the machines.

@@ -144,7 +144,7 @@ const (
 func draw(seed uint64) *plan {
 	r := rand.New(rand.NewPCG(seed, 0))
 	p := &plan{
-		seed: seed, partitions: 1 + r.Int32N(4), machines: 2 + r.IntN(4), workers: 1 + r.IntN(2),
+		seed: seed, guarantee: AtLeastOnce, partitions: 1 + r.Int32N(4), machines: 2 + r.IntN(4), workers: 1 + r.IntN(2),
 		commit:  pick(r, 50*time.Millisecond, 200*time.Millisecond, 500*time.Millisecond),
 		latency: pick(r, 0, 2*time.Millisecond, 20*time.Millisecond), flush: pick(r, 0, 0.3, 1),
 		busy: pick(r, 1, 0.5), idle: time.Minute, luck: r.Uint64(),

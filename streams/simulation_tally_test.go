@@ -2,6 +2,7 @@ package streams
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 	"sync"
 )
@@ -56,22 +57,20 @@ func (t *tally) merge(o *tally) {
 	}
 }
 
-// missing returns what never happened.
-func (t *tally) missing() []kind {
+// missing returns what never happened, of what can under a guarantee.
+func (t *tally) missing(g Guarantee) []kind {
+	wanted := slices.Clone(columns)
+	at := steps
+	if g == ExactlyOnce {
+		at = exactlyOnceSteps
+		wanted = slices.DeleteFunc(wanted, func(k kind) bool { return k == mended || k == repeated })
+	}
+	for _, step := range at {
+		wanted = append(wanted, crashedAt(step))
+	}
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	var never []kind
-	for _, k := range columns {
-		if t.of[k] == 0 {
-			never = append(never, k)
-		}
-	}
-	for _, step := range steps {
-		if t.of[crashedAt(step)] == 0 {
-			never = append(never, crashedAt(step))
-		}
-	}
-	return never
+	return slices.DeleteFunc(wanted, func(k kind) bool { return t.of[k] > 0 })
 }
 
 func (t *tally) String() string {

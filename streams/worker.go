@@ -149,6 +149,7 @@ func (w *worker) pass(ctx context.Context) (busy bool, err error) {
 		}
 	}
 	if time.Since(w.lastGuard) >= guardInterval {
+		w.lastGuard = time.Now()
 		return busy, w.guard(ctx, slices.Collect(maps.Values(w.tasks)))
 	}
 	return busy, nil
@@ -227,6 +228,11 @@ func (w *worker) add(ctx context.Context, o *opened) error {
 		}
 	}
 	w.tasks[o.id] = r
+	if o.foreign.Load() {
+		if err := w.guard(ctx, []*running{r}); err != nil {
+			return err
+		}
+	}
 	for i, input := range t.Inputs() {
 		tp := kafka.TopicPartition{Topic: input.Topic(), Partition: input.Partition()}
 		f := &feed{input: input, end: w.in.endOf(tp), patience: patienceOf(o.inputs[i].Strategy)}

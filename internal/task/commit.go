@@ -77,7 +77,7 @@ func (t *Task) Prepare() (*Commit, error) {
 	for i, in := range t.inputs {
 		// The metadata says which entry of the task's own store counts.
 		if in.next != in.committed || saved && i == 0 {
-			c.Offsets = append(c.Offsets, Offset{in.config.Topic, in.config.Partition, in.next, in.metadata()})
+			c.Offsets = append(c.Offsets, Offset{in.config.Topic, in.config.Partition, in.next, in.metadata().Encode()})
 		}
 	}
 	return c, nil
@@ -88,7 +88,7 @@ func (t *Task) Prepare() (*Commit, error) {
 func (t *Task) Positions() []Offset {
 	positions := make([]Offset, 0, len(t.inputs))
 	for _, in := range t.inputs {
-		positions = append(positions, Offset{in.config.Topic, in.config.Partition, in.next, in.metadata()})
+		positions = append(positions, Offset{in.config.Topic, in.config.Partition, in.next, in.metadata().Encode()})
 	}
 	return positions
 }

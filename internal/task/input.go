@@ -375,7 +375,7 @@ func (in *Input) generate(now int64) (moved bool, err error) {
 }
 
 // metadata is what goes with the input's committed offset.
-func (in *Input) metadata() string {
+func (in *Input) metadata() codec.OffsetMetadata {
 	m := codec.OffsetMetadata{Time: -1, Processors: map[string]int64{}}
 	if in.partition != nil {
 		if highest := in.partition.Highest(); highest != window.MinTime {
@@ -392,7 +392,7 @@ func (in *Input) metadata() string {
 	if n := in.task.progress.number; n > 0 {
 		m.Processors[numberName] = n
 	}
-	return m.Encode()
+	return m
 }
 
 // String returns "topic/partition".
