@@ -115,8 +115,9 @@ func (w *worker) atLeastOnce(ctx context.Context, parts []*prepared) []commitSte
 // commit commits what the worker's tasks have done. Any error leaves the outcome
 // open, and the caller throws the tasks away.
 func (w *worker) commit(ctx context.Context) error {
-	began := w.in.cfg.Clock()
-	w.lastCommit = began
+	// The interval is between commits: one that takes longer than that must leave
+	// time to process what has arrived meanwhile.
+	defer func() { w.lastCommit = w.in.cfg.Clock() }()
 	var parts []*prepared
 	for _, id := range w.order() {
 		r := w.tasks[id]

@@ -35,7 +35,7 @@ type worker struct {
 	outlet   *outlet
 	tasks    map[processors.TaskID]*running
 	skips    task.Skips
-	// lastCommit is when the last commit began, and lastGuard when changelogs were
+	// lastCommit is when the last commit ended, and lastGuard when changelogs were
 	// last looked after.
 	lastCommit, lastGuard time.Time
 	header                [1]kafka.Header // of changelog records
