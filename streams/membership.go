@@ -294,7 +294,7 @@ func (m *membership) assign(p *task.Plan, joined kafka.Joined) (map[string]kafka
 	for _, id := range p.Tasks() {
 		tasks = append(tasks, toAssign(id))
 	}
-	planned := assign.Plan(members, tasks)
+	planned := assign.Plan(members, tasks, assign.Policy{})
 	given := map[string]kafka.Assignment{}
 	directory := &Directory{Generation: joined.Generation}
 	for _, member := range members {
