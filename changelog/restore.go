@@ -31,6 +31,31 @@ type Config struct {
 	Progress func(Progress)
 	// Logger hears of restores from the log's start. Default: none.
 	Logger *slog.Logger
+	// Turn is called by Follow before it writes to the DB, and waits until that
+	// may be; done is called after it. It keeps what follows several stores of one
+	// DB from writing at once, and out of the way of more urgent work. Default:
+	// no waiting.
+	Turn func(ctx context.Context) (done func(), err error)
+}
+
+// withDefaults returns c with what is not set filled in.
+func (c Config) withDefaults() Config {
+	if c.DeleteRetention <= 0 {
+		c.DeleteRetention = DefaultDeleteRetention
+	}
+	if c.ChunkBytes <= 0 {
+		c.ChunkBytes = defaultChunk
+	}
+	if c.Logger == nil {
+		c.Logger = slog.New(slog.DiscardHandler)
+	}
+	if c.Progress == nil {
+		c.Progress = func(Progress) {}
+	}
+	if c.Turn == nil {
+		c.Turn = func(context.Context) (func(), error) { return func() {}, nil }
+	}
+	return c
 }
 
 // Progress is how far a restore has come.
@@ -69,18 +94,7 @@ const restarts = 5
 //   - older than DeleteRetention: the log may have forgotten deletes that the
 //     store has not seen.
 func Restore(ctx context.Context, cfg Config) error {
-	if cfg.DeleteRetention <= 0 {
-		cfg.DeleteRetention = DefaultDeleteRetention
-	}
-	if cfg.ChunkBytes <= 0 {
-		cfg.ChunkBytes = defaultChunk
-	}
-	if cfg.Logger == nil {
-		cfg.Logger = slog.New(slog.DiscardHandler)
-	}
-	if cfg.Progress == nil {
-		cfg.Progress = func(Progress) {}
-	}
+	cfg = cfg.withDefaults()
 	r := &restore{Config: cfg}
 	err := r.run(ctx)
 	for n := 0; n < restarts && errors.Is(err, ErrOutOfRange); n++ {
@@ -205,16 +219,30 @@ func (r *restore) chunk(ctx context.Context, feed Feed) error {
 	if c.Next >= r.end {
 		known = r.began.UnixMilli()
 	}
+	if err := r.DB.Ingest(ctx, r.Store, c.records(), c.Next, known); err != nil {
+		return err
+	}
+	r.position = c.Next
+	r.records += int64(len(c.Records))
+	return nil
+}
+
+// apply applies a chunk of a log that is followed: many are small.
+func (r *restore) apply(ctx context.Context, c Chunk, known int64) error {
+	if err := r.DB.Replay(ctx, r.Store, c.records(), c.Next, known); err != nil {
+		return err
+	}
+	r.position, r.known = c.Next, known
+	r.records += int64(len(c.Records))
+	return nil
+}
+
+func (c Chunk) records() []stores.LogRecord {
 	records := make([]stores.LogRecord, len(c.Records))
 	for i := range c.Records {
 		records[i] = c.Records[i].LogRecord
 	}
-	if err := r.DB.Ingest(ctx, r.Store, records, c.Next, known); err != nil {
-		return err
-	}
-	r.position = c.Next
-	r.records += int64(len(records))
-	return nil
+	return records
 }
 
 func (r *restore) report() {

@@ -230,6 +230,12 @@ func (w *world) listening(l Listener) Listener {
 			}
 			w.notify()
 		},
+		Standby: func(id TaskID, s StandbyState) {
+			if l.Standby != nil {
+				l.Standby(id, s)
+			}
+			w.notify()
+		},
 		Restoring: func(id TaskID, store string, remaining int64) {
 			if l.Restoring != nil {
 				l.Restoring(id, store, remaining)

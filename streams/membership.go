@@ -75,6 +75,8 @@ type DirectoryMember struct {
 	// Endpoint is its URL; empty if it answers no queries.
 	Endpoint string   `json:"endpoint"`
 	Tasks    []string `json:"tasks"`
+	// Standbys are the tasks of which it keeps a copy of the state.
+	Standbys []string `json:"standbys,omitempty"`
 }
 
 func newMembership(in *Instance) (*membership, error) {
@@ -200,8 +202,8 @@ func (m *membership) round(ctx context.Context) error {
 	}
 	owned := m.in.owned()
 	sub := assign.Subscription{
-		Process: assign.ProcessID(m.in.storage.Process()), Endpoint: m.in.cfg.Advertise, Topology: m.in.topology.Hash(),
-		Workers: int32(m.in.cfg.Workers), Generation: m.current().generation, Owned: owned, State: m.in.stateOnDisk(owned),
+		Process: assign.ProcessID(m.in.storage.Process()), Endpoint: m.in.cfg.Advertise, Rack: m.in.cfg.Rack, Topology: m.in.topology.Hash(),
+		Workers: int32(m.in.cfg.Workers), Generation: m.current().generation, Owned: owned, State: m.in.stateOnDisk(ctx, p, owned),
 		Remembers: m.remembered(),
 	}
 	if m.in.cfg.Guarantee == ExactlyOnce {
@@ -220,7 +222,7 @@ func (m *membership) round(ctx context.Context) error {
 	var given map[string]kafka.Assignment
 	var directory *Directory
 	if joined.Leader {
-		if given, directory, err = m.assign(p, joined); err != nil {
+		if given, directory, err = m.assign(ctx, p, joined); err != nil {
 			return err
 		}
 	}
@@ -242,8 +244,8 @@ func (m *membership) round(ctx context.Context) error {
 	})
 	m.in.metrics.rebalanced()
 	m.in.log.Info("rebalanced", "generation", joined.Generation, "leader", joined.Leader, "members", a.Members,
-		"tasks", len(a.Active), "started", len(start), "revoked", len(revoke), "took", time.Since(began.monotonic).Round(time.Millisecond))
-	m.in.apply(joined.Generation, fromAssigns(start), fromAssigns(revoke), a.Abort)
+		"tasks", len(a.Active), "standbys", len(a.Standby), "warm_ups", len(a.Warmup), "started", len(start), "revoked", len(revoke), "took", time.Since(began.monotonic).Round(time.Millisecond))
+	m.in.apply(joined.Generation, fromAssigns(start), fromAssigns(revoke), a)
 	if m.members > 1 && m.in.cfg.Advertise == "" && !m.told {
 		m.told = true
 		m.in.log.Warn("queries cannot be forwarded to this instance, which has told the others no URL: set Advertise (--advertise) if they are wanted",
@@ -277,7 +279,7 @@ func (m *membership) aborted(done []assign.Producers) {
 }
 
 // assign plans for the whole group.
-func (m *membership) assign(p *task.Plan, joined kafka.Joined) (map[string]kafka.Assignment, *Directory, error) {
+func (m *membership) assign(ctx context.Context, p *task.Plan, joined kafka.Joined) (map[string]kafka.Assignment, *Directory, error) {
 	var members []assign.Member
 	for _, j := range joined.Members {
 		sub, err := assign.DecodeSubscription(j.Subscription.UserData)
@@ -294,7 +296,7 @@ func (m *membership) assign(p *task.Plan, joined kafka.Joined) (map[string]kafka
 	for _, id := range p.Tasks() {
 		tasks = append(tasks, toAssign(id))
 	}
-	planned := assign.Plan(members, tasks, assign.Policy{})
+	planned := m.in.planFor(ctx, p, members, tasks)
 	given := map[string]kafka.Assignment{}
 	directory := &Directory{Generation: joined.Generation}
 	for _, member := range members {
@@ -303,6 +305,9 @@ func (m *membership) assign(p *task.Plan, joined kafka.Joined) (map[string]kafka
 		entry := DirectoryMember{Endpoint: member.Endpoint}
 		for _, t := range a.Active {
 			entry.Tasks = append(entry.Tasks, t.String())
+		}
+		for _, t := range a.Standby {
+			entry.Standbys = append(entry.Standbys, t.String())
 		}
 		directory.Members = append(directory.Members, entry)
 	}

@@ -48,6 +48,7 @@ func (in *Instance) open(h *holding) {
 // discard closes a task that was opened and is not to run.
 func (in *Instance) discard(o *opened) {
 	in.detach(o.holding)
+	in.standbys.remember(o.id, o.state.DB)
 	if err := o.state.DB.Close(); err != nil {
 		in.log.Warn("closing a task", "task", o.id.String(), "error", err)
 	}
@@ -75,13 +76,13 @@ func (in *Instance) restore(h *holding) (*opened, error) {
 	return o, err
 }
 
-// openState opens the database and restores its stores.
-func (in *Instance) openState(h *holding, o *opened) error {
-	engine, err := in.storage.Open(h.id, func(err error) {
-		in.fail(fmt.Errorf("task %v: state: %w", h.id, err))
+// openDB opens a task's database and its stores.
+func (in *Instance) openDB(id TaskID) (*stores.DB, *task.State, error) {
+	engine, err := in.storage.Open(id, func(err error) {
+		in.fail(fmt.Errorf("task %v: state: %w", id, err))
 	})
 	if err != nil {
-		return err
+		return nil, nil, err
 	}
 	deletes := stores.DeletesDeferred
 	if in.cfg.Guarantee == ExactlyOnce {
@@ -89,11 +90,27 @@ func (in *Instance) openState(h *holding, o *opened) error {
 	}
 	db, err := stores.Open(stores.Config{Engine: engine, Deletes: deletes, Budget: in.memory.objects})
 	if err != nil {
-		return err
+		return nil, nil, err
 	}
-	if o.state, err = task.OpenState(in.topology, h.id.Sub, db); err != nil {
-		return errors.Join(err, db.Close())
+	state, err := task.OpenState(in.topology, id.Sub, db)
+	if err != nil {
+		return nil, nil, errors.Join(err, db.Close())
 	}
+	return db, state, nil
+}
+
+// openState opens the database, unless a standby has it open, and restores its
+// stores.
+func (in *Instance) openState(h *holding, o *opened) (err error) {
+	db, state := h.claim()
+	if db == nil {
+		if db, state, err = in.openDB(h.id); err != nil {
+			return err
+		}
+	}
+	o.state = state
+	in.standbys.restoring.Add(1)
+	defer in.standbys.restoring.Add(-1)
 	in.mu.Lock()
 	h.db = db
 	in.mu.Unlock()
