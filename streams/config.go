@@ -119,6 +119,18 @@ type Config struct {
 	// unlike any other.
 	Rack string
 
+	// InstanceID makes the instance a static member of its group
+	// (group.instance.id): started again within SessionTimeout it has its tasks
+	// back without a rebalance, and a graceful stop leaves them to it, unless
+	// OnStop says Leave. So SessionTimeout should be longer than a restart takes;
+	// it is also how long the tasks of an instance that died stand still. Ids are
+	// unique in the group: of two instances with the same one the elder stops with
+	// an error that wraps ErrFencedInstance. Default: none.
+	InstanceID string
+	// OnStop says whether a graceful stop leaves the group. Default: Leave, and
+	// Stay with an InstanceID.
+	OnStop OnStop
+
 	// Clock is the wall clock. Default: time.Now.
 	Clock func() time.Time
 	// Logger receives one line a change of state. Default: slog.Default().
@@ -190,6 +202,21 @@ type Listener struct {
 	Committed func(tasks []processors.TaskID)
 }
 
+// OnStop says what becomes of an instance's tasks when it stops gracefully.
+type OnStop string
+
+const (
+	// Leave gives the tasks to other instances at once.
+	Leave OnStop = "leave"
+	// Stay keeps the tasks for SessionTimeout for the instance's return. It needs
+	// an InstanceID to return under.
+	Stay OnStop = "stay"
+)
+
+// ErrFencedInstance: another instance has joined the group under the InstanceID of
+// this one.
+var ErrFencedInstance = errors.New("streams: another instance has the same instance id")
+
 // Guarantee says what an input record's part in the results is after a failure.
 type Guarantee string
 
@@ -227,6 +254,10 @@ func (c Config) resolve(t *topology.Topology) (Config, error) {
 	c.PurgeInterval = cmp.Or(c.PurgeInterval, 30*time.Second)
 	c.ReplicationFactor = cmp.Or(c.ReplicationFactor, -1)
 	c.Advertise = strings.TrimRight(c.Advertise, "/")
+	if c.OnStop == "" && c.InstanceID != "" {
+		c.OnStop = Stay
+	}
+	c.OnStop = cmp.Or(c.OnStop, Leave)
 	if c.Clock == nil {
 		c.Clock = time.Now
 	}
@@ -248,6 +279,15 @@ func (c Config) resolve(t *topology.Topology) (Config, error) {
 		wrong("transaction timeout %v: use at least twice the commit interval %v", c.TransactionTimeout, c.CommitInterval)
 	}
 	c.Standby = c.Standby.resolve(wrong)
+	if c.InstanceID != "" && !nameRule.MatchString(c.InstanceID) {
+		wrong("instance id %q: use 1 to 200 letters, digits, '.', '_' and '-'", c.InstanceID)
+	}
+	switch {
+	case c.OnStop != Leave && c.OnStop != Stay:
+		wrong("on stop %q: use %s or %s", c.OnStop, Leave, Stay)
+	case c.OnStop == Stay && c.InstanceID == "":
+		wrong("on stop %q: it needs an instance id, under which the instance returns", c.OnStop)
+	}
 	if len(c.Rack) > 250 {
 		wrong("rack %.20q...: use at most 250 bytes", c.Rack)
 	}

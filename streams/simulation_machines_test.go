@@ -96,9 +96,9 @@ func (s *simulation) keep(what string, disk *vfs.MemFS) {
 }
 
 // ends returns where the partitions of a topic end.
-func (s *simulation) ends(topic string) map[int32]int64 {
+func (w *world) ends(topic string) map[int32]int64 {
 	ends := map[int32]int64{}
-	for _, info := range s.cluster.Fake().PartitionInfos(topic) {
+	for _, info := range w.cluster.Fake().PartitionInfos(topic) {
 		ends[info.Partition] = info.HighWatermark
 	}
 	return ends

@@ -130,7 +130,7 @@ func newStandbys(in *Instance, p *task.Plan) (*standbys, error) {
 }
 
 // survey notes where the state stands that earlier runs have left on the disk. What
-// cannot be opened counts as not there: whoever needs it finds out why.
+// cannot be opened counts as not there: whoever needs it mends it.
 func (s *standbys) survey(p *task.Plan) {
 	ids, err := s.in.storage.Tasks()
 	if err != nil {
@@ -144,21 +144,27 @@ func (s *standbys) survey(p *task.Plan) {
 			continue
 		}
 		group.Go(func() error {
-			engine, err := s.in.storage.Open(id, func(error) {})
-			if err != nil {
-				return nil
+			if err := s.look(id); err != nil {
+				s.in.log.Warn("local state cannot be read, and counts as not there", "task", id.String(), "error", err)
 			}
-			db, err := stores.Open(stores.Config{Engine: engine})
-			if err != nil {
-				return nil
-			}
-			s.remember(id, db)
-			return db.Close()
+			return nil
 		})
 	}
-	if err := group.Wait(); err != nil {
-		s.in.log.Warn("looking at local state", "error", err)
+	_ = group.Wait() // its functions return none
+}
+
+// look notes where the state of a task stands that is not open.
+func (s *standbys) look(id processors.TaskID) error {
+	engine, err := s.in.storage.Open(id, func(error) {})
+	if err != nil {
+		return err
 	}
+	db, err := stores.Open(stores.Config{Engine: engine})
+	if err != nil {
+		return err
+	}
+	s.remember(id, db)
+	return db.Close()
 }
 
 // remember notes where the state of a task stands that is about to be closed.
