@@ -27,6 +27,9 @@ type holding struct {
 	cancel context.CancelFunc
 	// going is set when the task is to go to another member.
 	going atomic.Bool
+	// corrupt is set when the database turned out to be: the task is thrown away
+	// with its database, and restored.
+	corrupt atomic.Bool
 	// closed is closed when the task's database is.
 	closed chan struct{}
 	// db is the open database; Instance.mu guards it.
@@ -45,7 +48,13 @@ func (h *holding) claim() (*stores.DB, *task.State) {
 	if sb == nil {
 		return nil, nil
 	}
-	return sb.claim()
+	return sb.claim(h)
+}
+
+// damaged has the task thrown away and restored: its database is corrupt.
+func (h *holding) damaged() {
+	h.corrupt.Store(true)
+	h.worker.notify()
 }
 
 // apply carries an assignment out. It does not wait. Tasks are taken when what

@@ -49,10 +49,20 @@ func (in *Instance) open(h *holding) {
 func (in *Instance) discard(o *opened) {
 	in.detach(o.holding)
 	in.standbys.remember(o.id, o.state.DB)
-	if err := o.state.DB.Close(); err != nil {
+	if err := in.closed(o.id, o.state.DB.Close()); err != nil {
 		in.log.Warn("closing a task", "task", o.id.String(), "error", err)
 	}
 	in.finish(o.holding)
+}
+
+// closed judges the error of closing a task: a database that is corrupt is
+// removed, so that the next to open it restores it.
+func (in *Instance) closed(id TaskID, err error) error {
+	if !errors.Is(err, stores.ErrCorrupt) {
+		return err
+	}
+	in.log.Error("local state is corrupt: restoring it from the changelogs", "task", id.String(), "error", err)
+	return in.storage.Remove(id)
 }
 
 // restore brings a task to the state of its committed offsets: first the
@@ -68,17 +78,21 @@ func (in *Instance) restore(h *holding) (*opened, error) {
 	}
 	err := in.openState(h, o)
 	if errors.Is(err, stores.ErrCorrupt) {
-		in.log.Error("local state is corrupt: restoring it from the changelogs", "task", h.id.String(), "error", err)
-		if err = in.storage.Remove(h.id); err == nil {
+		if err = in.closed(h.id, err); err == nil {
 			err = in.openState(h, o)
 		}
 	}
 	return o, err
 }
 
-// openDB opens a task's database and its stores.
-func (in *Instance) openDB(id TaskID) (*stores.DB, *task.State, error) {
+// openDB opens a task's database and its stores. corrupt is called, on any
+// goroutine, if the database turns out to be so.
+func (in *Instance) openDB(id TaskID, corrupt func()) (*stores.DB, *task.State, error) {
 	engine, err := in.storage.Open(id, func(err error) {
+		if errors.Is(err, stores.ErrCorrupt) {
+			corrupt()
+			return
+		}
 		in.fail(fmt.Errorf("task %v: state: %w", id, err))
 	})
 	if err != nil {
@@ -102,9 +116,10 @@ func (in *Instance) openDB(id TaskID) (*stores.DB, *task.State, error) {
 // openState opens the database, unless a standby has it open, and restores its
 // stores.
 func (in *Instance) openState(h *holding, o *opened) (err error) {
+	h.corrupt.Store(false)
 	db, state := h.claim()
 	if db == nil {
-		if db, state, err = in.openDB(h.id); err != nil {
+		if db, state, err = in.openDB(h.id, h.damaged); err != nil {
 			return err
 		}
 	}

@@ -103,6 +103,10 @@ type standby struct {
 	before *standby
 	turn   chan struct{} // capacity 1: holds a token while a store is written
 	taken  bool
+	// corrupt is set when the database turned out to be; owner is who has claimed
+	// it.
+	corrupt atomic.Bool
+	owner   atomic.Pointer[holding]
 
 	warmup bool
 	caught bool
@@ -244,10 +248,22 @@ func (s *standbys) take(id processors.TaskID) *standby {
 }
 
 // claim waits until a copy that was taken has come to rest, and returns its open
-// database, or nil.
-func (sb *standby) claim() (*stores.DB, *task.State) {
+// database, or nil. What is found wrong with that from now on is told to h.
+func (sb *standby) claim(h *holding) (*stores.DB, *task.State) {
+	sb.owner.Store(h)
 	<-sb.done
+	if sb.corrupt.Load() {
+		h.damaged()
+	}
 	return sb.db, sb.state
+}
+
+// damaged notes that the database is corrupt, and tells who has it.
+func (sb *standby) damaged() {
+	sb.corrupt.Store(true)
+	if h := sb.owner.Load(); h != nil {
+		h.damaged()
+	}
 }
 
 // stop ends all copies, and lets no others begin.
@@ -282,7 +298,7 @@ func (s *standbys) run(sb *standby) {
 		s.in.log.Warn("a standby has failed, and begins again", "task", sb.id.String(), "error", err)
 		s.shut(sb)
 		if errors.Is(err, stores.ErrCorrupt) {
-			if err := s.in.storage.Remove(sb.id); err != nil {
+			if err := s.in.closed(sb.id, err); err != nil {
 				s.in.log.Error("corrupt local state cannot be removed", "task", sb.id.String(), "error", err)
 			}
 		}
@@ -322,7 +338,13 @@ func (s *standbys) follow(sb *standby) error {
 		return fmt.Errorf("the topology has no such task")
 	}
 	changelogs := p.Subs[sb.id.Sub].Changelogs()
-	db, state, err := s.in.openDB(sb.id)
+	followed, stop := context.WithCancelCause(sb.ctx)
+	defer stop(nil)
+	sb.corrupt.Store(false)
+	db, state, err := s.in.openDB(sb.id, func() {
+		sb.damaged()
+		stop(fmt.Errorf("%w: task %v", stores.ErrCorrupt, sb.id))
+	})
 	if err != nil {
 		return err
 	}
@@ -332,7 +354,7 @@ func (s *standbys) follow(sb *standby) error {
 	delete(s.offsets, sb.id)
 	s.mu.Unlock()
 	s.tell(sb, StandbyCatchingUp)
-	group, ctx := errgroup.WithContext(sb.ctx)
+	group, ctx := errgroup.WithContext(followed)
 	for _, store := range changelogs {
 		topic := changelog.TopicName(s.in.cfg.Application, store)
 		group.Go(func() error {
@@ -344,7 +366,10 @@ func (s *standbys) follow(sb *standby) error {
 			})
 		})
 	}
-	return group.Wait()
+	if err := group.Wait(); err != nil {
+		return err
+	}
+	return context.Cause(followed)
 }
 
 // turnOf waits until a standby may write: one store of it at a time, and after
@@ -379,7 +404,7 @@ func (s *standbys) shut(sb *standby) {
 		return
 	}
 	s.remember(sb.id, db)
-	if err := db.Close(); err != nil {
+	if err := s.in.closed(sb.id, db.Close()); err != nil {
 		s.in.log.Warn("closing a standby", "task", sb.id.String(), "error", err)
 	}
 }

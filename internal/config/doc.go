@@ -38,8 +38,8 @@
 //	rack, group.{instance_id,session_timeout,on_stop}
 //	standby.{replicas,acceptable_lag,max_warmups,probing_interval}
 //	topics.{replication_factor,min_insync_replicas}
-//	windowing.{size,allowed_lateness,watermark_delay,idle_timeout}
-//	sources.<name>.{topic,max_delay,idle_timeout}
+//	windowing.{size,allowed_lateness,watermark_delay,idle_timeout,max_ahead,align_within,advance_when_idle}
+//	sources.<name>.{topic,max_delay,idle_timeout,max_ahead,align_within,advance_when_idle}
 //
 // The warm tier is Pebble; sled, the embedded store of the research that these
 // keys come from, is taken as another name for it.
