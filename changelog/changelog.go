@@ -89,6 +89,8 @@ type Chunk struct {
 	// Next is the next fetch offset. It can be ahead of the last record, and
 	// move without any.
 	Next int64
+	// End is the end of the log as of this chunk, or -1 if the log has not said.
+	End int64
 }
 
 // Errors of logs.

@@ -238,12 +238,13 @@ func (w *worker) commitOffsets(ctx context.Context, parts []*prepared) error {
 			}
 		}
 		err := w.storeOffsets(ctx, kafka.Commit{
-			Group: w.in.cfg.Application, MemberID: as.id, Generation: as.generation, Offsets: offsets,
+			Group: w.in.cfg.Application, MemberID: as.id, Generation: as.generation, InstanceID: w.in.cfg.InstanceID, Offsets: offsets,
 		})
 		switch {
 		case err == nil:
 			return nil
-		case errors.Is(err, kafka.ErrRebalanceInProgress), errors.Is(err, kafka.ErrIllegalGeneration), errors.Is(err, kafka.ErrUnknownMember):
+		case errors.Is(err, kafka.ErrRebalanceInProgress), errors.Is(err, kafka.ErrIllegalGeneration), errors.Is(err, kafka.ErrUnknownMember),
+			errors.Is(err, kafka.ErrFencedInstance): // which the membership is told too, and ends the instance
 			if err := w.in.member.settled(ctx, as); err != nil {
 				return err
 			}

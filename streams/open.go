@@ -52,6 +52,7 @@ func (in *Instance) open(h *holding) {
 // discard closes a task that was opened and is not to run.
 func (in *Instance) discard(o *opened) {
 	in.detach(o.holding)
+	in.standbys.remember(o.id, o.state.DB)
 	if err := in.closed(o.id, o.state.DB.Close()); err != nil {
 		in.log.Warn("closing a task", "task", o.id.String(), "error", err)
 	}
@@ -88,19 +89,18 @@ func (in *Instance) restore(h *holding) (*opened, error) {
 	return o, err
 }
 
-// openState opens the database and restores its stores.
-func (in *Instance) openState(h *holding, o *opened) error {
-	h.corrupt.Store(false)
-	engine, err := in.storage.Open(h.id, func(err error) {
+// openDB opens a task's database and its stores. corrupt is called, on any
+// goroutine, if the database turns out to be so.
+func (in *Instance) openDB(id TaskID, corrupt func()) (*stores.DB, *task.State, error) {
+	engine, err := in.storage.Open(id, func(err error) {
 		if errors.Is(err, stores.ErrCorrupt) {
-			h.corrupt.Store(true)
-			h.worker.notify()
+			corrupt()
 			return
 		}
-		in.fail(fmt.Errorf("task %v: state: %w", h.id, err))
+		in.fail(fmt.Errorf("task %v: state: %w", id, err))
 	})
 	if err != nil {
-		return err
+		return nil, nil, err
 	}
 	deletes := stores.DeletesDeferred
 	if in.cfg.Guarantee == ExactlyOnce {
@@ -108,11 +108,28 @@ func (in *Instance) openState(h *holding, o *opened) error {
 	}
 	db, err := stores.Open(stores.Config{Engine: engine, Deletes: deletes, Budget: in.memory.objects})
 	if err != nil {
-		return err
+		return nil, nil, err
 	}
-	if o.state, err = task.OpenState(in.topology, h.id.Sub, db); err != nil {
-		return errors.Join(err, db.Close())
+	state, err := task.OpenState(in.topology, id.Sub, db)
+	if err != nil {
+		return nil, nil, errors.Join(err, db.Close())
 	}
+	return db, state, nil
+}
+
+// openState opens the database, unless a standby has it open, and restores its
+// stores.
+func (in *Instance) openState(h *holding, o *opened) (err error) {
+	h.corrupt.Store(false)
+	db, state := h.claim()
+	if db == nil {
+		if db, state, err = in.openDB(h.id, h.damaged); err != nil {
+			return err
+		}
+	}
+	o.state = state
+	in.standbys.restoring.Add(1)
+	defer in.standbys.restoring.Add(-1)
 	in.mu.Lock()
 	h.db = db
 	in.mu.Unlock()
@@ -141,9 +158,10 @@ func (in *Instance) restoreStore(ctx context.Context, o *opened, db *stores.DB, 
 	}
 	defer func() { remains(0) }() // also if it was stopped on the way
 	var applied int64
+	foreign, settled := in.foreign(o, store)
 	return changelog.Restore(ctx, changelog.Config{
 		DB: db, Store: store, Log: in.reader, Topic: topic, Partition: h.id.Partition,
-		Clock: in.cfg.Clock, DeleteRetention: in.deleteRetention(topic), Logger: in.log, Foreign: in.foreign(o, store),
+		Clock: in.cfg.Clock, DeleteRetention: in.deleteRetention(topic), Logger: in.log, Foreign: foreign, Settled: settled,
 		Progress: func(p changelog.Progress) {
 			remains(p.Remaining)
 			in.metrics.applied(p.Records - applied)
@@ -159,12 +177,13 @@ func (in *Instance) restoreStore(ctx context.Context, o *opened, db *stores.DB, 
 
 // foreign tells the records of a changelog that are not to be restored: those that
 // somebody else than the task's last owner has written behind the owner's last
-// commit. Exactly once there are none, since brokers refuse them.
-func (in *Instance) foreign(o *opened, store string) func(changelog.Record) bool {
+// commit, which ends at settled. Exactly once there are none, since brokers refuse
+// them.
+func (in *Instance) foreign(o *opened, store string) (is func(changelog.Record) bool, settled int64) {
 	last, ok := task.LastWritten(o.inputs)
 	end, known := last.Ends[store]
 	if !ok || !known || in.cfg.Guarantee != AtLeastOnce {
-		return nil
+		return nil, 0
 	}
 	return func(rec changelog.Record) bool {
 		if rec.Offset < end || rec.Producer == last.Producer {
@@ -172,7 +191,7 @@ func (in *Instance) foreign(o *opened, store string) func(changelog.Record) bool
 		}
 		o.foreign.Store(true)
 		return true
-	}
+	}, end
 }
 
 // position finds where the task's inputs go on: at their committed offsets, or

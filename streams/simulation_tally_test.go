@@ -22,6 +22,8 @@ const (
 	mended      kind = "changelogs mended"
 	states      kind = "disks with state"
 	repeated    kind = "seeds that count twice"
+	promoted    kind = "standbys promoted"
+	moved       kind = "warm-ups moved"
 )
 
 // logged is how an instance logs what follows.
@@ -30,12 +32,14 @@ var logged = map[kind]string{
 	thrownAway: "throwing tasks away",
 	unfinished: "stopped without a last commit",
 	mended:     "overwriting it",
+	promoted:   "state=promoted warm_up=false",
+	moved:      "state=promoted warm_up=true",
 }
 
 // columns are what a line of figures shows, in order.
 var columns = []kind{
 	join, leave, crash, crashAt, stuck, moveLeaders, moveGroup, cut, slow, throttle, refuse,
-	generations, lost, thrownAway, unfinished, mended, states, repeated,
+	generations, lost, thrownAway, unfinished, mended, states, repeated, promoted, moved,
 }
 
 // crashedAt is a crash at a step of a commit.

@@ -260,6 +260,7 @@ func (w *worker) shut(r *running) error {
 	delete(w.tasks, r.id)
 	w.in.status.forget(r.id)
 	w.in.detach(r.holding)
+	w.in.standbys.remember(r.id, r.state.DB)
 	// The database refuses queries, cancels those that run, and waits.
 	err := errors.Join(r.task.Close(), w.in.closed(r.id, r.state.DB.Close()))
 	if err != nil {

@@ -28,6 +28,8 @@ import (
 const (
 	defaultHTTP = "127.0.0.1:8080"
 	mostWorkers = 1024
+	// mostStandbys is how many copies of state there may be.
+	mostStandbys = 15
 )
 
 // Flags of several commands.
@@ -74,6 +76,9 @@ func (p *program) settings(c *cli.Context, log *slog.Logger) (*settings, error) 
 	file.Guarantee.Override(c.String("guarantee"), c.IsSet("guarantee"))
 	file.Workers.Override(c.Int("workers"), c.IsSet("workers"))
 	file.CommitInterval.Override(c.Duration("commit"), c.IsSet("commit"))
+	file.Rack.Override(c.String("rack"), c.IsSet("rack"))
+	file.Group.InstanceID.Override(c.String("instance-id"), c.IsSet("instance-id"))
+	file.Standby.Replicas.Override(c.Int("standbys"), c.IsSet("standbys"))
 	file.OnError.Override(c.String("on-error"), c.IsSet("on-error"))
 	var errs []error
 	if c.IsSet("memory") {
@@ -93,6 +98,9 @@ func (p *program) settings(c *cli.Context, log *slog.Logger) (*settings, error) 
 	if c.IsSet("commit") && c.Duration("commit") < time.Millisecond {
 		errs = append(errs, usagef("--commit %v: want at least 1ms", c.Duration("commit")))
 	}
+	if n := c.Int("standbys"); c.IsSet("standbys") && (n < 0 || n > mostStandbys) {
+		errs = append(errs, usagef("--standbys %d: want 0 to %d", n, mostStandbys))
+	}
 	file.HTTP.Listen.Default(defaultHTTP)
 	file.Guarantee.Default(config.AtLeastOnce)
 
@@ -105,6 +113,12 @@ func (p *program) settings(c *cli.Context, log *slog.Logger) (*settings, error) 
 			Workers: file.Workers.Value, CommitInterval: file.CommitInterval.Value, Guarantee: streams.Guarantee(file.Guarantee.Value), Logger: log,
 			ReplicationFactor: int16(file.Topics.ReplicationFactor.Value), MinInsyncReplicas: file.Topics.MinInsyncReplicas.Value,
 		},
+	}
+	s.streams.Rack, s.streams.InstanceID = file.Rack.Value, file.Group.InstanceID.Value
+	s.streams.OnStop, s.streams.SessionTimeout = streams.OnStop(file.Group.OnStop.Value), file.Group.SessionTimeout.Value
+	s.streams.Standby = streams.Standby{
+		Replicas: file.Standby.Replicas.Value, AcceptableLag: int64(file.Standby.AcceptableLag.Value),
+		MaxWarmups: file.Standby.MaxWarmups.Value, ProbingInterval: file.Standby.ProbingInterval.Value,
 	}
 	s.streams.Memory = memoryBudget(file, p.readFile, log)
 	if file.State.HotOnly.Value {

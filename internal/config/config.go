@@ -26,8 +26,12 @@ type Config struct {
 	// OnErrorSkip or OnErrorDeadLetter.
 	OnError Setting[string]
 	// Memory is the budget of the process in bytes; at least 64 MiB.
-	Memory    Setting[int64]
-	Topics    Topics
+	Memory Setting[int64]
+	Topics Topics
+	// Rack is where the process runs, such as an availability zone.
+	Rack      Setting[string]
+	Group     Group
+	Standby   Standby
 	Windowing Windowing
 	// Sources holds what is set for single sources, by name. Each name of
 	// Options.Sources is there.
@@ -89,6 +93,35 @@ type State struct {
 	// WarmBackend is "pebble"; WarmCacheSize bounds its block cache.
 	WarmBackend   Setting[string]
 	WarmCacheSize Setting[int64]
+}
+
+// Group says how the instance is a member of its group.
+type Group struct {
+	// InstanceID makes it a static member.
+	InstanceID Setting[string]
+	// SessionTimeout is how long the group waits for a member that is silent.
+	SessionTimeout Setting[time.Duration]
+	// OnStop is OnStopLeave or OnStopStay.
+	OnStop Setting[string]
+}
+
+// What becomes of the tasks at a graceful stop.
+const (
+	OnStopLeave = "leave"
+	OnStopStay  = "stay"
+)
+
+// Standby says how copies of state are kept, and when a task may move to one.
+type Standby struct {
+	// Replicas is how many other instances keep a copy of each task's state.
+	Replicas Setting[int]
+	// AcceptableLag is in changelog records.
+	AcceptableLag Setting[int]
+	// MaxWarmups is how many tasks are copied at a time to move here; -1 for moving
+	// without.
+	MaxWarmups Setting[int]
+	// ProbingInterval is how long a copy that has caught up waits for others.
+	ProbingInterval Setting[time.Duration]
 }
 
 // Topics says how the application's own topics are made.

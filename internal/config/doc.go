@@ -35,6 +35,8 @@
 //	sasl.{mechanism,user,password_file}
 //	http.{listen,advertise}
 //	state.{dir,hot_only,max_size_mb,hot.max_size_mb,warm.{backend,cache_size_mb}}
+//	rack, group.{instance_id,session_timeout,on_stop}
+//	standby.{replicas,acceptable_lag,max_warmups,probing_interval}
 //	topics.{replication_factor,min_insync_replicas}
 //	windowing.{size,allowed_lateness,watermark_delay,idle_timeout,max_ahead,align_within,advance_when_idle}
 //	sources.<name>.{topic,max_delay,idle_timeout,max_ahead,align_within,advance_when_idle}
