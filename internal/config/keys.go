@@ -77,7 +77,13 @@ func keys(c *Config, sources []string) []named {
 			value("size", &c.Windowing.Size, positiveMillis),
 			value("allowed_lateness", &c.Windowing.AllowedLateness, millis),
 			value("watermark_delay", &c.Windowing.WatermarkDelay, millis),
-			value("idle_timeout", &c.Windowing.IdleTimeout, positiveMillis)),
+			value("idle_timeout", &c.Windowing.IdleTimeout, positiveMillis),
+			value("early_interval", &c.Windowing.EarlyInterval, millis),
+			value("session_gap", &c.Windowing.SessionGap, positiveMillis),
+			value("session_at_most", &c.Windowing.SessionAtMost, millis),
+			value("experiment_size", &c.Windowing.ExperimentSize, positiveMillis),
+			value("anomaly_size", &c.Windowing.AnomalySize, millis),
+			value("anomaly_advance", &c.Windowing.AnomalyAdvance, positiveMillis)),
 		group("checkpointing",
 			refused("interval_seconds", noCheckpointing),
 			refused("format", noCheckpointing),
@@ -92,6 +98,7 @@ func sourceKeys(c *Config, sources []string) []named {
 		s := &Source{}
 		c.Sources[name] = s
 		all[i] = group(name,
+			value("enabled", &s.Enabled, boolean),
 			value("topic", &s.Topic, topicName),
 			value("max_delay", &s.MaxDelay, millis),
 			value("idle_timeout", &s.IdleTimeout, positiveMillis))

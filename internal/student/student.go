@@ -1,5 +1,3 @@
-// Package student is Student's t distribution, as far as tests of a difference
-// need it.
 package student
 
 import (
