@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/millrace/millrace/internal/config"
+	"github.com/millrace/millrace/window"
 )
 
 // Config says how the application computes its metrics. Lengths are whole
@@ -25,6 +26,11 @@ type Config struct {
 	// follows the latest event at this distance. Idle is after how long without
 	// events a partition no longer holds the watermark back.
 	Delay, Idle time.Duration
+	// Ahead is how far ahead of the clock an event may lie, and Align how far ahead
+	// of the slowest partition another is read; 0 is the default, an hour, and
+	// without bound. Advance is how far behind the clock the watermark follows it
+	// while everything is idle; 0 lets it stand still.
+	Ahead, Align, Advance time.Duration
 	// Early is how often a window that is not complete sends what it has; 0 is
 	// never. Windows of the detection of anomalies send nothing early.
 	Early time.Duration
@@ -49,8 +55,28 @@ type Config struct {
 // Input says where one kind of events comes from. The zero Input leaves it out.
 type Input struct {
 	Topic string
-	// Delay and Idle are as in Config.
-	Delay, Idle time.Duration
+	// These are as in Config.
+	Delay, Idle, Ahead, Align, Advance time.Duration
+}
+
+// strategy is how the watermark follows the events.
+func (i Input) strategy() window.Strategy {
+	s := window.BoundedDelay(i.Delay).IdleAfter(i.Idle)
+	if i.Ahead > 0 {
+		s = s.MaxAhead(i.Ahead)
+	}
+	if i.Align > 0 {
+		s = s.AlignWithin(i.Align)
+	}
+	if i.Advance > 0 {
+		s = s.AdvanceWhenIdle(i.Advance)
+	}
+	return s
+}
+
+// performanceInput is where Performance events come from.
+func (c *Config) performanceInput() Input {
+	return Input{c.Topic, c.Delay, c.Idle, c.Ahead, c.Align, c.Advance}
 }
 
 // DefaultConfig is performance by model alone: in windows of 5 minutes, with 2
@@ -73,10 +99,10 @@ func DefaultConfig() Config {
 // the detection of anomalies (15 minutes, each minute).
 func FullConfig() Config {
 	c := DefaultConfig()
-	c.Feedback = Input{FeedbackTopic, 10 * time.Minute, c.Idle}
-	c.Responses = Input{ResponseTopic, c.Delay, c.Idle}
-	c.Health = Input{HealthTopic, 10 * time.Second, c.Idle}
-	c.Experiments = Input{ExperimentTopic, c.Delay, c.Idle}
+	c.Feedback = Input{Topic: FeedbackTopic, Delay: 10 * time.Minute, Idle: c.Idle}
+	c.Responses = Input{Topic: ResponseTopic, Delay: c.Delay, Idle: c.Idle}
+	c.Health = Input{Topic: HealthTopic, Delay: 10 * time.Second, Idle: c.Idle}
+	c.Experiments = Input{Topic: ExperimentTopic, Delay: c.Delay, Idle: c.Idle}
 	c.SessionGap, c.SessionAtMost = 30*time.Minute, 4*time.Hour
 	c.ExperimentSize = time.Hour
 	c.AnomalySize, c.AnomalyEvery = 15*time.Minute, time.Minute
@@ -99,17 +125,21 @@ func SourceNames() []string {
 	return []string{PerformanceSource, FeedbackSource, ResponseSource, SystemSource, ExperimentSource}
 }
 
+// settings are those of an Input, to be changed.
+type settings struct {
+	topic                              *string
+	delay, idle, ahead, align, advance *time.Duration
+}
+
 // inputs returns the settings of each source, by the order of SourceNames.
-func (c *Config) inputs() [5]struct {
-	topic       *string
-	delay, idle *time.Duration
-} {
-	type input = struct {
-		topic       *string
-		delay, idle *time.Duration
+func (c *Config) inputs() [5]settings {
+	of := func(i *Input) settings {
+		return settings{&i.Topic, &i.Delay, &i.Idle, &i.Ahead, &i.Align, &i.Advance}
 	}
-	of := func(i *Input) input { return input{&i.Topic, &i.Delay, &i.Idle} }
-	return [...]input{{&c.Topic, &c.Delay, &c.Idle}, of(&c.Feedback), of(&c.Responses), of(&c.Health), of(&c.Experiments)}
+	return [...]settings{
+		{&c.Topic, &c.Delay, &c.Idle, &c.Ahead, &c.Align, &c.Advance},
+		of(&c.Feedback), of(&c.Responses), of(&c.Health), of(&c.Experiments),
+	}
 }
 
 // Topics returns the topic of each source that is not left out, by its name.
@@ -154,9 +184,15 @@ func (c Config) With(file *config.Config) Config {
 			over(in.delay, w.WatermarkDelay)
 		}
 		over(in.idle, w.IdleTimeout)
+		over(in.ahead, w.MaxAhead)
+		over(in.align, w.AlignWithin)
+		over(in.advance, w.AdvanceWhenIdle)
 		if source != nil {
 			over(in.delay, source.MaxDelay)
 			over(in.idle, source.IdleTimeout)
+			over(in.ahead, source.MaxAhead)
+			over(in.align, source.AlignWithin)
+			over(in.advance, source.AdvanceWhenIdle)
 		}
 	}
 	return c

@@ -37,7 +37,7 @@ type part[V, A, R any] struct {
 func (p part[V, A, R]) add(a *application) topology.Grouped[string, *V] {
 	events := pointed(p.events)
 	source := topology.Source(a.b, p.in.Topic, codec.String, events).
-		EventTime(func(v *V) int64 { return p.time(*v) }, window.BoundedDelay(p.in.Delay).IdleAfter(p.in.Idle))
+		EventTime(func(v *V) int64 { return p.time(*v) }, p.in.strategy())
 	groups := topology.GroupBy(source, codec.String, events,
 		func(r topology.Record[string, *V]) string { return p.by(r.Value) }, topology.Named(p.named))
 	windows := groups.WindowedBy(p.windows)

@@ -96,7 +96,7 @@ type application struct {
 
 func (a *application) performance() {
 	events := topology.Source(a.b, a.Topic, codec.String, PerformanceCodec).
-		EventTime(PerformanceTime, window.BoundedDelay(a.Delay).IdleAfter(a.Idle))
+		EventTime(PerformanceTime, a.performanceInput().strategy())
 	groups := topology.GroupBy(events, codec.String, PerformanceCodec, Model, topology.Named("by-model"))
 	windows := groups.WindowedBy(window.Tumbling(a.Size).AllowedLateness(a.Lateness))
 	stats := topology.Aggregate(windows, StatsCodec, PerformanceStats, topology.Emit(a.emit()), topology.Store(StatsStore))

@@ -86,24 +86,33 @@ func TestConfigFromFile(t *testing.T) {
 	want := llm.DefaultConfig()
 	want.Application, want.Topic = "app", "events"
 	want.Size, want.Lateness, want.Delay, want.Idle = time.Minute, 10*time.Second, 3*time.Second, time.Hour
+	want.Ahead, want.Align, want.Advance = 2*time.Hour, 10*time.Minute, 7*time.Second
 	got := llm.DefaultConfig().With(parse(`
 application: app
-windowing: {size: 60s, allowed_lateness: 10s, watermark_delay: 5s, idle_timeout: 1h}
-sources: {performance: {topic: events, max_delay: 3s}}
+windowing: {size: 60s, allowed_lateness: 10s, watermark_delay: 5s, idle_timeout: 1h, max_ahead: 2h, align_within: 1m, advance_when_idle: 7s}
+sources: {performance: {topic: events, max_delay: 3s, align_within: 10m}}
 `))
 	if got != want {
 		t.Errorf("%+v, want %+v", got, want)
+	}
+	top, err := llm.NewTopology(got)
+	if err != nil {
+		t.Fatal(err)
+	}
+	const strategy = "delay 3s, idle after 1h0m0s, at most 2h0m0s ahead, 7s behind the clock when all is idle, aligned within 10m0s"
+	if s := top.SubTopologies()[0].Sources[0].Strategy.String(); s != strategy {
+		t.Errorf("watermark %q, want %q", s, strategy)
 	}
 
 	want = llm.FullConfig()
 	want.Early, want.SessionGap, want.SessionAtMost, want.ExperimentSize = 0, time.Minute, time.Hour, 2*time.Hour
 	want.AnomalySize, want.AnomalyEvery = 30*time.Minute, 2*time.Minute
 	want.Delay, want.Responses.Delay, want.Experiments.Delay = 7*time.Second, 7*time.Second, 7*time.Second
-	want.Health.Delay, want.Feedback.Topic = time.Second, ""
+	want.Health.Delay, want.Health.Align, want.Feedback.Topic = time.Second, time.Minute, ""
 	got = llm.FullConfig().With(parse(`
 windowing:
   {watermark_delay: 7s, early_interval: 0s, session_gap: 1m, session_at_most: 1h, experiment_size: 2h, anomaly_size: 30m, anomaly_advance: 2m}
-sources: {feedback: {enabled: false, topic: mine}, system: {max_delay: 1s}, response: {enabled: true}}
+sources: {feedback: {enabled: false, topic: mine}, system: {max_delay: 1s, align_within: 1m}, response: {enabled: true}}
 `))
 	if got != want {
 		t.Errorf("%+v, want %+v", got, want)

@@ -111,6 +111,10 @@ type Windowing struct {
 	// IdleTimeout is after how long without events a partition no longer holds
 	// the watermark back.
 	IdleTimeout Setting[time.Duration]
+	// MaxAhead is how far ahead of the clock an event may lie, AlignWithin how far
+	// ahead of the slowest partition another is read, and AdvanceWhenIdle how far
+	// behind the clock the watermark follows it while everything is idle.
+	MaxAhead, AlignWithin, AdvanceWhenIdle Setting[time.Duration]
 	// EarlyInterval is how often a window that is not complete sends what it has;
 	// 0 is never.
 	EarlyInterval Setting[time.Duration]
@@ -127,9 +131,10 @@ type Windowing struct {
 // Source overrides Windowing and the topic for one source.
 type Source struct {
 	// Enabled is false for a source that is left out.
-	Enabled               Setting[bool]
-	Topic                 Setting[string]
-	MaxDelay, IdleTimeout Setting[time.Duration]
+	Enabled                                Setting[bool]
+	Topic                                  Setting[string]
+	MaxDelay, IdleTimeout                  Setting[time.Duration]
+	MaxAhead, AlignWithin, AdvanceWhenIdle Setting[time.Duration]
 }
 
 // Setting is a value that knows whether it was set.

@@ -78,6 +78,9 @@ func keys(c *Config, sources []string) []named {
 			value("allowed_lateness", &c.Windowing.AllowedLateness, millis),
 			value("watermark_delay", &c.Windowing.WatermarkDelay, millis),
 			value("idle_timeout", &c.Windowing.IdleTimeout, positiveMillis),
+			value("max_ahead", &c.Windowing.MaxAhead, positiveMillis),
+			value("align_within", &c.Windowing.AlignWithin, positiveMillis),
+			value("advance_when_idle", &c.Windowing.AdvanceWhenIdle, positiveMillis),
 			value("early_interval", &c.Windowing.EarlyInterval, millis),
 			value("session_gap", &c.Windowing.SessionGap, positiveMillis),
 			value("session_at_most", &c.Windowing.SessionAtMost, millis),
@@ -101,7 +104,10 @@ func sourceKeys(c *Config, sources []string) []named {
 			value("enabled", &s.Enabled, boolean),
 			value("topic", &s.Topic, topicName),
 			value("max_delay", &s.MaxDelay, millis),
-			value("idle_timeout", &s.IdleTimeout, positiveMillis))
+			value("idle_timeout", &s.IdleTimeout, positiveMillis),
+			value("max_ahead", &s.MaxAhead, positiveMillis),
+			value("align_within", &s.AlignWithin, positiveMillis),
+			value("advance_when_idle", &s.AdvanceWhenIdle, positiveMillis))
 	}
 	return all
 }
