@@ -53,6 +53,10 @@ func stateFlag() cli.Flag {
 	return &cli.StringFlag{Name: "state", Usage: "`DIR` of the local state; one for each instance on a machine", DefaultText: "millrace in the temporary folder"}
 }
 
+func sourcesFlag() cli.Flag {
+	return &cli.StringFlag{Name: "sources", Usage: "`NAMES` of the sources to read, with commas: " + strings.Join(llm.SourceNames(), ", "), DefaultText: "all that the file enables"}
+}
+
 // settings are what flags, environment, file and defaults come to.
 type settings struct {
 	llm     llm.Config
@@ -60,6 +64,8 @@ type settings struct {
 	// listen is where queries are answered; advertise the URL that others are
 	// told, or empty to tell listen's.
 	listen, advertise string
+	// named are the inputs that the file names.
+	named []string
 }
 
 // settings reads the configuration of a command. The error joins every mistake.
@@ -105,7 +111,7 @@ func (p *program) settings(c *cli.Context, log *slog.Logger) (*settings, error) 
 	file.Guarantee.Default(config.AtLeastOnce)
 
 	s := &settings{
-		llm:       llm.DefaultConfig().With(file), // the application's name included
+		llm:       llm.FullConfig().With(file), // the application's name included
 		listen:    file.HTTP.Listen.Value,
 		advertise: file.HTTP.Advertise.Value,
 		streams: streams.Config{
@@ -120,6 +126,14 @@ func (p *program) settings(c *cli.Context, log *slog.Logger) (*settings, error) 
 		Replicas: file.Standby.Replicas.Value, AcceptableLag: int64(file.Standby.AcceptableLag.Value),
 		MaxWarmups: file.Standby.MaxWarmups.Value, ProbingInterval: file.Standby.ProbingInterval.Value,
 	}
+	for _, source := range file.Sources {
+		if source.Topic.IsSet {
+			s.named = append(s.named, source.Topic.Value)
+		}
+	}
+	if c.IsSet("sources") {
+		errs = append(errs, s.only(c.String("sources")))
+	}
 	s.streams.Memory = memoryBudget(file, p.readFile, log)
 	if file.State.HotOnly.Value {
 		s.streams.Storage = streams.NewMemoryStorage()
@@ -130,6 +144,34 @@ func (p *program) settings(c *cli.Context, log *slog.Logger) (*settings, error) 
 	errs = append(errs, err, checkGuarantee(file.Guarantee.Value), checkListen(s.listen), checkURL("--advertise", s.advertise))
 	s.streams.SASL, err = p.sasl(file)
 	return s, errors.Join(append(errs, err)...)
+}
+
+// only leaves out the sources that --sources does not name.
+func (s *settings) only(text string) error {
+	names := strings.Split(text, ",")
+	for i := range names {
+		names[i] = strings.TrimSpace(names[i])
+	}
+	only, err := s.llm.Only(names...)
+	if err != nil {
+		return usagef("--sources: %w", err)
+	}
+	for _, name := range names {
+		if _, ok := only.Topics()[name]; !ok {
+			return usagef("--sources names %s, and the file leaves it out: sources.%[1]s.enabled is false", name)
+		}
+	}
+	s.llm = only
+	return nil
+}
+
+// topicOf returns the topic of a source.
+func (s *settings) topicOf(source string) (string, error) {
+	topic, ok := s.llm.Topics()[source]
+	if !ok {
+		return "", usagef("the file leaves %s out: sources.%[1]s.enabled is false", source)
+	}
+	return topic, nil
 }
 
 // file reads a configuration file; without a name nothing is set.

@@ -148,10 +148,23 @@ type Windowing struct {
 	// ahead of the slowest partition another is read, and AdvanceWhenIdle how far
 	// behind the clock the watermark follows it while everything is idle.
 	MaxAhead, AlignWithin, AdvanceWhenIdle Setting[time.Duration]
+	// EarlyInterval is how often a window that is not complete sends what it has;
+	// 0 is never.
+	EarlyInterval Setting[time.Duration]
+	// SessionGap is the silence that ends a session, SessionAtMost the longest that
+	// one lasts; 0 is without a bound.
+	SessionGap, SessionAtMost Setting[time.Duration]
+	// ExperimentSize is the length of the windows of experiments.
+	ExperimentSize Setting[time.Duration]
+	// AnomalySize is the length of the windows in which anomalies are looked for, 0
+	// for none, and AnomalyAdvance how far apart these begin.
+	AnomalySize, AnomalyAdvance Setting[time.Duration]
 }
 
 // Source overrides Windowing and the topic for one source.
 type Source struct {
+	// Enabled is false for a source that is left out.
+	Enabled                                Setting[bool]
 	Topic                                  Setting[string]
 	MaxDelay, IdleTimeout                  Setting[time.Duration]
 	MaxAhead, AlignWithin, AdvanceWhenIdle Setting[time.Duration]

@@ -90,7 +90,13 @@ func keys(c *Config, sources []string) []named {
 			value("idle_timeout", &c.Windowing.IdleTimeout, positiveMillis),
 			value("max_ahead", &c.Windowing.MaxAhead, positiveMillis),
 			value("align_within", &c.Windowing.AlignWithin, positiveMillis),
-			value("advance_when_idle", &c.Windowing.AdvanceWhenIdle, positiveMillis)),
+			value("advance_when_idle", &c.Windowing.AdvanceWhenIdle, positiveMillis),
+			value("early_interval", &c.Windowing.EarlyInterval, millis),
+			value("session_gap", &c.Windowing.SessionGap, positiveMillis),
+			value("session_at_most", &c.Windowing.SessionAtMost, millis),
+			value("experiment_size", &c.Windowing.ExperimentSize, positiveMillis),
+			value("anomaly_size", &c.Windowing.AnomalySize, millis),
+			value("anomaly_advance", &c.Windowing.AnomalyAdvance, positiveMillis)),
 		group("checkpointing",
 			refused("interval_seconds", noCheckpointing),
 			refused("format", noCheckpointing),
@@ -105,6 +111,7 @@ func sourceKeys(c *Config, sources []string) []named {
 		s := &Source{}
 		c.Sources[name] = s
 		all[i] = group(name,
+			value("enabled", &s.Enabled, boolean),
 			value("topic", &s.Topic, topicName),
 			value("max_delay", &s.MaxDelay, millis),
 			value("idle_timeout", &s.IdleTimeout, positiveMillis),
