@@ -9,6 +9,11 @@ import (
 	"github.com/millrace/millrace/window"
 )
 
+// earlyTimeName is the name under which a partition's highest event time rides in
+// the metadata of its committed offset if it lies before 1970: for Kafka Streams a
+// negative time there is one that is not known.
+const earlyTimeName = "millrace.time"
+
 // Fetched is one record as it was read. Its bytes stay unchanged for as long
 // as anybody refers to them.
 type Fetched struct {
@@ -56,8 +61,12 @@ func (in *Input) clock() window.Input {
 // restore sets the watermark to the one committed with the offset.
 func (in *Input) restore(meta codec.OffsetMetadata, vector []byte) error {
 	if in.partition != nil {
-		if meta.Time >= 0 {
-			in.partition.Restore(meta.Time - in.config.Strategy.DelayMillis())
+		at, known := meta.Time, meta.Time >= 0
+		if early, ok := meta.Processors[earlyTimeName]; ok {
+			at, known = early, true
+		}
+		if known {
+			in.partition.Restore(at - in.config.Strategy.DelayMillis())
 		}
 		return nil
 	}
@@ -241,12 +250,16 @@ func (in *Input) tick(now time.Time) {
 
 // metadata is what goes with the input's committed offset.
 func (in *Input) metadata() string {
-	m := codec.OffsetMetadata{Time: -1}
+	m := codec.OffsetMetadata{Time: -1, Processors: map[string]int64{}}
 	if in.partition != nil && in.partition.Durable() != window.MinTime {
-		// Kafka Streams reads it as the partition's highest time.
-		m.Time = in.partition.Durable() + in.config.Strategy.DelayMillis()
+		at := in.partition.Durable() + in.config.Strategy.DelayMillis()
+		if at >= 0 {
+			// Kafka Streams reads it as the partition's highest time.
+			m.Time = at
+		} else {
+			m.Processors[earlyTimeName] = at
+		}
 	}
-	m.Processors = map[string]int64{}
 	if w := in.task.durable; w != window.MinTime {
 		m.Processors[watermarkName] = w
 	}

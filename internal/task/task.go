@@ -68,8 +68,9 @@ type Task struct {
 	// full. due is set while some node has more to do.
 	told, at []int64
 	due      bool
-	// durable is the watermark to keep: never that of a bounded run's end.
-	durable int64
+	// durable is the watermark to keep: never that of a bounded run's end. kept is
+	// the one that is committed.
+	durable, kept int64
 	// suspects are the aggregates that could not be encoded before a replay.
 	suspects []Suspect
 }
@@ -162,6 +163,7 @@ func (t *Task) restore() error {
 	t.tracker.Restore(w)
 	w = t.tracker.Watermark()
 	t.setWatermark(w)
+	t.kept = t.durable
 	t.told, t.at = make([]int64, len(t.instance.Stateful)), make([]int64, len(t.instance.Stateful))
 	for i, n := range t.instance.Stateful {
 		at, known := kept.told[n.Name]
