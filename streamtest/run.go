@@ -74,11 +74,11 @@ func (d *Driver) answer() (left int) {
 			behind := len(d.topics[in.Topic()].partitions[in.Partition()]) - int(in.Next())
 			left += behind
 			atEnd := behind == 0
+			d.trace(r, TraceEvent{Kind: TraceAnswer, Topic: in.Topic(), Partition: in.Partition(), AtEnd: atEnd, Ended: d.ending && atEnd})
 			in.Answered(d.now, in.Next(), atEnd)
 			if d.ending && atEnd {
 				in.End()
 			}
-			d.trace(r, TraceEvent{Kind: TraceAnswer, Topic: in.Topic(), Partition: in.Partition(), AtEnd: atEnd, Ended: d.ending && atEnd})
 		}
 	}
 	return left
@@ -160,8 +160,9 @@ func (d *Driver) dirty() bool {
 }
 
 // End is a bounded run's end: everything that was sent is processed, all inputs
-// end, every window fires and closes, and the result is committed. Nothing may
-// be sent after it until Restart.
+// end, every window fires and closes, and the result is committed. If an instance
+// crashes meanwhile, the clock moves on until others have repeated their watermark
+// markers, which they do every 10 s. Nothing may be sent after it until Restart.
 func (d *Driver) End() {
 	d.ending = true
 	for range maxRounds {
@@ -174,6 +175,10 @@ func (d *Driver) End() {
 		d.commit(true)
 		if ended && d.err == nil && d.ended() && d.written == before && !d.dirty() {
 			return
+		}
+		if d.written == before && !ended {
+			// One that has crashed waits for others to repeat what they have said.
+			d.now = d.now.Add(d.cfg.step)
 		}
 	}
 	d.stop(fmt.Errorf("streamtest: the bounded run does not end: tasks %v wait", d.waiting()))

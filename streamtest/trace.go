@@ -18,8 +18,8 @@ const (
 	TraceStop
 	// TraceRead: the task is about to process a record.
 	TraceRead
-	// TraceAnswer: an input was told whether it is read to its end, and whether
-	// it has ended for good.
+	// TraceAnswer: an input is about to be told whether it is read to its end, and
+	// whether it has ended for good.
 	TraceAnswer
 	// TraceTick: the task is about to do what is due by watermark and clock.
 	TraceTick
