@@ -2,7 +2,7 @@
 
 # How long the soak tests run: make soak DURATION=1h
 DURATION ?= 10m
-# How many seeds the simulation runs, and from which on: make simulate FROM=17 SEEDS=1
+# How many seeds the simulation and the oracle run, and from which on: make simulate FROM=17 SEEDS=1
 SEEDS ?= 200
 FROM ?= 1
 # Which benchmarks run: make microbench BENCH=Tumbling
@@ -47,6 +47,12 @@ race: ## The same under the race detector, with invariants on
 .PHONY: simulate
 simulate: ## Instances in virtual time, with faults that SEEDS seeds FROM one on choose
 	@MILLRACE_SIM_SEEDS=$(SEEDS) MILLRACE_SIM_FROM=$(FROM) integration/stages.sh simulate
+
+# Without FROM on the command line it goes on behind the last seed in the file.
+.PHONY: oracle
+oracle: ## Random runs against a brute-force model, SEEDS of them, into docs/oracle.csv
+	@MILLRACE_ORACLE_SEEDS=$(SEEDS) MILLRACE_ORACLE_FROM=$(if $(filter file,$(origin FROM)),,$(FROM)) MILLRACE_ORACLE_FILE=$(CURDIR)/docs/oracle.csv \
+		go test -run '^TestOracle$$' -count 1 -timeout 0 ./internal/oracle
 
 .PHONY: nocgo
 nocgo: ## Build without cgo, and test what differs then

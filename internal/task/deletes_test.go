@@ -154,6 +154,7 @@ func TestIdleTasksDelete(t *testing.T) {
 // TestPutsAndDeletesWithCrashesAnywhere: each key ends with what was asked of it
 // last.
 func TestPutsAndDeletesWithCrashesAnywhere(t *testing.T) {
+	const seeds = 300
 	crashes := 0
 	for seed := range uint64(seeds) {
 		rng := rand.New(rand.NewPCG(seed, 3))
