@@ -12,6 +12,10 @@ var (
 	// not to blame for. No policy skips it.
 	ErrOutlet = errors.New("cannot send")
 
+	// ErrBufferFull: more results wait for their time than the buffer may hold.
+	// No policy skips it.
+	ErrBufferFull = errors.New("buffer is full")
+
 	// errNoTopic is returned for a computed topic that is empty.
 	errNoTopic = errors.New("the computed topic is empty: return a topic's name, or filter the record out before the sink")
 )

@@ -27,8 +27,9 @@ type PebbleConfig struct {
 	// Logger gets Pebble's messages. Default: none.
 	Logger *slog.Logger
 	// OnFailure is called once if the database cannot go on: a disk that is
-	// full, a file that cannot be written. It runs on any goroutine, with
-	// locks of Pebble's held: it must not block nor call the engine.
+	// full, a file that cannot be written (ErrDead), or one that holds something
+	// else than was written (ErrCorrupt). It runs on any goroutine, with locks
+	// of Pebble's held: it must not block nor call the engine.
 	OnFailure func(error)
 }
 
@@ -79,8 +80,9 @@ type pebbleEngine struct {
 	db      *pebble.DB
 	lock    *pebble.Lock
 	options *pebble.Options
-	files   atomic.Int64 // numbers the files to ingest
-	open    atomic.Bool  // from then on a failed table ends the database
+	files   atomic.Int64          // numbers the files to ingest
+	open    atomic.Bool           // from then on a failed table ends the database
+	rot     atomic.Pointer[error] // why the files cannot be trusted, once known
 
 	once sync.Once
 	dead chan struct{} // closed after err is set
@@ -108,9 +110,12 @@ func OpenPebble(cfg PebbleConfig) (Engine, error) {
 		if e.failure() == nil {
 			err = errors.Join(err, e.lock.Close())
 		}
-		return nil, cfg.explain(err)
+		return nil, cfg.explainOpen(err)
 	}
 	e.open.Store(true)
+	if e.rot.Load() != nil {
+		return nil, e.Close()
+	}
 	return e, nil
 }
 
@@ -186,7 +191,7 @@ func (e *pebbleEngine) newOptions() *pebble.Options {
 		L0CompactionThreshold:       4,
 		L0StopWritesThreshold:       24,
 		Logger:                      (*pebbleLogger)(e),
-		EventListener:               &pebble.EventListener{BackgroundError: e.backgroundError},
+		EventListener:               &pebble.EventListener{BackgroundError: e.backgroundError, DataCorruption: e.dataCorruption},
 	}
 	// An ingest that overlaps with a memtable waits for its flush. Otherwise it
 	// would join the memtables and, without a write-ahead log, not be durable.
@@ -230,14 +235,26 @@ func (e *pebbleEngine) failure() error {
 // backgroundError hears of flushes and compactions that failed, on the goroutine
 // that did them. Pebble would try them again at once, for ever.
 func (e *pebbleEngine) backgroundError(err error) {
-	if !errors.Is(err, pebble.ErrCancelledCompaction) {
+	switch {
+	case errors.Is(err, pebble.ErrCancelledCompaction):
+	case pebble.IsCorruptionError(err):
+		e.corrupted(err)
+	default:
 		e.fail(err)
 	}
 }
 
-// guard runs f, which calls into Pebble, on a goroutine of its own: if Pebble
-// hits a fatal error there, only that goroutine ends.
+// guard does f, which calls into Pebble, unless the database cannot go on.
 func (e *pebbleEngine) guard(f func() error) error {
+	if rot := e.rot.Load(); rot != nil {
+		return *rot
+	}
+	return e.judge(e.call(f))
+}
+
+// call runs f, which calls into Pebble, on a goroutine of its own: if Pebble
+// hits a fatal error there, only that goroutine ends.
+func (e *pebbleEngine) call(f func() error) error {
 	if err := e.failure(); err != nil {
 		return err
 	}
@@ -251,11 +268,9 @@ func (e *pebbleEngine) guard(f func() error) error {
 	}
 }
 
-func (e *pebbleEngine) Get(dst, key []byte) ([]byte, bool, error) {
-	return pebbleGet(e.db, dst, key)
-}
+func (e *pebbleEngine) Get(dst, key []byte) ([]byte, bool, error) { return e.get(e.db, dst, key) }
 
-func (e *pebbleEngine) Iterate(s Span) (Iterator, error) { return pebbleIterate(e.db, s) }
+func (e *pebbleEngine) Iterate(s Span) (Iterator, error) { return e.iterate(e.db, s) }
 
 func (e *pebbleEngine) Snapshot() (Snapshot, error) {
 	var s *pebble.Snapshot
@@ -266,7 +281,7 @@ func (e *pebbleEngine) Snapshot() (Snapshot, error) {
 	if err != nil {
 		return nil, err
 	}
-	return pebbleSnapshot{s}, nil
+	return pebbleSnapshot{e, s}, nil
 }
 
 func (e *pebbleEngine) Apply(b *Batch) error {
@@ -302,7 +317,7 @@ func (e *pebbleEngine) Flush() error { return e.guard(e.db.Flush) }
 func (e *pebbleEngine) Metrics() EngineMetrics {
 	var m EngineMetrics
 	// A database that failed has no figures to give.
-	_ = e.guard(func() error {
+	_ = e.call(func() error {
 		p := e.db.Metrics()
 		m = EngineMetrics{
 			DiskBytes:   int64(p.DiskSpaceUsage()),
@@ -317,13 +332,14 @@ func (e *pebbleEngine) Metrics() EngineMetrics {
 
 // Close flushes, because without a write-ahead log what is in the memtable
 // would be lost, and closes the database. One that has failed cannot be closed:
-// its memory stays, and its folder stays locked, until the process ends.
+// its memory stays, and its folder stays locked, until the process ends. One that
+// is corrupt is closed without a flush: its files are of no use.
 func (e *pebbleEngine) Close() error {
 	flushed := e.guard(e.db.Flush)
 	if e.failure() != nil {
 		return flushed
 	}
-	closed := e.guard(e.db.Close)
+	closed := e.call(e.db.Close)
 	if e.failure() != nil {
 		return closed
 	}

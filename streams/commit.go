@@ -129,6 +129,9 @@ func (w *worker) commit(ctx context.Context) error {
 		}
 		parts = append(parts, &prepared{running: r, commit: c, next: map[string]int64{}})
 	}
+	if err := w.damaged(); err != nil {
+		return err
+	}
 	if len(parts) == 0 && !w.inTransaction() {
 		return nil
 	}

@@ -26,6 +26,9 @@ type holding struct {
 	cancel context.CancelFunc
 	// going is set when the task is to go to another member.
 	going atomic.Bool
+	// corrupt is set when the database turned out to be: the task is thrown away
+	// with its database, and restored.
+	corrupt atomic.Bool
 	// closed is closed when the task's database is.
 	closed chan struct{}
 	// db is the open database; Instance.mu guards it.

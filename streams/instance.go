@@ -43,6 +43,8 @@ type Instance struct {
 	status   *status
 	purge    *purge
 	memory   *memory
+	// alignment keeps sources from running ahead of one another.
+	alignment *alignment
 	// queueBytes bounds what is fetched and not yet processed of a partition,
 	// produceBytes what a worker has sent and is not yet acknowledged.
 	queueBytes, produceBytes int
@@ -117,6 +119,7 @@ func New(t *topology.Topology, cfg Config) (*Instance, error) {
 	in.memory = newMemory(cfg.Application, cfg.Memory, in.databases)
 	in.metrics.memory = in.memory
 	in.status = &status{observe: in.metrics.task, gone: in.metrics.taskGone, tasks: map[processors.TaskID]TaskStatus{}, taken: map[processors.TaskID]time.Time{}}
+	in.alignment = newAlignment(in)
 	in.purge = &purge{in: in, before: map[kafka.TopicPartition]int64{}}
 	return in, nil
 }
@@ -249,6 +252,7 @@ func (in *Instance) live(ctx context.Context) error {
 	in.work, in.halt = context.WithCancel(in.limit)
 	memberCtx, leave := context.WithCancel(context.Background())
 	defer leave()
+	in.alignment.expect(in.currentPlan())
 	var members, workers sync.WaitGroup
 	members.Go(func() {
 		if err := in.member.run(memberCtx); err != nil {
@@ -256,6 +260,7 @@ func (in *Instance) live(ctx context.Context) error {
 		}
 	})
 	members.Go(func() { in.purge.run(memberCtx) })
+	members.Go(func() { in.alignment.run(memberCtx) })
 	for _, w := range in.workers {
 		workers.Go(func() {
 			if err := w.run(in.limit, in.work); err != nil {

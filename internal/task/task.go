@@ -49,6 +49,8 @@ type InputConfig struct {
 	// topic it is nil, and Strategy says how the watermark follows.
 	Upstream []window.Upstream
 	Strategy window.Strategy
+	// Group is that of the planned input.
+	Group int
 }
 
 // Task is one sub-topology on one partition. One goroutine owns it.
@@ -71,6 +73,8 @@ type Task struct {
 	// durable is the watermark to keep: never that of a bounded run's end. kept is
 	// the one that is committed.
 	durable, kept int64
+	// rose is when the watermark last rose, or the task was made.
+	rose time.Time
 	// suspects are the aggregates that could not be encoded before a replay.
 	suspects []Suspect
 }
@@ -104,11 +108,13 @@ const watermarkName = "millrace.watermark"
 func New(cfg Config) (*Task, error) {
 	cfg.Observer.EnsureDefaults()
 	t := &Task{cfg: cfg, db: cfg.State.DB, progress: cfg.State.progress, now: cfg.Now(), durable: window.MinTime}
+	t.rose = t.now
 	t.rt = &processors.Runtime{
 		Task: cfg.ID, Now: cfg.Now, Logger: cfg.Logger, Observer: cfg.Observer,
 		Outlet: &clamped{Outlet: cfg.Outlet, task: t},
 		Topic:  func(name string) string { return topology.RepartitionTopic(cfg.Application, name) },
 		Node:   &processors.Node{Name: "task", Where: cfg.ID.String()},
+		State:  t.db,
 	}
 	var err error
 	if t.instance, err = t.compose(); err != nil {
@@ -153,7 +159,7 @@ func (t *Task) restore() error {
 	clocks := make([]window.Input, 0, len(t.cfg.Inputs))
 	for i, c := range t.cfg.Inputs {
 		in := newInput(t, i, c)
-		if err := in.restore(metas[i], kept.vectors[i]); err != nil {
+		if err := t.guarded(func() error { return in.restore(metas[i], kept.vectors[i]) }); err != nil {
 			return err
 		}
 		t.inputs = append(t.inputs, in)
@@ -164,6 +170,10 @@ func (t *Task) restore() error {
 	w = t.tracker.Watermark()
 	t.setWatermark(w)
 	t.kept = t.durable
+	t.db.SetTime(w)
+	if err := t.db.Redelete(kept.deletes); err != nil {
+		return err
+	}
 	t.told, t.at = make([]int64, len(t.instance.Stateful)), make([]int64, len(t.instance.Stateful))
 	for i, n := range t.instance.Stateful {
 		at, known := kept.told[n.Name]
@@ -171,15 +181,17 @@ func (t *Task) restore() error {
 			at = w
 		}
 		t.told[i], t.at[i] = at, window.MinTime
+		if ticking, ok := n.Stateful.(processors.Ticking); ok {
+			ticking.RestoreTicks(func(name string) (int64, bool) {
+				last, ok := kept.told[tickName(n.Name, name)]
+				return last, ok
+			})
+		}
 		if err := n.Restore(at); err != nil {
 			return fmt.Errorf("node %q: %w", n.Name, err)
 		}
 	}
 	t.due = true
-	t.db.SetTime(w)
-	if err := t.db.Redelete(kept.deletes); err != nil {
-		return err
-	}
 	if t.cfg.Skips != nil {
 		t.rt.SkipDue = t.cfg.Skips.results(t.cfg.ID)
 		if t.suspects = t.cfg.Skips.suspects[t.cfg.ID]; len(t.suspects) > 0 {
@@ -202,6 +214,20 @@ func (t *Task) SetGeneration(g int32) { t.cfg.Generation = g }
 // Watermark returns the task's watermark.
 func (t *Task) Watermark() int64 { return t.tracker.Watermark() }
 
+// Rose returns when the watermark last rose, or the task was made.
+func (t *Task) Rose() time.Time { return t.rose }
+
+// Holder returns the input that the watermark waits for, by its index in Inputs;
+// -1 if all are idle or have ended.
+func (t *Task) Holder() int { return t.tracker.Holder() }
+
+// Idle reports whether all inputs are idle, and clocked whether the watermark then
+// follows the wall clock.
+func (t *Task) Idle() (idle, clocked bool) {
+	_, clocked = t.tracker.Clocked()
+	return t.tracker.Idle(), clocked
+}
+
 func (t *Task) setWatermark(w int64) {
 	t.rt.Watermark = w
 	if w != window.MaxTime {
@@ -212,6 +238,7 @@ func (t *Task) setWatermark(w int64) {
 // moved notes that input i's watermark or idleness changed.
 func (t *Task) moved(i int) {
 	if t.tracker.Moved(i) {
+		t.rose = t.now
 		t.setWatermark(t.tracker.Watermark())
 		t.due = true
 	}
@@ -223,7 +250,9 @@ func (t *Task) moved(i int) {
 func (t *Task) Tick(now time.Time) (more bool, err error) {
 	t.now = now
 	for _, in := range t.inputs {
-		in.tick(now)
+		if err := in.tick(now); err != nil {
+			return false, err
+		}
 	}
 	if err := t.fire(); err != nil {
 		return false, err
@@ -254,7 +283,7 @@ func (t *Task) fire() error {
 // it has done all that is due by that.
 func (t *Task) advance(i int) (done bool, err error) {
 	n := &t.instance.Stateful[i]
-	w := t.reached(n.Upstream)
+	w := t.input(n)
 	if w <= t.at[i] {
 		return true, nil
 	}
@@ -269,6 +298,18 @@ func (t *Task) advance(i int) (done bool, err error) {
 		t.at[i] = w
 	}
 	return done, err
+}
+
+// input is the watermark to advance a node to.
+func (t *Task) input(n *topology.StatefulNode) int64 {
+	if !n.Follows {
+		return t.reached(n.Upstream)
+	}
+	w := window.MaxTime
+	for _, i := range n.Nodes {
+		w = min(w, t.at[i])
+	}
+	return w
 }
 
 // reached is the watermark of what comes from up.
