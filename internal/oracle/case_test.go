@@ -132,6 +132,7 @@ type kase struct {
 	instances   int
 	shuffle     bool
 	base        int64 // the clock's beginning
+	grid        int64 // all times are multiples of it, so that bounds are met exactly; 0 for any
 	every       int   // records between commits; 0 for a commit at rest
 	pebble      bool
 	// bounded: the disorder is within delay and lateness, and no input falls idle,
@@ -226,6 +227,10 @@ func draw(seed uint64) *kase {
 	}
 	k.pebble = rng.IntN(12) == 0
 	scale := k.drawWindows(rng, c)
+	if rng.IntN(2) == 0 {
+		k.grid = 250 * scale
+		k.w.toGrid(250)
+	}
 	k.e = emission{onClose: c.onClose, late: c.late, mode: c.mode}
 	if c.early {
 		k.e.early = 500 * (1 + rng.Int64N(4))
@@ -282,6 +287,20 @@ func (k *kase) drawWindows(rng *rand.Rand, c combination) (scale int64) {
 	return scale
 }
 
+// toGrid makes all lengths multiples of g.
+func (w *windows) toGrid(g int64) {
+	up := func(n *int64) { *n = (*n + g - 1) / g * g }
+	if w.kind == window.HoppingKind && !w.separate {
+		panes := w.size / w.advance
+		up(&w.advance)
+		w.size = panes * w.advance
+	}
+	for _, n := range []*int64{&w.size, &w.advance, &w.gap, &w.most, &w.difference} {
+		up(n)
+	}
+	w.offset = w.offset / g * g
+}
+
 // lane is where a script writes to: one partition of one topic.
 type lane struct {
 	topic     string
@@ -323,6 +342,9 @@ func (k *kase) drawScript(rng *rand.Rand, scale int64) {
 			e.Time -= scale * rng.Int64N(1<<40)
 		case n == 2 && !k.bounded && id > 20 && k.w.kind != window.CalendarKind:
 			e.Time += rng.Int64N(1 << 33)
+		}
+		if k.grid > 0 {
+			e.Time -= ((e.Time % k.grid) + k.grid) % k.grid
 		}
 		last = append(last, e)
 		return sent{l.topic, l.partition, e}
