@@ -3,7 +3,7 @@
 # even if one before it failed; then prints the seconds of each and one line
 # that counts them, and exits 1 if any failed.
 #
-#   integration/stages.sh [lint] [unit] [race] [simulate] [nocgo] [integration] [chaos]
+#   integration/stages.sh [lint] [unit] [race] [simulate] [oracle] [nocgo] [integration] [chaos]
 #
 # MILLRACE_SIM_SEEDS and MILLRACE_SIM_FROM choose the seeds of the simulation;
 # MILLRACE_SIM_RECORD names the CSV file that notes what ran, if any.
@@ -14,15 +14,15 @@
 set -uo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
-readonly all=(lint unit race simulate nocgo integration chaos)
+readonly all=(lint unit race simulate oracle nocgo integration chaos)
 readonly staticcheck=honnef.co/go/tools/cmd/staticcheck@v0.8.2
 
 # Each check runs, so that one run shows all that is wrong.
 stage_lint() {
 	local status=0
 	go vet ./... || status=1
-	go vet -tags integration ./... || status=1
-	go run "$staticcheck" -tags integration,invariants ./... || status=1
+	go vet -tags integration,mutants ./... || status=1
+	go run "$staticcheck" -tags integration,invariants,mutants ./... || status=1
 	go test -timeout 5m ./internal/lint || status=1
 	return $status
 }
@@ -52,6 +52,12 @@ revision() {
 	commit=$(git rev-parse --short=10 HEAD 2>/dev/null) || commit=unknown
 	git diff --quiet HEAD -- :/ ':(top,exclude)docs' 2>/dev/null || commit+=+
 	echo "$commit"
+}
+
+# A thousand seeds, and mutants that they must catch.
+stage_oracle() {
+	(cd internal/oracle && MILLRACE_ORACLE_SEEDS=1000 go test -tags mutants -count 1 -timeout 10m -v \
+		-run '^Test(Oracle|TheSeedsOfCICatchMutants)$')
 }
 
 # Pebble keeps its memory outside of Go's heap with cgo and inside without.
