@@ -78,9 +78,8 @@ soak: setup ## Long tests against a real Kafka, for DURATION; 100 faults at leas
 	MILLRACE_SOAK=$(DURATION) go test -tags 'integration soak' -p 1 -run '^TestSoak' -count 1 -timeout 0 -v ./integration/...
 
 .PHONY: bench
-bench: setup ## Compare with Kafka Streams and with floors, and write docs/benchmarks*.md
-	$(COMPARE) -restore -page docs/benchmarks.md
-	$(COMPARE) -restore -key session -heap 1g -page docs/benchmarks-session.md
+bench: setup ## Compare with Kafka Streams and with floors, and write docs/benchmarks.md
+	$(COMPARE)
 
 .PHONY: microbench
 microbench: ## Benchmarks that need nothing but Go; BENCH picks some

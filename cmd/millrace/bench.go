@@ -23,8 +23,6 @@ const (
 	benchApplication = "millrace-bench"
 	benchWorkers     = 2
 	benchMemory      = "512MiB"
-	// tumbling is the only shape of windows that there is.
-	tumbling = "tumbling"
 )
 
 func (p *program) benchCommand() *cli.Command {
@@ -32,16 +30,17 @@ func (p *program) benchCommand() *cli.Command {
 		Name:  "bench",
 		Usage: "measure an instance on what a topic holds",
 		Description: "Reads Performance events from the start of a topic to the end that it has now, by their record keys in\n" +
-			"windows of 5 minutes with 2 of lateness, sends at each commit the windows that have changed, and prints what\n" +
-			"it took as JSON in the last line. It begins anew: an application that has run before is refused, unless\n" +
-			"--cleanup has it removed before and afterwards. With --restore the application has run: its local state is\n" +
-			"deleted, and restoring it from the changelog is measured.",
+			"windows that take late events for 2 minutes, sends at each commit the windows that have changed, and prints\n" +
+			"what it took as JSON in the last line. The shapes of windows: tumbling, of 5 minutes; hopping, of 15 minutes,\n" +
+			"one each minute; session, which 30 minutes of silence end. It begins anew: an application that has run before\n" +
+			"is refused, unless --cleanup has it removed before and afterwards. With --restore the application has run: its\n" +
+			"local state is deleted, and restoring it from the changelog is measured.",
 		Flags: []cli.Flag{
 			brokersFlag(), stateFlag(),
 			&cli.StringFlag{Name: "input", Value: llm.PerformanceTopic, Usage: "`TOPIC` to read: Performance events in MessagePack"},
 			&cli.StringFlag{Name: "output", Usage: "`TOPIC` to write to; made if it is missing", DefaultText: "<application>-results"},
 			&cli.StringFlag{Name: "application", Value: benchApplication, Usage: "`NAME` of the group, and prefix of the application's topics"},
-			&cli.StringFlag{Name: "shape", Value: tumbling, Usage: "windows; tumbling is what there is"},
+			&cli.StringFlag{Name: "shape", Value: string(llm.TumblingShape), Usage: "windows: `SHAPE` is tumbling, hopping or session"},
 			&cli.StringFlag{Name: "guarantee", Value: "at-least-once", Usage: "processing `GUARANTEE`: at-least-once or exactly-once"},
 			&cli.IntFlag{Name: "workers", Value: benchWorkers, Usage: "goroutines that process tasks"},
 			&cli.DurationFlag{Name: "commit", Usage: "`TIME` between commits", DefaultText: "1s, exactly once 100ms"},
@@ -81,6 +80,7 @@ func (p *program) bench(c *cli.Context) error {
 type bench struct {
 	topology         *topology.Topology
 	cfg              streams.Config
+	shape            llm.Shape
 	output           string
 	profiles         string // a folder, or empty
 	restore, cleanup bool
@@ -96,18 +96,19 @@ func (p *program) newBench(c *cli.Context, log *slog.Logger) (*bench, error) {
 		}
 	}
 	s, err := p.settings(c, log)
-	var shape error
-	if c.String("shape") != tumbling {
-		shape = usagef("--shape %q: the shape is %s", c.String("shape"), tumbling)
+	shape := llm.Shape(c.String("shape"))
+	windows, ok := shape.Windows()
+	if !ok {
+		err = errors.Join(err, usagef("--shape %q: use one of %q", shape, llm.Shapes()))
 	}
-	if err := errors.Join(err, shape); err != nil {
+	if err != nil {
 		return nil, err
 	}
 	if err := s.needBrokers(); err != nil {
 		return nil, err
 	}
 	b := &bench{
-		cfg: s.streams, output: c.String("output"), profiles: c.String("profile"),
+		cfg: s.streams, shape: shape, output: c.String("output"), profiles: c.String("profile"),
 		restore: c.Bool("restore"), cleanup: c.Bool("cleanup"),
 	}
 	b.cfg.Application, b.cfg.UntilEnd = c.String("application"), true
@@ -116,7 +117,8 @@ func (p *program) newBench(c *cli.Context, log *slog.Logger) (*bench, error) {
 		b.output = b.cfg.Application + "-results"
 	}
 	b.topology, err = llm.NewBenchmark(llm.BenchmarkConfig{
-		Application: b.cfg.Application, Input: c.String("input"), Output: b.output, Every: b.cfg.CommitInterval,
+		Application: b.cfg.Application, Input: c.String("input"), Output: b.output,
+		Windows: windows, Every: b.cfg.CommitInterval,
 	})
 	if err != nil {
 		return nil, usageError{err}
@@ -215,7 +217,7 @@ func (b *bench) measure(ctx context.Context) (report *benchReport, err error) {
 	if report, err = m.report(); err != nil {
 		return nil, err
 	}
-	report.Shape, report.Guarantee = tumbling, string(b.cfg.Guarantee)
+	report.Shape, report.Guarantee = string(b.shape), string(b.cfg.Guarantee)
 	return report, nil
 }
 

@@ -44,6 +44,12 @@ func TestBenchMeasuresRestoresAndCleansUp(t *testing.T) {
 	if restored.Records != 0 || restored.RestoredRecords == 0 || restored.RestoreSeconds <= 0 {
 		t.Errorf("%+v", restored)
 	}
+	for _, shape := range []string{"hopping", "session"} {
+		other := bench("--cleanup", "--application="+shape, "--shape", shape).wait(exitOK).report()
+		if other.Shape != shape || other.Records != 5000 || other.Results == 0 {
+			t.Errorf("%+v", other)
+		}
+	}
 	again := bench("--cleanup", "--guarantee=exactly-once").wait(exitOK).report()
 	if again.Records != 5000 || again.Guarantee != "exactly-once" {
 		t.Errorf("after a cleanup: %+v", again)
@@ -66,7 +72,7 @@ func TestBenchMeasuresRestoresAndCleansUp(t *testing.T) {
 }
 
 func TestBenchRefusesWhatItDoesNotMeasure(t *testing.T) {
-	start(t, "bench", "--brokers=127.0.0.1:1", "--shape=round").wait(exitUsage).wants(`--shape "round"`, "tumbling")
+	start(t, "bench", "--brokers=127.0.0.1:1", "--shape=round").wait(exitUsage).wants(`--shape "round"`, "hopping")
 	start(t, "bench", "--brokers=127.0.0.1:1", "--memory=1MiB", "--shape=round").wait(exitUsage).wants("at least 64MiB", `--shape "round"`)
 	start(t, "bench").wait(exitUsage).wants("no brokers are given")
 	start(t, "bench", "--brokers=127.0.0.1:1", "--workers=0").wait(exitUsage).wants("--workers 0")

@@ -55,9 +55,9 @@ func TestALoadIsWhatItsSeedSays(t *testing.T) {
 }
 
 // sums aggregates a load as a floor does.
-func sums(t *testing.T, l Load) map[int32]totals {
+func sums(t *testing.T, s llm.Shape, l Load) map[int32]totals {
 	t.Helper()
-	sums := map[int32]totals{0: {}}
+	sums := map[int32]totals{0: newTotals(s)}
 	g := newGenerator(l)
 	for range l.Events {
 		key, e := g.event()
@@ -69,28 +69,59 @@ func sums(t *testing.T, l Load) map[int32]totals {
 }
 
 func TestAFloorsResultsComeBackFromTheirFile(t *testing.T) {
-	sums := sums(t, load(ByModel))
-	path := filepath.Join(t.TempDir(), "results")
-	if err := writeOutcome(path, sums); err != nil {
-		t.Fatal(err)
+	for shape, perEvent := range map[llm.Shape]int64{llm.TumblingShape: 1, llm.HoppingShape: 15, llm.SessionShape: 1} {
+		sums := sums(t, shape, load(ByModel))
+		path := filepath.Join(t.TempDir(), "results")
+		if err := writeOutcome(path, sums); err != nil {
+			t.Fatal(err)
+		}
+		got, err := readOutcome(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		want, counted := outcome{}, int64(0)
+		for r := range sums[0].results {
+			want.put(r)
+			counted += r.Count
+		}
+		if err := got.equal(want); err != nil || counted != 20_000*perEvent || sums[0].events() != 20_000 || len(want) < models {
+			t.Errorf("%s: %d events in %d windows: %v", shape, counted, len(want), err)
+		}
 	}
-	got, err := readOutcome(path)
-	if err != nil {
-		t.Fatal(err)
+}
+
+func TestAFloorsSessionsMerge(t *testing.T) {
+	const minute = 60_000
+	sessions := newTotals(llm.SessionShape)
+	for _, at := range []int64{100, 161, 0, 130, 30, 191} { // 130 connects 100 with 161, and 191 is too far from 0 and 30
+		v := llm.Performance{Event: llm.Event{Timestamp: at * minute, Model: "m"}}
+		if err := sessions.add([]byte("m"), v); err != nil {
+			t.Fatal(err)
+		}
 	}
-	want, events := outcome{}, int64(0)
-	for r := range sums[0].results {
-		want.put(r)
-		events += r.Count
+	got := map[[2]int64]int64{}
+	for r := range sessions.results {
+		got[[2]int64{r.WindowStart, r.WindowEnd}] = r.Count
 	}
-	if err := got.equal(want); err != nil || events != 20_000 || len(want) < models {
-		t.Errorf("%d events in %d windows: %v", events, len(want), err)
+	want := map[[2]int64]int64{{0, 30*minute + 1}: 2, {100 * minute, 130*minute + 1}: 2, {161 * minute, 191*minute + 1}: 2}
+	if !maps.Equal(got, want) {
+		t.Errorf("sessions %v, want %v", got, want)
+	}
+}
+
+func TestARetractedResultTakesItsWindowAway(t *testing.T) {
+	o := outcome{}
+	o.put(llm.Result{Key: "k", WindowStart: 1, WindowEnd: 5})
+	o.put(llm.Result{Key: "k", WindowStart: 1, WindowEnd: 9})
+	o.put(llm.Result{Key: "k", WindowStart: 1, WindowEnd: 5, Retracted: true})
+	if _, ok := o[windowID{"k", 1, 9}]; !ok || len(o) != 1 {
+		t.Errorf("%v", o)
 	}
 }
 
 func TestEveryDifferenceVoidsARun(t *testing.T) {
 	want := outcome{}
-	for r := range sums(t, load(ByModel))[0].results {
+	for r := range sums(t, llm.TumblingShape, load(ByModel))[0].results {
 		want.put(r)
 	}
 	id := windowID{}
@@ -98,10 +129,13 @@ func TestEveryDifferenceVoidsARun(t *testing.T) {
 		break
 	}
 	for name, spoil := range map[string]func(o outcome, r *llm.Result){
-		"count":      func(_ outcome, r *llm.Result) { r.Count++ },
-		"errors":     func(_ outcome, r *llm.Result) { r.Errors++ },
-		"tokens":     func(_ outcome, r *llm.Result) { r.PromptTokens-- },
-		"end":        func(_ outcome, r *llm.Result) { r.WindowEnd++ },
+		"count":  func(_ outcome, r *llm.Result) { r.Count++ },
+		"errors": func(_ outcome, r *llm.Result) { r.Errors++ },
+		"tokens": func(_ outcome, r *llm.Result) { r.PromptTokens-- },
+		"end": func(o outcome, r *llm.Result) {
+			delete(o, id)
+			r.WindowEnd++
+		},
 		"cost":       func(_ outcome, r *llm.Result) { r.CostUSD *= 1.000001 },
 		"quality":    func(_ outcome, r *llm.Result) { r.QualityMean = llm.Optional[float64]{} },
 		"percentile": func(_ outcome, r *llm.Result) { r.LatencyMS.P99 *= 1.000001 },
@@ -143,50 +177,64 @@ func TestThePageTellsWhatWasMissed(t *testing.T) {
 		return all
 	}
 	c := &Comparison{
-		Plan: Plan{Settings: Settings{Heap: "256m", JVM: []string{"-XX:+UseSerialGC"}}, Load: load(ByModel), Rounds: 3, Restore: true},
+		Plan:       Plan{Settings: Settings{JVM: []string{"-XX:+UseSerialGC"}}, Work: Works()[0], Load: load(ByModel), Rounds: 3},
+		Contenders: []string{Raw, KafkaStreams, Millrace},
 		Runs: map[string][]Report{
 			Raw: reports(Raw, 1000), KafkaStreams: reports(KafkaStreams, 90, 100, 500), Millrace: reports(Millrace, 590, 600),
 		},
-		Restores: map[string][]Report{
-			KafkaStreams: {{RestoredRecords: 100, RestoreSeconds: 1}}, Millrace: {{RestoredRecords: 100, RestoreSeconds: 0.25}},
-		},
 		Windows: 400,
 	}
-	path := filepath.Join(t.TempDir(), "page.md")
-	if err := WritePage(path, c); err != nil {
+	bySession := *c
+	bySession.Work = Works()[2]
+	bySession.Restores = map[string][]Report{
+		KafkaStreams: {{RestoredRecords: 100, RestoreSeconds: 1}}, Millrace: {{RestoredRecords: 100, RestoreSeconds: 0.25}},
+	}
+	hopping := *c
+	hopping.Work = Works()[4]
+	dir := t.TempDir()
+	path := filepath.Join(dir, "page.md")
+	for _, c := range []*Comparison{c, &bySession, &hopping} {
+		if err := c.Save(dir); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := WritePage(path, dir); err != nil {
 		t.Fatal(err)
 	}
 	text, err := os.ReadFile(path)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if p := newPage(path, c); p.StreamsShare != 0.1 || p.Flatters {
-		t.Errorf("Kafka Streams comes to %v of the floor, which flatters: %v", p.StreamsShare, p.Flatters)
+	if c.Share() != 0.1 || c.Flatters() {
+		t.Errorf("Kafka Streams comes to %v of the floor, which flatters: %v", c.Share(), c.Flatters())
 	}
 	slow := *c
 	slow.Runs = maps.Clone(c.Runs)
 	slow.Runs[KafkaStreams] = reports(KafkaStreams, 50)
-	if p := newPage(path, &slow); !p.Flatters {
-		t.Errorf("a peer of %v of the floor is taken for well written", p.StreamsShare)
-	}
-	session := *c
-	session.Load.Key = BySession
-	goals := newPage(path, &session).Goals
-	if len(goals) != 3 || goals[0].Want != goalSessionStreams || goals[1].Have != 100 || !goals[1].Met() {
-		t.Errorf("by session: %+v", goals)
+	if !slow.Flatters() {
+		t.Errorf("a peer of %v of the floor is taken for well written", slow.Share())
 	}
 	for _, want := range []string{
 		"| kafka-streams | 100 | 90 to 500 |",
 		"| millrace | 595 | 590 to 600 |",
-		"times Kafka Streams | ≥ 5 | 5.95 | reached |",
+		"| tumbling | events a CPU second, times Kafka Streams | ≥ 5 | 5.95 | reached |",
 		"share of the raw floor | ≥ 0.5 | 0.595 | reached |",
 		"share of Kafka Streams | ≤ 0.333 | 1 | **missed** |",
+		"| tumbling-by-session | peak memory, MiB | ≤ 512 | 100 | reached |",
 		"restored a second, times Kafka Streams | ≥ 3 | 4 | reached |",
-		"20000 PerformanceMetrics events",
-		"-heap 256m -jvm=-XX:+UseSerialGC -restore -page " + path,
+		"| hopping | events a CPU second, times Kafka Streams | ≥ 15 | 5.95 | **missed** |",
+		"| hopping | cost of an event, times tumbling | ≤ 1.5 | 1 | reached |",
+		"20000 events, 400 keys",
+		"-work hopping -events 20000 -rounds 3",
 	} {
 		if !strings.Contains(string(text), want) {
 			t.Errorf("%q is not in:\n%s", want, text)
 		}
+	}
+}
+
+func TestAnUnknownWorkIsNamed(t *testing.T) {
+	if _, err := FindWork("weaving"); err == nil || !strings.Contains(err.Error(), "tumbling-by-session") {
+		t.Error(err)
 	}
 }

@@ -14,21 +14,22 @@ import (
 // Plan is what Compare runs.
 type Plan struct {
 	Settings
-	Load       Load
+	Work Work
+	Load Load
+	// Partitions is how many the topic of the events has.
 	Partitions int32
 	// Rounds is how often each contender runs; they take turns.
 	Rounds int
-	// Contenders are names, in the order of the first round.
-	Contenders []string
-	// Restore has those that keep state restore it, after each run.
-	Restore bool
 	// Log is told of each run.
-	Log io.Writer
+	Log io.Writer `json:"-"`
 }
 
 // Comparison is what Compare has found.
 type Comparison struct {
 	Plan
+	Machine machine
+	// Contenders are names, in the order of the first round.
+	Contenders []string
 	// Runs and Restores hold the reports by contender, in the order of rounds.
 	Runs, Restores map[string][]Report
 	Windows        int
@@ -36,9 +37,9 @@ type Comparison struct {
 
 // Compare writes a load to a topic and has the contenders work at it in turn, on
 // one broker. The error wraps [ErrVoid] if one of them has computed something
-// else than the first, which is to be the raw floor.
+// else than the raw floor.
 func Compare(ctx context.Context, p Plan) (*Comparison, error) {
-	p.Settings = p.withDefaults()
+	p.Settings, p.Load.Key = p.withDefaults(), p.Work.Key
 	client, err := kafka.Open(ctx, kafka.Config{Brokers: []string{p.Brokers}, ClientID: "millrace-compare"})
 	if err != nil {
 		return nil, err
@@ -57,11 +58,13 @@ func Compare(ctx context.Context, p Plan) (*Comparison, error) {
 	if err := Generate(ctx, client, input, p.Partitions, p.Load); err != nil {
 		return nil, err
 	}
-	c := &Comparison{Plan: p, Runs: map[string][]Report{}, Restores: map[string][]Report{}}
+	c := &Comparison{
+		Plan: p, Machine: thisMachine(), Contenders: p.Work.contenders(), Runs: map[string][]Report{}, Restores: map[string][]Report{},
+	}
 	var want outcome
 	for round := range p.Rounds {
-		for i := range p.Contenders {
-			name := p.Contenders[(i+round)%len(p.Contenders)]
+		for i := range c.Contenders {
+			name := c.Contenders[(i+round)%len(c.Contenders)]
 			got, err := c.turn(ctx, f, name, fmt.Sprintf("%s-%d-%d", input, round, i), input)
 			if err != nil {
 				return nil, err
@@ -79,7 +82,7 @@ func Compare(ctx context.Context, p Plan) (*Comparison, error) {
 
 // turn runs a contender once and, if it keeps state, has it restore that.
 func (c *Comparison) turn(ctx context.Context, f *field, name, application, input string) (_ outcome, err error) {
-	e := entry{contender: name, input: input, application: application}
+	e := entry{Work: c.Work, contender: name, input: input, application: application}
 	defer func() { err = errors.Join(err, f.clear(context.WithoutCancel(ctx), e)) }()
 	report, got, err := f.run(ctx, e)
 	if err != nil {
@@ -91,7 +94,7 @@ func (c *Comparison) turn(ctx context.Context, f *field, name, application, inpu
 	c.Runs[name] = append(c.Runs[name], report)
 	fmt.Fprintf(c.Log, "%-14s %9.0f events a CPU second, %9.0f a second, %4.0f MiB, %d results, %.3f allocations an event\n",
 		name, perCPUSecond(report), perSecond(report), peakMiB(report), report.Results, report.AllocsPerRecord)
-	if !c.Restore || name == Raw || name == Plain {
+	if !c.Work.Restore || name == Raw || name == Plain {
 		return got, nil
 	}
 	e.restore = true

@@ -14,6 +14,7 @@ import (
 
 	"github.com/millrace/millrace/integration/servers"
 	"github.com/millrace/millrace/internal/kafka"
+	"github.com/millrace/millrace/llm"
 )
 
 // Names of the contenders.
@@ -31,13 +32,11 @@ var kafkaStreams embed.FS
 type Settings struct {
 	Brokers string
 	Workers int
-	// CommitMS is the time between commits.
-	CommitMS int
-	// Memory is Millrace's budget, Heap and Cache are Kafka Streams': the JVM's
-	// -Xmx, and the bytes of its record cache. JVM holds further flags.
-	Memory, Heap string
-	Cache        int64
-	JVM          []string
+	// Memory is Millrace's budget, Cache the bytes of Kafka Streams' record cache,
+	// and JVM are flags of its JVM beside the heap's.
+	Memory string
+	Cache  int64
+	JVM    []string
 }
 
 // field is the place where contenders run: their programs, and a folder.
@@ -116,6 +115,7 @@ func tail(text []byte) []byte {
 
 // entry is one run of one contender over a topic.
 type entry struct {
+	Work
 	contender string
 	input     string
 	// application names what the run leaves behind.
@@ -133,20 +133,21 @@ func (f *field) command(ctx context.Context, e entry) *exec.Cmd {
 	case Millrace:
 		args := []string{
 			"bench", "--brokers", f.Brokers, "--input", e.input, "--output", e.output(), "--application", e.application,
-			"--state", state, "--workers", workers, "--commit", strconv.Itoa(f.CommitMS) + "ms", "--memory", f.Memory,
+			"--state", state, "--workers", workers, "--commit", strconv.FormatInt(e.CommitMS, 10) + "ms", "--memory", f.Memory,
+			"--shape", string(e.Shape), "--guarantee", string(e.Guarantee),
 		}
 		if e.restore {
 			args = append(args, "--restore")
 		}
 		return exec.CommandContext(ctx, f.millrace, args...)
 	case KafkaStreams:
-		args := append([]string{"-Xmx" + f.Heap}, f.JVM...)
+		args := append([]string{"-Xmx" + e.Heap}, f.JVM...)
 		args = append(args, "-Dorg.slf4j.simpleLogger.defaultLogLevel=warn", "-cp", f.classpath, "Bench", f.Brokers, e.input, e.output(),
-			e.application, filepath.Join(state, "kafka-streams"), workers, strconv.Itoa(f.CommitMS), strconv.FormatInt(f.Cache, 10), "at-least-once")
+			e.application, filepath.Join(state, "kafka-streams"), workers, strconv.FormatInt(e.CommitMS, 10), strconv.FormatInt(f.Cache, 10), string(e.Guarantee), string(e.Shape))
 		return exec.CommandContext(ctx, f.java, args...)
 	}
 	return exec.CommandContext(ctx, f.floor, "floor", "-brokers", f.Brokers, "-topic", e.input, "-workers", workers, "-kind", e.contender,
-		"-results", f.floorResults())
+		"-shape", string(e.Shape), "-results", f.floorResults())
 }
 
 func (f *field) floorResults() string { return filepath.Join(f.dir, "floor-results") }
@@ -204,25 +205,19 @@ func keepForever() map[string]string { return map[string]string{"retention.ms": 
 // withDefaults fills in what is not set.
 func (s Settings) withDefaults() Settings {
 	s.Workers = cmp.Or(s.Workers, 2)
-	s.CommitMS = cmp.Or(s.CommitMS, 1000)
 	s.Memory = cmp.Or(s.Memory, "512MiB")
-	s.Heap = cmp.Or(s.Heap, "384m")
 	s.Cache = cmp.Or(s.Cache, 64<<20)
 	return s
 }
 
-// Contenders returns the names of all contenders. The raw floor comes first: its
-// results are what those of the others are compared with.
-func Contenders() []string { return []string{Raw, KafkaStreams, Millrace, Plain} }
-
 // Floor runs one of the floors, reports what it took, and writes its results to
 // a file.
-func Floor(name, broker, topic string, workers int, results string) (Report, error) {
+func Floor(name, broker, topic string, shape llm.Shape, workers int, results string) (Report, error) {
 	run := RawFloor
 	if name == Plain {
 		run = PlainFloor
 	}
-	report, sums, err := MeasureFloor(name, func() (map[int32]totals, error) { return run(broker, topic, workers) })
+	report, sums, err := MeasureFloor(name, func() (map[int32]totals, error) { return run(broker, topic, shape, workers) })
 	if err != nil {
 		return Report{}, err
 	}

@@ -9,54 +9,21 @@ import (
 	"github.com/vmihailenco/msgpack/v5"
 
 	"github.com/millrace/millrace/llm"
-	"github.com/millrace/millrace/window"
 )
 
-// windowID names a window of a key.
-type windowID struct {
-	key   string
-	start int64
-}
-
-// totals are the aggregates of a partition, in memory and nowhere else.
-type totals map[windowID]*llm.Stats
-
-// add counts an event, with the functions that the contender has.
-func (t totals) add(key []byte, v llm.Performance) error {
-	size := llm.BenchmarkSize.Milliseconds()
-	id := windowID{start: v.Timestamp - v.Timestamp%size}
-	s := t[windowID{string(key), id.start}]
-	if s == nil {
-		id.key = string(key)
-		s = llm.NewStats()
-		t[id] = s
-	}
-	return s.Add(v)
-}
-
-// results describes them as a contender's topic does.
-func (t totals) results(yield func(llm.Result) bool) {
-	for id, s := range t {
-		w := window.Window{Start: id.start, End: id.start + llm.BenchmarkSize.Milliseconds()}
-		if !yield(llm.NewResult(id.key, w, window.Pane{}, s)) {
-			return
-		}
-	}
-}
-
-// span is the part of a partition that is read.
-type span struct {
+// part is what is read of a partition.
+type part struct {
 	partition  int32
 	start, end int64
 }
 
-// spans returns what a topic holds now.
-func spans(c sarama.Client, topic string) ([]span, error) {
+// parts returns what a topic holds now.
+func parts(c sarama.Client, topic string) ([]part, error) {
 	partitions, err := c.Partitions(topic)
 	if err != nil {
 		return nil, err
 	}
-	var all []span
+	var all []part
 	for _, p := range partitions {
 		start, err := c.GetOffset(topic, p, sarama.OffsetOldest)
 		if err != nil {
@@ -67,7 +34,7 @@ func spans(c sarama.Client, topic string) ([]span, error) {
 			return nil, err
 		}
 		if start < end {
-			all = append(all, span{p, start, end})
+			all = append(all, part{p, start, end})
 		}
 	}
 	return all, nil
@@ -83,32 +50,32 @@ func floorConfig() *sarama.Config {
 // RawFloor is the least that a Go program must do: fetch requests of its own,
 // on one connection a worker, the decoder that the contender has, and windows in
 // memory. It commits nothing, writes nothing and never forgets a window.
-func RawFloor(broker, topic string, workers int) (map[int32]totals, error) {
+func RawFloor(broker, topic string, shape llm.Shape, workers int) (map[int32]totals, error) {
 	client, err := sarama.NewClient([]string{broker}, floorConfig())
 	if err != nil {
 		return nil, err
 	}
 	defer client.Close()
-	all, err := spans(client, topic)
+	all, err := parts(client, topic)
 	if err != nil {
 		return nil, err
 	}
-	return inParallel(all, workers, func(mine []span) (map[int32]totals, error) {
+	return inParallel(all, workers, func(mine []part) (map[int32]totals, error) {
 		b := sarama.NewBroker(broker)
 		if err := b.Open(floorConfig()); err != nil {
 			return nil, err
 		}
 		defer b.Close()
-		return rawFloor(b, topic, mine)
+		return rawFloor(b, topic, shape, mine)
 	})
 }
 
 // rawFloor reads some partitions over one connection. The next answer is on its
 // way while one is worked at.
-func rawFloor(b *sarama.Broker, topic string, mine []span) (map[int32]totals, error) {
+func rawFloor(b *sarama.Broker, topic string, shape llm.Shape, mine []part) (map[int32]totals, error) {
 	sums := map[int32]totals{}
 	for _, s := range mine {
-		sums[s.partition] = totals{}
+		sums[s.partition] = newTotals(shape)
 	}
 	type answer struct {
 		*sarama.FetchResponse
@@ -145,7 +112,7 @@ func rawFloor(b *sarama.Broker, topic string, mine []span) (map[int32]totals, er
 			return nil, a.err
 		}
 		for _, s := range mine {
-			if err := sums[s.partition].addBlock(a.GetBlock(topic, s.partition), s); err != nil {
+			if err := addBlock(sums[s.partition], a.GetBlock(topic, s.partition), s); err != nil {
 				return nil, err
 			}
 		}
@@ -166,7 +133,7 @@ func advance(resp *sarama.FetchResponse, topic string, next map[int32]int64) err
 	return nil
 }
 
-func (t totals) addBlock(block *sarama.FetchResponseBlock, s span) error {
+func addBlock(t totals, block *sarama.FetchResponseBlock, s part) error {
 	if block == nil {
 		return nil
 	}
@@ -220,13 +187,13 @@ func (r *reflected) event() llm.Performance {
 
 // PlainFloor is what a Go program does that takes the usual libraries as they
 // are: sarama's consumer and msgpack by reflection, with windows in memory.
-func PlainFloor(broker, topic string, workers int) (map[int32]totals, error) {
+func PlainFloor(broker, topic string, shape llm.Shape, workers int) (map[int32]totals, error) {
 	client, err := sarama.NewClient([]string{broker}, floorConfig())
 	if err != nil {
 		return nil, err
 	}
 	defer client.Close()
-	all, err := spans(client, topic)
+	all, err := parts(client, topic)
 	if err != nil {
 		return nil, err
 	}
@@ -235,11 +202,11 @@ func PlainFloor(broker, topic string, workers int) (map[int32]totals, error) {
 		return nil, err
 	}
 	defer consumer.Close()
-	return inParallel(all, workers, func(mine []span) (map[int32]totals, error) {
+	return inParallel(all, workers, func(mine []part) (map[int32]totals, error) {
 		sums := map[int32]totals{}
 		for _, s := range mine {
-			sums[s.partition] = totals{}
-			if err := sums[s.partition].consume(consumer, topic, s); err != nil {
+			sums[s.partition] = newTotals(shape)
+			if err := consume(sums[s.partition], consumer, topic, s); err != nil {
 				return nil, err
 			}
 		}
@@ -248,7 +215,7 @@ func PlainFloor(broker, topic string, workers int) (map[int32]totals, error) {
 }
 
 // consume reads one partition to its end.
-func (t totals) consume(c sarama.Consumer, topic string, s span) error {
+func consume(t totals, c sarama.Consumer, topic string, s part) error {
 	partition, err := c.ConsumePartition(topic, s.partition, s.start)
 	if err != nil {
 		return err
@@ -273,13 +240,13 @@ func (t totals) consume(c sarama.Consumer, topic string, s span) error {
 }
 
 // inParallel gives each worker its share of the partitions.
-func inParallel(all []span, workers int, work func([]span) (map[int32]totals, error)) (map[int32]totals, error) {
+func inParallel(all []part, workers int, work func([]part) (map[int32]totals, error)) (map[int32]totals, error) {
 	var mu sync.Mutex
 	var failed error
 	sums := map[int32]totals{}
 	var wg sync.WaitGroup
 	for w := range workers {
-		var mine []span
+		var mine []part
 		for i := w; i < len(all); i += workers {
 			mine = append(mine, all[i])
 		}

@@ -2,7 +2,12 @@ package bench
 
 import (
 	_ "embed"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
 	"os"
+	"path/filepath"
 	"strings"
 	"text/template"
 )
@@ -10,20 +15,7 @@ import (
 //go:embed page.md.tmpl
 var pageTemplate string
 
-// goals are what the project asks of itself, against Kafka Streams and the raw
-// floor. Where many keys are new it asks for less speed, and to keep within the
-// budget.
-const (
-	goalStreams        = 5.0
-	goalFloor          = 0.5
-	goalMemory         = 1.0 / 3
-	goalAllocs         = 0.05
-	goalRestore        = 3.0
-	goalSessionStreams = 4.0
-	goalSessionMiB     = 512
-)
-
-// row is a contender in the page's table.
+// row is a contender in a table.
 type row struct {
 	Name                       string
 	PerCPUSecond, Least, Most  float64
@@ -31,100 +23,96 @@ type row struct {
 	Results                    float64
 }
 
-// goal is a line of what is asked and what was found.
-type goal struct {
-	What       string
-	Want, Have float64
-	// Most: the figure is to be at most Want, else at least.
-	Most bool
+// section is what the page says of one work.
+type section struct {
+	*Comparison
+	Title    string
+	Rows     []row
+	Restored []row // PerSecond is records restored, Results how many
 }
-
-// Met says whether the goal was reached.
-func (g goal) Met() bool {
-	if g.Most {
-		return g.Have <= g.Want
-	}
-	return g.Have >= g.Want
-}
-
-// streamsShare is Kafka Streams' share of the raw floor over ten million events by
-// model on a quiet machine of two cores, when this peer was first measured; with
-// less than streamsLeast of it a page says that it flatters Millrace.
-const (
-	streamsShare = 0.104
-	streamsLeast = 0.85 * streamsShare
-)
 
 // page is what the template is given.
 type page struct {
-	*Comparison
-	Path    string
-	Machine machine
-	Rows    []row
-	Goals   []goal
-	// StreamsShare is Kafka Streams' share of the raw floor in this run, and
-	// Flatters says that it is too low for the run to count.
-	StreamsShare float64
-	Flatters     bool
-	Restored     []row // PerSecond is records restored, Results how many
+	Sections []section
+	Goals    []goal
 }
 
-func newPage(path string, c *Comparison) page {
-	p := page{Comparison: c, Path: path, Machine: thisMachine()}
-	for _, name := range Contenders() {
-		reports := c.Runs[name]
-		if len(reports) == 0 {
-			continue
-		}
-		r := row{
-			Name: name, PerCPUSecond: median(reports, perCPUSecond), PerSecond: median(reports, perSecond),
-			PeakMiB: median(reports, peakMiB), Allocs: median(reports, allocsPerRecord),
-			Results: median(reports, func(r Report) float64 { return float64(r.Results) }),
-		}
-		r.Least, r.Most = spread(reports, perCPUSecond)
-		p.Rows = append(p.Rows, r)
-		if restores := c.Restores[name]; len(restores) > 0 {
-			p.Restored = append(p.Restored, row{
-				Name: name, PerSecond: median(restores, restoredPerSecond), PeakMiB: median(restores, peakMiB),
-				Results: median(restores, func(r Report) float64 { return float64(r.RestoredRecords) }),
-			})
-		}
+func newPage(found []*Comparison) page {
+	var p page
+	all := map[string]*Comparison{}
+	for _, c := range found {
+		all[c.Work.Name] = c
 	}
-	ratio := func(of, to string, in map[string][]Report, f func(Report) float64) float64 {
-		if d := median(in[to], f); d > 0 {
-			return median(in[of], f) / d
+	for _, c := range found {
+		s := section{Comparison: c, Title: c.Work.title()}
+		for _, name := range c.Contenders {
+			s.Rows = append(s.Rows, newRow(name, c.Runs[name]))
+			if restores := c.Restores[name]; len(restores) > 0 {
+				s.Restored = append(s.Restored, row{
+					Name: name, PerSecond: median(restores, restoredPerSecond), PeakMiB: median(restores, peakMiB),
+					Results: median(restores, func(r Report) float64 { return float64(r.RestoredRecords) }),
+				})
+			}
 		}
-		return 0
-	}
-	p.StreamsShare = ratio(KafkaStreams, Raw, c.Runs, perCPUSecond)
-	p.Flatters = p.StreamsShare < streamsLeast && c.Load.Key == ByModel
-	streams := goal{What: "events a processor second, times Kafka Streams", Want: goalStreams, Have: ratio(Millrace, KafkaStreams, c.Runs, perCPUSecond)}
-	if c.Load.Key == BySession {
-		streams.Want = goalSessionStreams
-		p.Goals = []goal{streams, {What: "peak memory, MiB", Want: goalSessionMiB, Have: median(c.Runs[Millrace], peakMiB), Most: true}}
-	} else {
-		p.Goals = []goal{
-			streams,
-			{What: "events a processor second, share of the raw floor", Want: goalFloor, Have: ratio(Millrace, Raw, c.Runs, perCPUSecond)},
-			{What: "peak memory, share of Kafka Streams", Want: goalMemory, Have: ratio(Millrace, KafkaStreams, c.Runs, peakMiB), Most: true},
-			{What: "allocations an event", Want: goalAllocs, Have: median(c.Runs[Millrace], allocsPerRecord), Most: true},
-		}
-	}
-	if len(p.Restored) > 1 {
-		p.Goals = append(p.Goals, goal{What: "records restored a second, times Kafka Streams", Want: goalRestore,
-			Have: ratio(Millrace, KafkaStreams, c.Restores, restoredPerSecond)})
+		p.Sections, p.Goals = append(p.Sections, s), append(p.Goals, c.goals(all)...)
 	}
 	return p
 }
 
-// WritePage writes what was found as a page in Markdown.
-func WritePage(path string, c *Comparison) error {
+func newRow(name string, reports []Report) row {
+	r := row{
+		Name: name, PerCPUSecond: median(reports, perCPUSecond), PerSecond: median(reports, perSecond),
+		PeakMiB: median(reports, peakMiB), Allocs: median(reports, allocsPerRecord),
+		Results: median(reports, func(r Report) float64 { return float64(r.Results) }),
+	}
+	r.Least, r.Most = spread(reports, perCPUSecond)
+	return r
+}
+
+// Save keeps a comparison in a folder, for WritePage.
+func (c *Comparison) Save(dir string) error {
+	text, err := json.MarshalIndent(c, "", "  ")
+	if err != nil {
+		return err
+	}
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		return err
+	}
+	return os.WriteFile(filepath.Join(dir, c.Work.Name+".json"), append(text, '\n'), 0o644)
+}
+
+// kept reads what Save has kept, in the order of Works.
+func kept(dir string) ([]*Comparison, error) {
+	var found []*Comparison
+	for _, w := range Works() {
+		text, err := os.ReadFile(filepath.Join(dir, w.Name+".json"))
+		if errors.Is(err, fs.ErrNotExist) {
+			continue
+		}
+		if err != nil {
+			return nil, err
+		}
+		c := new(Comparison)
+		if err := json.Unmarshal(text, c); err != nil {
+			return nil, fmt.Errorf("bench: %s: %w", w.Name, err)
+		}
+		found = append(found, c)
+	}
+	return found, nil
+}
+
+// WritePage writes what a folder holds of comparisons as a page in Markdown.
+func WritePage(path, dir string) error {
+	found, err := kept(dir)
+	if err != nil {
+		return err
+	}
 	t, err := template.New("page").Parse(pageTemplate)
 	if err != nil {
 		return err
 	}
 	var b strings.Builder
-	if err := t.Execute(&b, newPage(path, c)); err != nil {
+	if err := t.Execute(&b, newPage(found)); err != nil {
 		return err
 	}
 	return os.WriteFile(path, []byte(b.String()), 0o644)

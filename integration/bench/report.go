@@ -51,9 +51,9 @@ func MeasureFloor(name string, run func() (map[int32]totals, error)) (Report, ma
 		CPUSeconds: usage.ProcessorTime().Seconds(), PeakRSSBytes: usage.PeakMemory(),
 	}
 	for _, t := range sums {
-		r.Results += int64(len(t))
-		for _, s := range t {
-			r.Records += s.Count
+		r.Records += t.events()
+		for range t.results {
+			r.Results++
 		}
 	}
 	r.RecordsPerSecond = float64(r.Records) / r.Seconds

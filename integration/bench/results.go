@@ -19,10 +19,16 @@ import (
 // outcome is the last result of each key and window.
 type outcome map[windowID]llm.Result
 
-// put notes a result that takes the place of earlier ones.
+// put notes a result that takes the place of earlier ones. One that is retracted
+// takes its window away: a session that has grown is another one.
 func (o outcome) put(r llm.Result) {
 	r.Key = strings.Clone(r.Key)
-	o[windowID{r.Key, r.WindowStart}] = r
+	id := windowID{r.Key, r.WindowStart, r.WindowEnd}
+	if r.Retracted {
+		delete(o, id)
+		return
+	}
+	o[id] = r
 }
 
 // ErrVoid means that a run does not count: its results differ from those of the
@@ -41,11 +47,11 @@ func (o outcome) equal(want outcome) error {
 	for id, w := range want {
 		g, ok := o[id]
 		if !ok {
-			return fmt.Errorf("%w: nothing of %s, window %d", ErrVoid, id.key, id.start)
+			return fmt.Errorf("%w: nothing of %s, window %d to %d", ErrVoid, id.key, id.start, id.end)
 		}
 		if g.Count != w.Count || g.Errors != w.Errors || g.PromptTokens != w.PromptTokens || g.CompletionTokens != w.CompletionTokens ||
-			g.WindowEnd != w.WindowEnd || !sameNumbers(g, w) {
-			return fmt.Errorf("%w: %s, window %d:\n%+v, want\n%+v", ErrVoid, id.key, id.start, g, w)
+			!sameNumbers(g, w) {
+			return fmt.Errorf("%w: %s, window %d to %d:\n%+v, want\n%+v", ErrVoid, id.key, id.start, id.end, g, w)
 		}
 	}
 	return nil

@@ -26,20 +26,25 @@ import org.apache.kafka.streams.StreamsBuilder;
 import org.apache.kafka.streams.StreamsConfig;
 import org.apache.kafka.streams.kstream.Consumed;
 import org.apache.kafka.streams.kstream.Grouped;
+import org.apache.kafka.streams.kstream.KGroupedStream;
+import org.apache.kafka.streams.kstream.KTable;
 import org.apache.kafka.streams.kstream.Materialized;
 import org.apache.kafka.streams.kstream.Produced;
+import org.apache.kafka.streams.kstream.SessionWindows;
 import org.apache.kafka.streams.kstream.TimeWindows;
+import org.apache.kafka.streams.kstream.Windowed;
 import org.apache.kafka.streams.processor.StateRestoreListener;
+import org.apache.kafka.streams.state.SessionStore;
 import org.apache.kafka.streams.state.WindowStore;
 
 /**
- * The benchmark's work by Kafka Streams: events by their record key in tumbling
- * windows of 5 minutes that take late events for 2, each window that changed to
- * the output topic at every commit. It stops when the group has committed the
- * ends that the input had at its start, and prints what it took as JSON.
+ * The benchmark's work by Kafka Streams: events by their record key in windows
+ * that take late events for 2 minutes, each window that changed to the output
+ * topic at every commit. It stops when the group has committed the ends that the
+ * input had at its start, and prints what it took as JSON.
  *
  * <p>Arguments: broker input output application state-folder threads commit-ms
- * cache-bytes guarantee.
+ * cache-bytes guarantee shape.
  */
 public final class Bench {
     public static void main(String[] args) throws Exception {
@@ -48,7 +53,7 @@ public final class Bench {
         String output = args[2];
         String application = args[3];
         LongAdder results = new LongAdder();
-        KafkaStreams streams = new KafkaStreams(topology(input, output, results), config(args));
+        KafkaStreams streams = new KafkaStreams(topology(input, output, args[9], results), config(args));
         Restores restores = new Restores();
         streams.setGlobalStateRestoreListener(restores);
         AtomicLong running = new AtomicLong();
@@ -79,34 +84,50 @@ public final class Bench {
             streams.close(CloseOptions.groupMembershipOperation(CloseOptions.GroupMembershipOperation.LEAVE_GROUP)
                     .withTimeout(Duration.ofSeconds(30)));
             System.out.printf(Locale.ROOT,
-                    "{\"contender\":\"kafka-streams\",\"shape\":\"tumbling\",\"guarantee\":\"%s\",\"records\":%d,\"seconds\":%.3f,"
+                    "{\"contender\":\"kafka-streams\",\"shape\":\"%s\",\"guarantee\":\"%s\",\"records\":%d,\"seconds\":%.3f,"
                             + "\"records_per_second\":%.1f,\"cpu_seconds\":%.3f,\"records_per_cpu_second\":%.1f,"
                             + "\"peak_rss_bytes\":%d,\"results\":%d,\"restored_records\":%d,\"restore_seconds\":%.3f}%n",
-                    args[8], records, seconds, records / seconds, cpu, records / cpu, peak, results.sum(),
+                    args[9], args[8], records, seconds, records / seconds, cpu, records / cpu, peak, results.sum(),
                     restores.records.sum(), restores.seconds());
         }
     }
 
-    private static org.apache.kafka.streams.Topology topology(String input, String output, LongAdder results) {
+    private static org.apache.kafka.streams.Topology topology(String input, String output, String shape, LongAdder results) {
         StreamsBuilder builder = new StreamsBuilder();
         Serde<Performance> events = serde((topic, v) -> { throw new UnsupportedOperationException(); },
                 (topic, data) -> Performance.decode(data));
         Serde<Stats> stats = serde((topic, v) -> v == null ? null : v.encode(), (topic, data) -> data == null ? null : Stats.decode(data));
         Serde<Result> result = serde((topic, v) -> v.encode(), (topic, data) -> { throw new UnsupportedOperationException(); });
-        builder.stream(input, Consumed.with(Serdes.String(), events)
+        KGroupedStream<String, Performance> grouped = builder.stream(input, Consumed.with(Serdes.String(), events)
                         .withTimestampExtractor((record, before) -> ((Performance) record.value()).timestamp))
-                .groupByKey(Grouped.with(Serdes.String(), events))
-                .windowedBy(TimeWindows.ofSizeAndGrace(Duration.ofMinutes(5), Duration.ofMinutes(2)))
-                .aggregate(Stats::new, (key, event, sum) -> sum.add(event),
-                        Materialized.<String, Stats, WindowStore<Bytes, byte[]>>as("stats")
-                                .withKeySerde(Serdes.String()).withValueSerde(stats).withCachingEnabled())
+                .groupByKey(Grouped.with(Serdes.String(), events));
+        aggregate(grouped, shape, stats)
                 .toStream()
                 .map((key, sum) -> {
                     results.increment();
-                    return KeyValue.pair(key.key(), new Result(key.key(), key.window().start(), key.window().end(), sum));
+                    // The end of a session is the time of its last event.
+                    long end = key.window().end() + (shape.equals("session") ? 1 : 0);
+                    return KeyValue.pair(key.key(), new Result(key.key(), key.window().start(), end, sum));
                 })
                 .to(output, Produced.with(Serdes.String(), result));
         return builder.build();
+    }
+
+    private static KTable<Windowed<String>, Stats> aggregate(KGroupedStream<String, Performance> grouped, String shape, Serde<Stats> stats) {
+        Duration grace = Duration.ofMinutes(2);
+        if (shape.equals("session")) {
+            return grouped.windowedBy(SessionWindows.ofInactivityGapAndGrace(Duration.ofMinutes(30), grace))
+                    .aggregate(Stats::new, (key, event, sum) -> sum.add(event), (key, one, other) -> one.merge(other),
+                            Materialized.<String, Stats, SessionStore<Bytes, byte[]>>as("stats")
+                                    .withKeySerde(Serdes.String()).withValueSerde(stats).withCachingEnabled());
+        }
+        TimeWindows windows = shape.equals("hopping")
+                ? TimeWindows.ofSizeAndGrace(Duration.ofMinutes(15), grace).advanceBy(Duration.ofMinutes(1))
+                : TimeWindows.ofSizeAndGrace(Duration.ofMinutes(5), grace);
+        return grouped.windowedBy(windows)
+                .aggregate(Stats::new, (key, event, sum) -> sum.add(event),
+                        Materialized.<String, Stats, WindowStore<Bytes, byte[]>>as("stats")
+                                .withKeySerde(Serdes.String()).withValueSerde(stats).withCachingEnabled());
     }
 
     private static Properties config(String[] args) {

@@ -1,12 +1,12 @@
 import java.nio.ByteBuffer;
 import java.nio.charset.StandardCharsets;
 
-/** What goes to the output topic of one key and window. */
+/** What goes to the output topic of one key and window; one without stats takes the window back. */
 record Result(String key, long start, long end, Stats stats) {
     /** Encodes the result in MessagePack, with the names that the Go side has. */
     byte[] encode() {
         Packer p = new Packer();
-        Stats s = stats;
+        Stats s = stats == null ? new Stats() : stats;
         p.map(15);
         p.string("key").string(key);
         p.string("window_start").integer(start);
@@ -14,10 +14,10 @@ record Result(String key, long start, long end, Stats stats) {
         p.string("pane").string("early");
         p.string("sequence").integer(0);
         p.string("final").bool(false);
-        p.string("retracted").bool(false);
+        p.string("retracted").bool(stats == null);
         p.string("count").integer(s.count);
         p.string("errors").integer(s.errors);
-        p.string("error_rate").real((double) s.errors / s.count);
+        p.string("error_rate").real(s.mean(s.errors));
         p.string("prompt_tokens").integer(s.promptTokens);
         p.string("completion_tokens").integer(s.completionTokens);
         p.string("cost_usd").real(s.costUsd);
@@ -28,7 +28,7 @@ record Result(String key, long start, long end, Stats stats) {
             p.real(s.qualitySum / s.qualityCount);
         }
         p.string("latency_ms").map(5);
-        p.string("mean").real(s.latencySum / s.count);
+        p.string("mean").real(s.mean(s.latencySum));
         p.string("p50").real(s.latency(0.50));
         p.string("p95").real(s.latency(0.95));
         p.string("p99").real(s.latency(0.99));

@@ -71,6 +71,30 @@ final class Stats {
         }
     }
 
+    Stats merge(Stats from) {
+        count += from.count;
+        errors += from.errors;
+        promptTokens += from.promptTokens;
+        completionTokens += from.completionTokens;
+        costUsd += from.costUsd;
+        qualitySum += from.qualitySum;
+        qualityCount += from.qualityCount;
+        latencySum += from.latencySum;
+        latencyMax = Math.max(latencyMax, from.latencyMax);
+        zeros += from.zeros;
+        for (int i = 0; i < from.bins.length; i++) {
+            if (from.bins[i] > 0) {
+                reach(from.first + i);
+                bins[from.first + i - first] += from.bins[i];
+            }
+        }
+        return this;
+    }
+
+    double mean(double sum) {
+        return count == 0 ? 0 : sum / count;
+    }
+
     /** Returns the latency at rank floor(q * (count - 1)). */
     double latency(double q) {
         long rank = (long) Math.floor(q * (count - 1));

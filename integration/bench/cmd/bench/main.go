@@ -1,13 +1,15 @@
 // Command bench compares Millrace with Kafka Streams and with floors, on one
 // broker.
 //
-//	bench compare [flags]    starts a broker, runs the contenders in turn, and
-//	                         writes the page
+//	bench compare [flags]    starts a broker, runs the contenders in turn, keeps
+//	                         what it finds, and writes the page
+//	bench page [flags]       writes the page of what was kept
 //	bench generate [flags]   writes a load to a topic that it makes
 //	bench floor [flags]      runs one floor; compare calls it
 package main
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -21,12 +23,13 @@ import (
 	"github.com/millrace/millrace/integration/bench"
 	"github.com/millrace/millrace/integration/servers"
 	"github.com/millrace/millrace/internal/kafka"
+	"github.com/millrace/millrace/llm"
 )
 
 // partitions is how many partitions a load is spread over.
 const partitions = 4
 
-var errUsage = errors.New("usage: bench compare|generate|floor [flags]; see -help of each")
+var errUsage = errors.New("usage: bench compare|page|generate|floor [flags]; see -help of each")
 
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
@@ -44,6 +47,8 @@ func run(ctx context.Context, args []string) error {
 	switch args[0] {
 	case "compare":
 		return compare(ctx, args[1:])
+	case "page":
+		return page(args[1:])
 	case "generate":
 		return generate(ctx, args[1:])
 	case "floor":
@@ -54,9 +59,14 @@ func run(ctx context.Context, args []string) error {
 
 // loadFlags adds the flags of a load.
 func loadFlags(flags *flag.FlagSet, l *bench.Load) {
-	l.Key, l.End = bench.ByModel, time.Now()
+	l.End = time.Now()
 	flags.Int64Var(&l.Events, "events", 10_000_000, "events of the load")
 	flags.Uint64Var(&l.Seed, "seed", 1, "of all that is random in the load")
+}
+
+// keyFlag adds the flag of what a load is keyed by.
+func keyFlag(flags *flag.FlagSet, l *bench.Load) {
+	l.Key = bench.ByModel
 	flags.Func("key", "what events are keyed by: model or session", func(s string) error {
 		l.Key = bench.Key(s)
 		if l.Key != bench.ByModel && l.Key != bench.BySession {
@@ -73,6 +83,7 @@ func generate(ctx context.Context, args []string) error {
 	partitions := flags.Int("partitions", partitions, "its partitions")
 	var l bench.Load
 	loadFlags(flags, &l)
+	keyFlag(flags, &l)
 	if err := flags.Parse(args); err != nil {
 		return err
 	}
@@ -90,37 +101,63 @@ func floor(args []string) error {
 	topic := flags.String("topic", "", "topic to read")
 	workers := flags.Int("workers", 2, "goroutines")
 	kind := flags.String("kind", bench.Raw, "which floor")
+	shape := flags.String("shape", string(llm.TumblingShape), "windows")
 	results := flags.String("results", "", "file to write the results to")
 	if err := flags.Parse(args); err != nil {
 		return err
 	}
-	report, err := bench.Floor(*kind, *brokers, *topic, *workers, *results)
+	report, err := bench.Floor(*kind, *brokers, *topic, llm.Shape(*shape), *workers, *results)
 	if err != nil {
 		return err
 	}
 	return json.NewEncoder(os.Stdout).Encode(report)
 }
 
+// pageFlags adds the flags of the page.
+func pageFlags(flags *flag.FlagSet) (path, dir *string) {
+	path = flags.String("page", "docs/benchmarks.md", "the page to write; empty for none")
+	return path, flags.String("data", "docs/benchmarks", "folder of what was found, by work")
+}
+
+func page(args []string) error {
+	flags := flag.NewFlagSet("bench page", flag.ContinueOnError)
+	path, dir := pageFlags(flags)
+	if err := flags.Parse(args); err != nil {
+		return err
+	}
+	return bench.WritePage(*path, *dir)
+}
+
 func compare(ctx context.Context, args []string) (err error) {
 	flags := flag.NewFlagSet("bench compare", flag.ContinueOnError)
 	var p bench.Plan
-	var contenders, jvm, page string
+	var names []string
+	for _, w := range bench.Works() {
+		names = append(names, w.Name)
+	}
 	loadFlags(flags, &p.Load)
 	flags.StringVar(&p.Brokers, "brokers", "", "address of a broker that runs; empty to start one")
 	flags.IntVar(&p.Rounds, "rounds", 3, "how often each contender runs")
-	flags.StringVar(&contenders, "contenders", strings.Join(bench.Contenders(), ","), "who runs, in the order of the first round")
-	flags.BoolVar(&p.Restore, "restore", false, "have state restored after each run")
+	works := flags.String("work", strings.Join(names, ","), "what is done")
 	flags.StringVar(&p.Memory, "memory", "512MiB", "budget of millrace")
-	flags.StringVar(&p.Heap, "heap", "384m", "-Xmx of kafka-streams")
-	flags.StringVar(&jvm, "jvm", "-XX:+UseSerialGC", "further flags of its JVM, with commas between them")
-	flags.StringVar(&page, "page", "", "write the page to this file")
+	heap := flags.String("heap", "", "-Xmx of kafka-streams; empty for what the work has")
+	jvm := flags.String("jvm", "-XX:+UseSerialGC", "further flags of its JVM, with commas between them")
+	path, dir := pageFlags(flags)
 	if err := flags.Parse(args); err != nil {
 		return err
 	}
 	p.Partitions, p.Log = partitions, os.Stderr
-	p.Contenders = strings.Split(contenders, ",")
-	if jvm != "" {
-		p.JVM = strings.Split(jvm, ",")
+	if *jvm != "" {
+		p.JVM = strings.Split(*jvm, ",")
+	}
+	var todo []bench.Work
+	for name := range strings.SplitSeq(*works, ",") {
+		w, err := bench.FindWork(name)
+		if err != nil {
+			return err
+		}
+		w.Heap = cmp.Or(*heap, w.Heap)
+		todo = append(todo, w)
 	}
 	if p.Brokers == "" {
 		k, err := servers.StartKafka(ctx, servers.KafkaConfig{Heap: "1g"})
@@ -130,12 +167,19 @@ func compare(ctx context.Context, args []string) (err error) {
 		defer func() { err = errors.Join(err, k.Stop()) }()
 		p.Brokers = k.Brokers()[0]
 	}
-	c, err := bench.Compare(ctx, p)
-	if err != nil {
-		return err
+	for _, w := range todo {
+		fmt.Fprintf(p.Log, "%s\n", w.Name)
+		p.Work = w
+		c, err := bench.Compare(ctx, p)
+		if err != nil {
+			return err
+		}
+		if err := c.Save(*dir); err != nil {
+			return err
+		}
 	}
-	if page == "" {
+	if *path == "" {
 		return nil
 	}
-	return bench.WritePage(page, c)
+	return bench.WritePage(*path, *dir)
 }
