@@ -23,12 +23,12 @@ stage_lint() {
 	go vet ./... || status=1
 	go vet -tags integration,mutants ./... || status=1
 	go run "$staticcheck" -tags integration,invariants,mutants ./... || status=1
-	go test -timeout 5m ./internal/lint || status=1
+	go test -timeout 10m ./internal/lint || status=1
 	return $status
 }
 
 stage_unit() {
-	go test -timeout 5m ./...
+	go test -timeout 10m ./...
 }
 
 # The lint tests do not change under the race detector.
