@@ -182,23 +182,6 @@ func (f *form) number(name string, v *Optional[float64]) {
 	}
 }
 
-// whole is an int64 that may be absent, which is null.
-func (f *form) whole(name string, v *Optional[int64]) {
-	if f.mode <= writing && !f.nulls && !v.ok || !f.field(name) {
-		return
-	}
-	switch {
-	case f.mode == writing && v.ok:
-		f.out = msgp.AppendInt(f.out, v.value)
-	case f.mode == writing:
-		f.out = msgp.AppendNil(f.out)
-	case f.r.Nil():
-		*v = Optional[int64]{}
-	default:
-		*v = Some(f.r.Whole())
-	}
-}
-
 func (f *form) pane(name string, v *window.PaneKind) {
 	if !f.field(name) {
 		return

@@ -48,11 +48,10 @@ func TestRetractedSessionsAreDeleted(t *testing.T) {
 	}
 	table := map[string]int64{}
 	for _, m := range streamtest.Output(d, "out", codec.Bytes, codec.Int64).All() {
-		key := string(m.Key)
 		if m.NullValue {
-			delete(table, key)
+			delete(table, string(m.Key))
 		} else {
-			table[key] = m.Value
+			table[string(m.Key)] = m.Value
 		}
 	}
 	whole := string(codec.AppendSessionKey(nil, []byte("k"), start.UnixMilli(), start.Add(90*time.Second).UnixMilli()))
