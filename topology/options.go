@@ -35,6 +35,7 @@ type options struct {
 	partitioner processors.Partitioner
 	headers     []processors.Header
 	uses        []anyStore
+	reset       OffsetReset
 }
 
 type nameOption string
