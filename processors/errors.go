@@ -12,6 +12,10 @@ var (
 	// not to blame for. No policy skips it.
 	ErrOutlet = errors.New("cannot send")
 
-	// errNoTopic is returned for a computed topic that is empty.
-	errNoTopic = errors.New("the computed topic is empty: return a topic's name, or filter the record out before the sink")
+	// ErrNoTopic: a topic does not exist. If its name was computed from the record
+	// it is judged by the error policy; a fixed one is missing for all records.
+	ErrNoTopic = errors.New("there is no such topic")
+
+	// errEmptyTopic is returned for a computed topic that is empty.
+	errEmptyTopic = errors.New("the computed topic is empty: return a topic's name, or filter the record out before the sink")
 )

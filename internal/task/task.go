@@ -49,6 +49,8 @@ type InputConfig struct {
 	// topic it is nil, and Strategy says how the watermark follows.
 	Upstream []window.Upstream
 	Strategy window.Strategy
+	// Reset is the source's own, where its position is lost.
+	Reset topology.OffsetReset
 }
 
 // Task is one sub-topology on one partition. One goroutine owns it.
@@ -140,6 +142,9 @@ func (t *Task) restore() error {
 			w = max(w, kept)
 		}
 		number = max(number, metas[i].Processors[numberName])
+	}
+	if err := t.progress.checkShape(t.cfg.Topology.SubTopologies()[t.cfg.ID.Sub]); err != nil {
+		return err
 	}
 	kept, found, err := t.progress.load(number, t.cfg.Inputs)
 	if err != nil {
