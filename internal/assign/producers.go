@@ -104,12 +104,24 @@ const (
 	tagRemembers uint64 = 2 // of a subscription: producers
 	tagRemember  uint64 = 1 // of an assignment: producers
 	tagAbort     uint64 = 2 // of an assignment: producers
+
+	tagShape    uint64 = 16 // of a subscription: text
+	tagDraining uint64 = 17 // of a subscription: there for yes
+	tagRefused  uint64 = 16 // of an assignment: text
 )
 
 // tagged is a field that is left out if it is empty.
 type tagged struct {
 	tag uint64
 	b   []byte
+}
+
+// flagField is a field that says yes by being there.
+func flagField(tag uint64, set bool) tagged {
+	if !set {
+		return tagged{}
+	}
+	return tagged{tag, []byte{1}}
 }
 
 func producersField(tag uint64, producers []Producers) tagged {
