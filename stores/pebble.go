@@ -29,6 +29,10 @@ type PebbleConfig struct {
 	// OnFailure is called once if the database cannot go on: a disk that is
 	// full, a file that cannot be written. It runs on any goroutine, with
 	// locks of Pebble's held: it must not block nor call the engine.
+	//
+	// An error that wraps ErrCorrupt says that Pebble has found damage while it
+	// compacted. The database still works where it is whole: close it, remove it
+	// with RemovePebble, and restore the state.
 	OnFailure func(error)
 }
 
@@ -48,6 +52,9 @@ const (
 	blockBytes   = 16 << 10
 	bloomBits    = 10
 	ingestFolder = "ingest"
+	// corruptFile is left in the folder of a database that failed over damage, which
+	// the next start might not find again before it fails over it.
+	corruptFile = "CORRUPT"
 )
 
 // NewPebbleResources returns the resources for about tasks databases that
@@ -82,9 +89,10 @@ type pebbleEngine struct {
 	files   atomic.Int64 // numbers the files to ingest
 	open    atomic.Bool  // from then on a failed table ends the database
 
-	once sync.Once
-	dead chan struct{} // closed after err is set
-	err  error
+	damage sync.Once // guards the report of damage
+	once   sync.Once
+	dead   chan struct{} // closed after err is set
+	err    error
 }
 
 // OpenPebble opens or makes a database. Errors say the folder and wrap ErrInUse,
@@ -96,6 +104,9 @@ func OpenPebble(cfg PebbleConfig) (Engine, error) {
 	if err := cfg.lockFolder(&e.lock); err != nil {
 		return nil, err
 	}
+	if _, err := cfg.FS.Stat(cfg.FS.PathJoin(cfg.Dir, corruptFile)); err == nil {
+		return nil, errors.Join(fmt.Errorf("%w: %s: damage was found when it was in use last", ErrCorrupt, cfg.Dir), e.lock.Close())
+	}
 	e.options = e.newOptions()
 	err := e.guard(func() (err error) {
 		if err = e.emptyIngestFolder(); err != nil {
@@ -106,6 +117,11 @@ func OpenPebble(cfg PebbleConfig) (Engine, error) {
 	})
 	if err != nil {
 		if e.failure() == nil {
+			// What the disk does not refuse and Pebble does is damage: files that are
+			// missing or cut, or of another Pebble.
+			if errno, refused := errors.AsType[syscall.Errno](err); !refused || errno == syscall.ENOENT {
+				return nil, errors.Join(fmt.Errorf("%w: %s: %w", ErrCorrupt, cfg.Dir, err), e.lock.Close())
+			}
 			err = errors.Join(err, e.lock.Close())
 		}
 		return nil, cfg.explain(err)
@@ -117,6 +133,9 @@ func OpenPebble(cfg PebbleConfig) (Engine, error) {
 // RemovePebble removes a database that is not open, with its folder.
 func RemovePebble(cfg PebbleConfig) error {
 	cfg = cfg.withDefaults()
+	if info, err := cfg.FS.Stat(cfg.Dir); err == nil && !info.IsDir() {
+		return cfg.FS.Remove(cfg.Dir)
+	}
 	var lock *pebble.Lock
 	if err := cfg.lockFolder(&lock); err != nil {
 		return err
@@ -146,6 +165,9 @@ func (c PebbleConfig) withDefaults() PebbleConfig {
 
 // lockFolder makes the folder and locks it.
 func (c PebbleConfig) lockFolder(lock **pebble.Lock) error {
+	if info, err := c.FS.Stat(c.Dir); err == nil && !info.IsDir() {
+		return fmt.Errorf("%w: %s is a file and no folder", ErrCorrupt, c.Dir)
+	}
 	if err := c.FS.MkdirAll(c.Dir, 0o755); err != nil {
 		return c.explain(err)
 	}
@@ -186,7 +208,11 @@ func (e *pebbleEngine) newOptions() *pebble.Options {
 		L0CompactionThreshold:       4,
 		L0StopWritesThreshold:       24,
 		Logger:                      (*pebbleLogger)(e),
-		EventListener:               &pebble.EventListener{BackgroundError: e.backgroundError},
+		EventListener: &pebble.EventListener{
+			BackgroundError: e.backgroundError,
+			// Without it damage that a read finds would be fatal.
+			DataCorruption: func(info pebble.DataCorruptionInfo) { e.damaged(info.Details) },
+		},
 	}
 	// An ingest that overlaps with a memtable waits for its flush. Otherwise it
 	// would join the memtables and, without a write-ahead log, not be durable.
@@ -211,10 +237,25 @@ func (e *pebbleEngine) fail(err error) {
 func (e *pebbleEngine) die(err error) {
 	e.once.Do(func() {
 		e.err = fmt.Errorf("%w: %s: %w", ErrDead, e.cfg.Dir, err)
+		if pebble.IsCorruptionError(err) {
+			e.err = fmt.Errorf("%w; the next start restores the state from its changelogs", e.err)
+			e.markCorrupt()
+		}
 		close(e.dead)
 		e.cfg.Logger.Error("state database failed", "dir", e.cfg.Dir, "error", err)
 		e.cfg.OnFailure(e.err)
 	})
+}
+
+// markCorrupt has the next start throw the database away.
+func (e *pebbleEngine) markCorrupt() {
+	f, err := e.cfg.FS.Create(e.cfg.FS.PathJoin(e.cfg.Dir, corruptFile), vfs.WriteCategoryUnspecified)
+	if err == nil {
+		err = errors.Join(f.Sync(), f.Close())
+	}
+	if err != nil {
+		e.cfg.Logger.Error("a damaged state folder could not be marked: remove it by hand", "dir", e.cfg.Dir, "error", err)
+	}
 }
 
 // failure returns why the database is dead, or nil.
@@ -229,10 +270,26 @@ func (e *pebbleEngine) failure() error {
 
 // backgroundError hears of flushes and compactions that failed, on the goroutine
 // that did them. Pebble would try them again at once, for ever.
+//
+// It also tries again what found damage. That costs a processor until the owner,
+// who is told once, closes the database; it does not end it, since one that has
+// failed cannot be closed and removed.
 func (e *pebbleEngine) backgroundError(err error) {
-	if !errors.Is(err, pebble.ErrCancelledCompaction) {
+	switch {
+	case errors.Is(err, pebble.ErrCancelledCompaction):
+	case pebble.IsCorruptionError(err):
+		e.damaged(err)
+	default:
 		e.fail(err)
 	}
+}
+
+// damaged tells the owner once that a table is damaged.
+func (e *pebbleEngine) damaged(err error) {
+	e.damage.Do(func() {
+		e.markCorrupt()
+		e.cfg.OnFailure(fmt.Errorf("%w: %s: %w", ErrCorrupt, e.cfg.Dir, err))
+	})
 }
 
 // guard runs f, which calls into Pebble, on a goroutine of its own: if Pebble

@@ -17,7 +17,7 @@ func pebbleGet(r pebble.Reader, dst, key []byte) ([]byte, bool, error) {
 	case errors.Is(err, pebble.ErrNotFound):
 		return dst, false, nil
 	case err != nil:
-		return dst, false, err
+		return dst, false, readError(err)
 	}
 	dst = append(dst, value...)
 	return dst, true, closer.Close()
@@ -26,9 +26,17 @@ func pebbleGet(r pebble.Reader, dst, key []byte) ([]byte, bool, error) {
 func pebbleIterate(r pebble.Reader, s Span) (Iterator, error) {
 	it, err := r.NewIter(&pebble.IterOptions{LowerBound: s.Lower, UpperBound: s.Upper})
 	if err != nil {
-		return nil, err
+		return nil, readError(err)
 	}
 	return &pebbleIterator{it: it}, nil
+}
+
+// readError makes damage that Pebble found while it read an ErrCorrupt.
+func readError(err error) error {
+	if pebble.IsCorruptionError(err) && !errors.Is(err, ErrCorrupt) {
+		return fmt.Errorf("%w: %w", ErrCorrupt, err)
+	}
+	return err
 }
 
 type pebbleSnapshot struct{ s *pebble.Snapshot }
@@ -67,7 +75,7 @@ func (i *pebbleIterator) at(valid bool) bool {
 
 func (i *pebbleIterator) Key() []byte   { return i.it.Key() }
 func (i *pebbleIterator) Value() []byte { return i.value }
-func (i *pebbleIterator) Err() error    { return errors.Join(i.err, i.it.Error()) }
+func (i *pebbleIterator) Err() error    { return readError(errors.Join(i.err, i.it.Error())) }
 func (i *pebbleIterator) Close() error  { return i.it.Close() }
 
 // ingest writes entries as sorted tables and hands these to Pebble in one step.
