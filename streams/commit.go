@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"time"
 
 	"github.com/millrace/millrace/internal/kafka"
 	"github.com/millrace/millrace/internal/task"
@@ -47,7 +48,7 @@ const (
 )
 
 func (w *worker) commitDue() bool {
-	if w.in.cfg.Clock().Sub(w.lastCommit) >= w.in.cfg.CommitInterval {
+	if time.Since(w.lastCommit) >= w.in.cfg.CommitInterval {
 		return true
 	}
 	var bytes int64
@@ -115,8 +116,7 @@ func (w *worker) atLeastOnce(ctx context.Context, parts []*prepared) []commitSte
 // commit commits what the worker's tasks have done. Any error leaves the outcome
 // open, and the caller throws the tasks away.
 func (w *worker) commit(ctx context.Context) error {
-	began := w.in.cfg.Clock()
-	w.lastCommit = began
+	w.lastCommit = time.Now()
 	var parts []*prepared
 	for _, id := range w.order() {
 		r := w.tasks[id]
@@ -125,7 +125,7 @@ func (w *worker) commit(ctx context.Context) error {
 		}
 		c, err := r.task.Prepare()
 		if err != nil {
-			return err
+			return w.blame(id, err)
 		}
 		parts = append(parts, &prepared{running: r, commit: c, next: map[string]int64{}})
 	}
@@ -144,11 +144,11 @@ func (w *worker) commit(ctx context.Context) error {
 		if err := w.in.cfg.hooks.at(w.index, s.name); err != nil {
 			return err
 		}
-		start := w.in.cfg.Clock()
+		start := time.Now()
 		if err := s.run(); err != nil {
 			return fmt.Errorf("commit, %s: %w", s.name, err)
 		}
-		w.in.metrics.committed(s.name, w.in.cfg.Clock().Sub(start))
+		w.in.metrics.committed(s.name, time.Since(start))
 	}
 	if err := w.in.cfg.hooks.at(w.index, stepDone); err != nil {
 		return err
@@ -262,7 +262,7 @@ func (w *worker) storeOffsets(ctx context.Context, commit kafka.Commit) error {
 func (w *worker) writeState(parts []*prepared) error {
 	for _, p := range parts {
 		if err := p.task.Committed(p.commit, p.next); err != nil {
-			return err
+			return w.blame(p.id, err)
 		}
 	}
 	return nil

@@ -4,6 +4,7 @@ import (
 	"context"
 	"slices"
 	"sync/atomic"
+	"time"
 
 	"github.com/millrace/millrace/internal/assign"
 	"github.com/millrace/millrace/processors"
@@ -28,8 +29,11 @@ type holding struct {
 	going atomic.Bool
 	// closed is closed when the task's database is.
 	closed chan struct{}
-	// db is the open database; Instance.mu guards it.
-	db *stores.DB
+	// db is the open database, spoilt is set when it is to be removed before it is
+	// opened again, and repaired when that was done last; Instance.mu guards them.
+	db       *stores.DB
+	spoilt   bool
+	repaired time.Time
 	// remaining is how many changelog offsets a restore has to go.
 	remaining atomic.Int64
 }

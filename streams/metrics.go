@@ -25,6 +25,10 @@ type metrics struct {
 	remaining  prometheus.Gauge
 	restored   prometheus.Counter
 	taskState  *prometheus.GaugeVec
+	state      *prometheus.GaugeVec
+	expired    *prometheus.CounterVec
+	repairs    *prometheus.CounterVec
+	jumps      prometheus.Counter
 	rebalances prometheus.Counter
 	memory     prometheus.Collector
 }
@@ -52,13 +56,17 @@ func newMetrics(r prometheus.Registerer, application string) *metrics {
 		remaining:  prometheus.NewGauge(gauge("restore_remaining_records", "Changelog offsets that restores have to go.")),
 		restored:   prometheus.NewCounter(counter("restored_records_total", "Changelog records that restores have applied.")),
 		taskState:  prometheus.NewGaugeVec(gauge("task_state", "Tasks of this instance by state."), []string{"state"}),
+		state:      prometheus.NewGaugeVec(gauge("instance_state", "1 for the state that the instance is in, 0 for the others."), []string{"state"}),
+		expired:    prometheus.NewCounterVec(counter("expired_records_total", "Offsets of inputs that were passed over because their records were gone before they were read."), []string{"topic"}),
+		repairs:    prometheus.NewCounterVec(counter("state_repairs_total", "Times that local state was thrown away and restored from its changelogs."), []string{"reason"}),
+		jumps:      prometheus.NewCounter(counter("clock_jumps_total", "Times that a worker found the wall clock set, or that the machine had slept.")),
 		rebalances: prometheus.NewCounter(counter("rebalances_total", "Rebalances that this instance took part in.")),
 	}
 	return m
 }
 
 func (m *metrics) collectors() []prometheus.Collector {
-	return []prometheus.Collector{m.processed, m.dropped, m.late, m.emitted, m.watermark, m.idle, m.commits, m.remaining, m.restored, m.taskState, m.rebalances, m.memory}
+	return []prometheus.Collector{m.processed, m.dropped, m.late, m.emitted, m.watermark, m.idle, m.commits, m.remaining, m.restored, m.taskState, m.state, m.expired, m.repairs, m.jumps, m.rebalances, m.memory}
 }
 
 // register adds the collectors; the error says which name is taken.
@@ -103,6 +111,17 @@ func (m *metrics) restoring(change int64)      { m.remaining.Add(float64(change)
 func (m *metrics) applied(records int64)       { m.restored.Add(float64(records)) }
 func (m *metrics) committed(phase string, took time.Duration) {
 	m.commits.WithLabelValues(phase).Observe(took.Seconds())
+}
+
+// entered takes note of the instance's state.
+func (m *metrics) entered(now State) {
+	for _, s := range []State{Created, Starting, Rebalancing, Restoring, Running, Paused, Draining, Drained, Stopping, Stopped, Failed} {
+		value := 0.0
+		if s == now {
+			value = 1
+		}
+		m.state.WithLabelValues(string(s)).Set(value)
+	}
 }
 
 // tasks takes note of how many tasks are in each state.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 
 	"golang.org/x/sync/errgroup"
 
@@ -19,6 +20,8 @@ type opened struct {
 	plan   *task.Plan
 	state  *task.State
 	inputs []task.InputConfig
+	// foreign is set if state was restored that another topology wrote meanwhile.
+	foreign bool
 }
 
 // open restores a task's state and hands it to its worker. An error that does
@@ -65,12 +68,21 @@ func (in *Instance) restore(h *holding) (*opened, error) {
 	if err := in.position(h.ctx, o); err != nil {
 		return nil, err
 	}
+	if err := in.removeSpoilt(h); err != nil {
+		return nil, err
+	}
 	err := in.openState(h, o)
 	if errors.Is(err, stores.ErrCorrupt) {
-		in.log.Error("local state is corrupt: restoring it from the changelogs", "task", h.id.String(), "error", err)
-		if err = in.storage.Remove(h.id); err == nil {
+		if err = in.spoil(&corruptError{h.id, err}); err == nil {
+			err = in.removeSpoilt(h)
+		}
+		if err == nil {
 			err = in.openState(h, o)
 		}
+	}
+	if o.foreign {
+		// What was read of stores that do not fit must not stay.
+		err = errors.Join(err, in.storage.Remove(h.id))
 	}
 	return o, err
 }
@@ -78,6 +90,10 @@ func (in *Instance) restore(h *holding) (*opened, error) {
 // openState opens the database and restores its stores.
 func (in *Instance) openState(h *holding, o *opened) error {
 	engine, err := in.storage.Open(h.id, func(err error) {
+		if errors.Is(err, stores.ErrCorrupt) && !errors.Is(err, stores.ErrDead) {
+			in.damaged(h, err)
+			return
+		}
 		in.fail(fmt.Errorf("task %v: state: %w", h.id, err))
 	})
 	if err != nil {
@@ -92,23 +108,48 @@ func (in *Instance) openState(h *holding, o *opened) error {
 		return err
 	}
 	if o.state, err = task.OpenState(in.topology, h.id.Sub, db); err != nil {
+		if errors.Is(err, stores.ErrLayout) {
+			err = fmt.Errorf("%w: %w", ErrIncompatible, err)
+		}
 		return errors.Join(err, db.Close())
 	}
 	in.mu.Lock()
 	h.db = db
 	in.mu.Unlock()
-	group, ctx := errgroup.WithContext(h.ctx)
-	subs := o.plan.Subs[h.id.Sub]
-	for _, store := range subs.Changelogs() {
-		group.Go(func() error { return in.restoreStore(ctx, h, db, store) })
-	}
-	if err := group.Wait(); err != nil {
+	if err := in.restoreStores(h, o, db); err != nil {
 		in.mu.Lock()
 		h.db = nil
 		in.mu.Unlock()
 		return errors.Join(err, db.Close())
 	}
 	return nil
+}
+
+// restoreStores restores the task's stores. Its own comes first if it is not on
+// the disk: the shape of the topology that wrote the others is in it, and what
+// does not fit is not to be read.
+func (in *Instance) restoreStores(h *holding, o *opened, db *stores.DB) error {
+	sub := o.plan.Subs[h.id.Sub].SubTopology
+	names := sub.Changelogs()
+	if _, _, ok := db.Offset(sub.Meta()); !ok && sub.Meta() != "" {
+		if err := in.restoreStore(h.ctx, h, db, sub.Meta()); err != nil {
+			return err
+		}
+		names = sub.Stores
+	}
+	if err := o.state.CheckShape(sub); err != nil {
+		return err
+	}
+	group, ctx := errgroup.WithContext(h.ctx)
+	for _, store := range names {
+		group.Go(func() error { return in.restoreStore(ctx, h, db, store) })
+	}
+	if err := group.Wait(); err != nil {
+		return err
+	}
+	err := o.state.CheckShape(sub)
+	o.foreign = err != nil
+	return err
 }
 
 func (in *Instance) restoreStore(ctx context.Context, h *holding, db *stores.DB, store string) error {
@@ -149,17 +190,20 @@ func (in *Instance) position(ctx context.Context, o *opened) error {
 	if err != nil {
 		return err
 	}
-	var fresh []kafka.TopicPartition
-	for _, tp := range tps {
+	fresh := map[int64][]kafka.TopicPartition{} // by where they begin
+	for i, tp := range tps {
 		if _, ok := committed[tp]; !ok {
-			fresh = append(fresh, tp)
+			begin := in.beginning(o.inputs[i])
+			fresh[begin] = append(fresh[begin], tp)
 		}
 	}
 	starts := map[kafka.TopicPartition]int64{}
-	if len(fresh) > 0 {
-		if starts, err = in.client.ListOffsets(ctx, kafka.Earliest, fresh...); err != nil {
+	for begin, tps := range fresh {
+		at, err := in.client.ListOffsets(ctx, begin, tps...)
+		if err != nil {
 			return err
 		}
+		maps.Copy(starts, at)
 	}
 	for i, tp := range tps {
 		if c, ok := committed[tp]; ok {

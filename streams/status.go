@@ -70,6 +70,13 @@ func (s *status) update(t *task.Task, now time.Time) {
 	s.observe(st, idle)
 }
 
+// expire makes every status count as old.
+func (s *status) expire() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	clear(s.taken)
+}
+
 // idle counts the idle inputs. mu is held.
 func (s *status) idle() (n int) {
 	for _, st := range s.tasks {
