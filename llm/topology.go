@@ -35,6 +35,9 @@ type Config struct {
 	Early time.Duration
 	// PackedResults writes results as MessagePack instead of JSON.
 	PackedResults bool
+	// Reset is where the events go on whose position is lost; the application's if it
+	// is topology.DefaultReset.
+	Reset topology.OffsetReset
 }
 
 // DefaultConfig is performance by model in windows of 5 minutes, with 2 minutes
@@ -68,6 +71,9 @@ func (c Config) With(file *config.Config) Config {
 		over(&c.Topic, source.Topic)
 		over(&c.Delay, source.MaxDelay)
 		over(&c.Idle, source.IdleTimeout)
+		if reset, err := topology.ParseOffsetReset(source.OffsetReset.Value); err == nil && source.OffsetReset.IsSet {
+			c.Reset = reset
+		}
 	}
 	return c
 }
@@ -98,7 +104,7 @@ func ToResult(r topology.Record[string, Stats]) (Result, error) {
 // mistake in c that the topology shows.
 func NewTopology(c Config) (*topology.Topology, error) {
 	b := topology.New(c.Application)
-	events := topology.Source(b, c.Topic, codec.String, PerformanceCodec).
+	events := topology.Source(b, c.Topic, codec.String, PerformanceCodec, topology.OnLostOffset(c.Reset)).
 		EventTime(PerformanceTime, window.BoundedDelay(c.Delay).IdleAfter(c.Idle))
 	windows := topology.GroupBy(events, codec.String, PerformanceCodec, Model, topology.Named("by-model")).
 		WindowedBy(window.Tumbling(c.Size).AllowedLateness(c.Lateness))
