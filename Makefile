@@ -5,6 +5,11 @@ DURATION ?= 10m
 # How many seeds the simulation runs, and from which on: make simulate FROM=17 SEEDS=1
 SEEDS ?= 200
 FROM ?= 1
+# What the chaos run draws its faults from, how many must be seen, and under which
+# guarantee: make chaos SEED=7 FAULTS=30 GUARANTEE=at-least-once
+SEED ?= 1
+FAULTS ?= 15
+GUARANTEE ?= exactly-once
 # Which benchmarks run: make microbench BENCH=Tumbling
 BENCH ?= .
 # Events and rounds of the comparison: make bench EVENTS=1000000 ROUNDS=1
@@ -56,9 +61,14 @@ nocgo: ## Build without cgo, and test what differs then
 integration: setup ## Tests against a real Kafka, which is started and stopped
 	@integration/stages.sh integration
 
+.PHONY: chaos
+chaos: setup ## Processes, brokers and networks break, as SEED draws, until FAULTS were seen
+	@MILLRACE_CHAOS_SEED=$(SEED) MILLRACE_CHAOS_FAULTS=$(FAULTS) MILLRACE_CHAOS_GUARANTEE=$(GUARANTEE) \
+		MILLRACE_CHAOS_TIMEOUT=0 integration/stages.sh chaos
+
 .PHONY: soak
-soak: setup ## Long tests against a real Kafka, for DURATION
-	MILLRACE_SOAK=$(DURATION) go test -tags 'integration soak' -run '^TestSoak' -count 1 -timeout 0 -v ./integration/...
+soak: setup ## Long tests against a real Kafka, for DURATION; 100 faults at least
+	MILLRACE_SOAK=$(DURATION) go test -tags 'integration soak' -p 1 -run '^TestSoak' -count 1 -timeout 0 -v ./integration/...
 
 .PHONY: bench
 bench: setup ## Compare with Kafka Streams and with floors, and write docs/benchmarks*.md

@@ -3,15 +3,17 @@
 # even if one before it failed; then prints the seconds of each and one line
 # that counts them, and exits 1 if any failed.
 #
-#   integration/stages.sh [lint] [unit] [race] [simulate] [nocgo] [integration]
+#   integration/stages.sh [lint] [unit] [race] [simulate] [nocgo] [integration] [chaos]
 #
 # MILLRACE_SIM_SEEDS and MILLRACE_SIM_FROM choose the seeds of the simulation.
+# MILLRACE_CHAOS_SEED, _FAULTS and _GUARANTEE choose what the chaos run does, and
+# MILLRACE_CHAOS_TIMEOUT how long it may take.
 # MILLRACE_TEST_KAFKA names a running Kafka; without it the integration
 # stage starts one and stops it.
 set -uo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
-readonly all=(lint unit race simulate nocgo integration)
+readonly all=(lint unit race simulate nocgo integration chaos)
 readonly staticcheck=honnef.co/go/tools/cmd/staticcheck@v0.8.2
 
 # Each check runs, so that one run shows all that is wrong.
@@ -61,18 +63,27 @@ trap stop_kafka EXIT
 trap 'exit 130' INT
 trap 'exit 143' TERM
 
+# The chaos run is a stage of its own: it breaks the brokers that it starts.
 stage_integration() {
-	local status=0
+	local status=0 packages
+	packages=$(go list -tags integration ./integration/... | grep -v '/integration/chaos$') || return 1
+	# shellcheck disable=SC2086 # one argument a package
 	if [[ -n ${MILLRACE_TEST_KAFKA:-} ]]; then
-		go test -tags integration -p 1 -count 1 -timeout 15m ./integration/...
+		go test -tags integration -p 1 -count 1 -timeout 15m $packages
 		return
 	fi
 	kafka_dir=$(mktemp -d) || return 1
 	local named
 	named=$(go run ./integration/servers/cmd/kafka start -dir "$kafka_dir") || return 1
-	env "$named" go test -tags integration -p 1 -count 1 -timeout 15m ./integration/... || status=1
+	# shellcheck disable=SC2086
+	env "$named" go test -tags integration -p 1 -count 1 -timeout 15m $packages || status=1
 	stop_kafka || status=1
 	return $status
+}
+
+# In the package's folder, go test shows the faults as they come.
+stage_chaos() {
+	(cd integration/chaos && go test -tags integration -run '^TestChaos$' -count 1 -timeout "${MILLRACE_CHAOS_TIMEOUT:-8m}" -v)
 }
 
 stages=("$@")

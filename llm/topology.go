@@ -30,6 +30,11 @@ type Config struct {
 	// the latest event at this distance. Idle is after how long without events a
 	// partition no longer holds the watermark back.
 	Delay, Idle time.Duration
+	// Ahead is how far ahead of the clock an event may lie, and Align how far ahead
+	// of the slowest partition another is read; 0 is the default, an hour, and
+	// without bound. Advance is how far behind the clock the watermark follows it
+	// while everything is idle; 0 lets it stand still.
+	Ahead, Align, Advance time.Duration
 	// Early is how often a window that is not complete sends what it has; 0 is
 	// never.
 	Early time.Duration
@@ -67,6 +72,9 @@ func (c Config) With(file *config.Config) Config {
 	over(&c.Lateness, file.Windowing.AllowedLateness)
 	over(&c.Delay, file.Windowing.WatermarkDelay)
 	over(&c.Idle, file.Windowing.IdleTimeout)
+	over(&c.Ahead, file.Windowing.MaxAhead)
+	over(&c.Align, file.Windowing.AlignWithin)
+	over(&c.Advance, file.Windowing.AdvanceWhenIdle)
 	if source := file.Sources[performanceSource]; source != nil {
 		over(&c.Topic, source.Topic)
 		over(&c.Delay, source.MaxDelay)
@@ -74,8 +82,26 @@ func (c Config) With(file *config.Config) Config {
 		if reset, err := topology.ParseOffsetReset(source.OffsetReset.Value); err == nil && source.OffsetReset.IsSet {
 			c.Reset = reset
 		}
+		over(&c.Ahead, source.MaxAhead)
+		over(&c.Align, source.AlignWithin)
+		over(&c.Advance, source.AdvanceWhenIdle)
 	}
 	return c
+}
+
+// strategy is how the watermark follows the events.
+func (c Config) strategy() window.Strategy {
+	s := window.BoundedDelay(c.Delay).IdleAfter(c.Idle)
+	if c.Ahead > 0 {
+		s = s.MaxAhead(c.Ahead)
+	}
+	if c.Align > 0 {
+		s = s.AlignWithin(c.Align)
+	}
+	if c.Advance > 0 {
+		s = s.AdvanceWhenIdle(c.Advance)
+	}
+	return s
 }
 
 func over[T any](value *T, s config.Setting[T]) {
@@ -105,7 +131,7 @@ func ToResult(r topology.Record[string, Stats]) (Result, error) {
 func NewTopology(c Config) (*topology.Topology, error) {
 	b := topology.New(c.Application)
 	events := topology.Source(b, c.Topic, codec.String, PerformanceCodec, topology.OnLostOffset(c.Reset)).
-		EventTime(PerformanceTime, window.BoundedDelay(c.Delay).IdleAfter(c.Idle))
+		EventTime(PerformanceTime, c.strategy())
 	windows := topology.GroupBy(events, codec.String, PerformanceCodec, Model, topology.Named("by-model")).
 		WindowedBy(window.Tumbling(c.Size).AllowedLateness(c.Lateness))
 	emit := window.OnTime().Late(window.EachUpdate)

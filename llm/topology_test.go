@@ -59,12 +59,21 @@ func TestConfigFromFile(t *testing.T) {
 	want := llm.DefaultConfig()
 	want.Application, want.Topic = "app", "events"
 	want.Size, want.Lateness, want.Delay, want.Idle = time.Minute, 10*time.Second, 3*time.Second, time.Hour
+	want.Ahead, want.Align, want.Advance = 2*time.Hour, 10*time.Minute, 7*time.Second
 	got := llm.DefaultConfig().With(parse(`
 application: app
-windowing: {size: 60s, allowed_lateness: 10s, watermark_delay: 5s, idle_timeout: 1h}
-sources: {performance: {topic: events, max_delay: 3s}}
+windowing: {size: 60s, allowed_lateness: 10s, watermark_delay: 5s, idle_timeout: 1h, max_ahead: 2h, align_within: 1m, advance_when_idle: 7s}
+sources: {performance: {topic: events, max_delay: 3s, align_within: 10m}}
 `))
 	if got != want {
 		t.Errorf("%+v, want %+v", got, want)
+	}
+	top, err := llm.NewTopology(got)
+	if err != nil {
+		t.Fatal(err)
+	}
+	const strategy = "delay 3s, idle after 1h0m0s, at most 2h0m0s ahead, 7s behind the clock when all is idle, aligned within 10m0s"
+	if s := top.SubTopologies()[0].Sources[0].Strategy.String(); s != strategy {
+		t.Errorf("watermark %q, want %q", s, strategy)
 	}
 }

@@ -16,6 +16,10 @@ var (
 	// it is judged by the error policy; a fixed one is missing for all records.
 	ErrNoTopic = errors.New("there is no such topic")
 
+	// ErrBufferFull: more results wait for their time than the buffer may hold.
+	// No policy skips it.
+	ErrBufferFull = errors.New("buffer is full")
+
 	// errEmptyTopic is returned for a computed topic that is empty.
 	errEmptyTopic = errors.New("the computed topic is empty: return a topic's name, or filter the record out before the sink")
 )

@@ -33,12 +33,23 @@ type Context[K, V any] struct {
 	out    Record[K, V]
 	// failed is the first error of Forward for the record in process.
 	failed error
+
+	// w is the node's input watermark.
+	w           int64
+	punctuators []*Punctuator
+	// tick is that of the punctuator that is called now, if one is.
+	tick    int64
+	ticking bool
 }
 
 // Forward sends a record to the next nodes before it returns. An error is that
 // of a node behind this one; the record in process has failed then, whether or
-// not Process returns the error too.
+// not Process returns the error too. While a punctuator is called, a record whose
+// Time is 0 gets that of the tick.
 func (c *Context[K, V]) Forward(r Record[K, V]) error {
+	if c.ticking && r.Time == 0 {
+		r.Time = c.tick
+	}
 	c.out = r
 	err := c.next(&c.out)
 	c.rt.Node = c.node
@@ -127,17 +138,16 @@ type Process[K, V, K2, V2 any] struct {
 	node      *Node
 	processor Processor[K, V, K2, V2]
 	ctx       *Context[K2, V2]
-	w         int64
 }
 
 // NewProcess initialises a processor with the opened stores it may use.
 func NewProcess[K, V, K2, V2 any](rt *Runtime, n *Node, p Processor[K, V, K2, V2], opened map[string]any, next Forward[K2, V2]) (*Process[K, V, K2, V2], error) {
 	rt.Node = n
-	ctx := &Context[K2, V2]{rt: rt, node: n, stores: opened, next: next}
+	ctx := &Context[K2, V2]{rt: rt, node: n, stores: opened, next: next, w: window.MinTime}
 	if err := p.Init(ctx); err != nil {
-		return nil, fmt.Errorf("init: %w", err)
+		return nil, n.fail(fmt.Errorf("init: %w", err))
 	}
-	return &Process[K, V, K2, V2]{rt: rt, node: n, processor: p, ctx: ctx, w: window.MinTime}, nil
+	return &Process[K, V, K2, V2]{rt: rt, node: n, processor: p, ctx: ctx}, nil
 }
 
 // Process hands a record to the user's processor.
@@ -154,23 +164,8 @@ func (p *Process[K, V, K2, V2]) Process(r *Record[K, V]) error {
 	return nil
 }
 
-// Restore notes the watermark.
-func (p *Process[K, V, K2, V2]) Restore(w int64) error {
-	p.w = w
-	return nil
-}
-
-// Advance passes the watermark on.
-func (p *Process[K, V, K2, V2]) Advance(w int64) (bool, error) {
-	p.w = max(p.w, w)
-	return true, nil
-}
-
 // Output returns the input watermark.
-func (p *Process[K, V, K2, V2]) Output() int64 { return p.w }
-
-// Tick does nothing.
-func (p *Process[K, V, K2, V2]) Tick(time.Time) error { return nil }
+func (p *Process[K, V, K2, V2]) Output() int64 { return p.ctx.w }
 
 // BeforeCommit does nothing.
 func (p *Process[K, V, K2, V2]) BeforeCommit() error { return nil }

@@ -4,9 +4,11 @@ import (
 	"cmp"
 	"errors"
 	"fmt"
+	"iter"
 	"log/slog"
 	"time"
 
+	"github.com/millrace/millrace/stores"
 	"github.com/millrace/millrace/window"
 )
 
@@ -84,6 +86,9 @@ type Observer struct {
 	Late func(node string, behind int64)
 	// Emitted reports the results that a window aggregate sent.
 	Emitted func(node string, pane window.Pane)
+	// Buffered reports by how much the buffer of a node has grown, or shrunk: the
+	// records in it, and their bytes.
+	Buffered func(node string, records, bytes int64)
 }
 
 // EnsureDefaults sets the functions that are nil to ones that do nothing.
@@ -96,6 +101,9 @@ func (o *Observer) EnsureDefaults() {
 	}
 	if o.Emitted == nil {
 		o.Emitted = func(string, window.Pane) {}
+	}
+	if o.Buffered == nil {
+		o.Buffered = func(string, int64, int64) {}
 	}
 }
 
@@ -139,6 +147,12 @@ type Runtime struct {
 	Touched bool
 	// Watermark is the task's: no on-time event earlier than it is to come.
 	Watermark int64
+	// State is the task's database, which knows the time that a change of a store
+	// carries; nil if the task has none.
+	State *stores.DB
+	// Punctuated is set when a punctuator is called, and cleared by the task when
+	// that is committed.
+	Punctuated bool
 
 	// Due is the result that an aggregate sends now because its time has come,
 	// or has failed to send; Node is empty if there is none. If sending it
@@ -260,6 +274,19 @@ type Source interface {
 	Decode(key, value []byte, time int64, headers []Header) (eventTime int64, err error)
 	// Forward sends the record decoded last to the next nodes.
 	Forward() error
+	// Generator makes the watermark generator of a partition, of which watermark
+	// was committed; nil if the source's watermarks follow event times. User code
+	// runs in it.
+	Generator(watermark int64) (Generator, error)
+}
+
+// Generator is a user's window.Generator of one partition, with the type of the
+// values erased: it looks at the record that its source has decoded last.
+type Generator interface {
+	// Event returns the watermark that holds behind that record.
+	Event(now int64) (watermark int64)
+	// Tick returns the watermark by the wall clock.
+	Tick(now int64) (watermark int64)
 }
 
 // Stateful is a node that time moves.
@@ -288,6 +315,25 @@ type Stateful interface {
 	BeforeCommit() error
 	// Close lets the node give back what it holds. The stores are not its own.
 	Close() error
+}
+
+// Follower is a node right behind another stateful one, whose results it holds
+// back. Advance tells it not how far those results have come but how far the node
+// before it has been advanced, and is called when that has done all that is due.
+type Follower interface {
+	Stateful
+	// Follow says which node is before it, ahead of Restore.
+	Follow(before Stateful)
+}
+
+// Ticking is a node with ticks of the clock that the task remembers by name, so
+// that they go on after a restart.
+type Ticking interface {
+	Stateful
+	// Ticks yields how far each has come.
+	Ticks() iter.Seq2[string, int64]
+	// RestoreTicks asks find how far each had come. It is called before Restore.
+	RestoreTicks(find func(name string) (last int64, ok bool))
 }
 
 // Aggregator says how values of type V are gathered in an aggregate of type A.

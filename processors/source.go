@@ -4,6 +4,7 @@ import (
 	"fmt"
 
 	"github.com/millrace/millrace/codec"
+	"github.com/millrace/millrace/window"
 )
 
 // SourceConfig says how a source reads records.
@@ -13,6 +14,8 @@ type SourceConfig[K, V any] struct {
 	// EventTime returns a value's event time in Unix milliseconds. Nil stands
 	// for the record's own timestamp.
 	EventTime func(V) int64
+	// Strategy may have a generator, which looks at values.
+	Strategy window.Strategy
 	// Repartition is set if a sink of the same application writes the topic.
 	Repartition bool
 }
@@ -61,3 +64,31 @@ func (r *Record[K, V]) takeRetraction() {
 }
 
 func (s *source[K, V]) Forward() error { return s.next(&s.record) }
+
+// generator is the generator of one partition, over the records of the source.
+type generator[K, V any] struct {
+	source *source[K, V]
+	window.Generator[V]
+}
+
+func (s *source[K, V]) Generator(watermark int64) (Generator, error) {
+	if !s.config.Strategy.Generates() {
+		return nil, nil
+	}
+	s.rt.Node = s.node
+	g, err := window.NewGenerator[V](s.config.Strategy, watermark)
+	if err != nil {
+		return nil, s.node.fail(err)
+	}
+	return &generator[K, V]{s, g}, nil
+}
+
+func (g *generator[K, V]) Event(now int64) int64 {
+	r := &g.source.record
+	return g.Generator.Event(r.Value, r.Time, now)
+}
+
+func (g *generator[K, V]) Tick(now int64) int64 {
+	g.source.rt.Node = g.source.node
+	return g.Generator.Tick(now)
+}

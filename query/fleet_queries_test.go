@@ -419,22 +419,22 @@ func TestWatermarksSayWhatHoldsBack(t *testing.T) {
 		m.tasks[streams.TaskID{Sub: 1, Partition: 2}].remaining = 9
 		m.status = []streams.TaskStatus{
 			{Task: streams.TaskID{}, Watermark: at, Inputs: []streams.InputStatus{
-				{Topic: "orders", Partition: 0, Next: 7, Watermark: at},
+				{Topic: "orders", Partition: 0, Next: 7, Watermark: at, Since: time.UnixMilli(at + 1000), Heard: true},
 				{Topic: "refunds", Partition: 0, Next: 9, Watermark: at + 5000},
 				{Topic: "returns", Partition: 0, Watermark: window.MinTime, Idle: true},
 			}},
-			{Task: streams.TaskID{Partition: 2}, Watermark: window.MinTime, Inputs: []streams.InputStatus{
-				{Topic: "orders", Partition: 2, Watermark: window.MinTime, Idle: true},
+			{Task: streams.TaskID{Partition: 2}, Watermark: window.MinTime, Idle: true, Holder: -1, Inputs: []streams.InputStatus{
+				{Topic: "orders", Partition: 2, Watermark: window.MinTime, Idle: true, Heard: true},
 			}},
 			{Task: streams.TaskID{Sub: 1}, Watermark: window.MinTime, Inputs: []streams.InputStatus{
-				{Topic: "shop-by-id-repartition", Watermark: window.MinTime, Waiting: []window.Upstream{{SubTopology: 0, Task: 1}, {SubTopology: 0, Task: 3}}},
+				{Topic: "shop-by-id-repartition", Watermark: window.MinTime, Heard: true, Waiting: []window.Upstream{{SubTopology: 0, Task: 1}, {SubTopology: 0, Task: 3}}},
 			}},
 		}
 	})
 	f.members[1].set(func() {
 		f.members[1].status = []streams.TaskStatus{
 			{Task: streams.TaskID{Partition: 1}, Watermark: window.MaxTime, Ended: true},
-			{Task: streams.TaskID{Partition: 3}, Watermark: window.MinTime, Inputs: []streams.InputStatus{{Topic: "orders", Partition: 3, Watermark: window.MinTime}}},
+			{Task: streams.TaskID{Partition: 3}, Watermark: window.MinTime, Inputs: []streams.InputStatus{{Topic: "orders", Partition: 3, Watermark: window.MinTime, Heard: true}}},
 		}
 	})
 	for _, base := range f.urls {
@@ -443,19 +443,19 @@ func TestWatermarksSayWhatHoldsBack(t *testing.T) {
 			t.Fatalf("%d tasks, missing %v", len(got.Tasks), got.Missing)
 		}
 		for i, want := range []struct {
-			task, at, back, why string
+			task, at, back, origins, why string
 		}{
-			{"0_0", "2026-05-01T12:00:00.000Z", "orders/0", "no record has moved its watermark past 2026-05-01T12:00:00.000Z"},
-			{"0_1", "infinity", "", "the bounded run is over"},
-			{"0_2", "-infinity", "", "every input is idle"},
-			{"0_3", "-infinity", "orders/3", "no record yet"},
-			{"1_0", "-infinity", "shop-by-id-repartition/0", "upstream tasks 0_1, 0_3"},
-			{"1_1", "-infinity", "", "does not run yet"},
-			{"1_2", "-infinity", "", "9 changelog records"},
-			{"1_3", "-infinity", "", "does not run yet"},
+			{"0_0", "2026-05-01T12:00:00.000Z", "orders/0", "orders/0", "no record has moved its watermark past 2026-05-01T12:00:00.000Z"},
+			{"0_1", "infinity", "", "", "the bounded run is over"},
+			{"0_2", "-infinity", "", "", "every input is idle: the watermark stands still"},
+			{"0_3", "-infinity", "orders/3", "orders/3", "no record yet"},
+			{"1_0", "-infinity", "shop-by-id-repartition/0", "orders/3", "upstream tasks 0_1, 0_3"},
+			{"1_1", "-infinity", "", "task 1_1", "does not run yet"},
+			{"1_2", "-infinity", "", "task 1_2", "9 changelog records"},
+			{"1_3", "-infinity", "", "task 1_3", "does not run yet"},
 		} {
 			p := got.Tasks[i]
-			if p.Task != want.task || p.Time != want.at || strings.Join(p.HeldBackBy, " ") != want.back || !strings.Contains(p.Why, want.why) {
+			if p.Task != want.task || p.Time != want.at || strings.Join(p.HeldBackBy, " ") != want.back || strings.Join(p.Origins, " ") != want.origins || !strings.Contains(p.Why, want.why) {
 				t.Errorf("task %d: %+v, want %v", i, p, want)
 			}
 			if p.Endpoint != f.urls[p.Partition%2] {
@@ -464,6 +464,32 @@ func TestWatermarksSayWhatHoldsBack(t *testing.T) {
 		}
 		if p := got.Tasks[0]; p.Millis == nil || *p.Millis != at || got.Tasks[1].Millis != nil {
 			t.Errorf("watermarks %v, %v", got.Tasks[0].Millis, got.Tasks[1].Millis)
+		}
+		if in := got.Tasks[0].Inputs[0]; in.Since != "2026-05-01T12:00:01.000Z" || !in.Heard || in.Paused {
+			t.Errorf("input %+v", in)
+		}
+	}
+}
+
+// TestWhyAnInputWaits has one input, in each state that it may be in.
+func TestWhyAnInputWaits(t *testing.T) {
+	f := newFleet(t, 1, query.Config{})
+	at := time.Date(2026, 5, 1, 12, 0, 0, 0, time.UTC).UnixMilli()
+	up := []window.Upstream{{SubTopology: 0, Task: 3}}
+	for want, in := range map[string]streams.InputStatus{
+		"orders/0, at 2026-05-01T12:00:00.000Z, cannot be read: no leader":                                         {Watermark: at, Heard: true, Unreadable: "no leader"},
+		"orders/0, at 2026-05-01T12:00:00.000Z, is paused until orders/2, which it is aligned with, has caught up": {Watermark: at, Heard: true, Paused: true, PausedFor: "orders/2"},
+		"orders/0, at 2026-05-01T12:00:00.000Z, waits for the first answer of its broker":                          {Watermark: at},
+		"orders/0, at 2026-05-01T12:00:00.000Z, has not heard yet of the upstream tasks 0_3":                       {Watermark: at, Waiting: up, Unheard: up},
+		"every input is idle: the watermark follows the clock":                                                     {Watermark: at, Idle: true},
+	} {
+		f.members[0].set(func() {
+			in.Topic = "orders"
+			f.members[0].status = []streams.TaskStatus{{Watermark: at, Idle: in.Idle, Clocked: in.Idle, Inputs: []streams.InputStatus{in}}}
+		})
+		got := as[query.Watermarks](t, get(t, f.urls[0]+"/v1/watermarks"), 200).Tasks[0]
+		if got.Why != want || got.FollowsClock != in.Idle || got.Inputs[0].PausedFor != in.PausedFor {
+			t.Errorf("%+v, want %q", got, want)
 		}
 	}
 }

@@ -98,16 +98,23 @@ func (s *KeyValue[K, V]) Put(k K, v V) error { return s.PutAt(k, v, s.db.time) }
 // PutAt sets the value of k, with an event time, in Unix milliseconds, for the
 // changelog.
 func (s *KeyValue[K, V]) PutAt(k K, v V, time int64) error {
+	_, err := s.PutSized(k, v, time)
+	return err
+}
+
+// PutSized is PutAt, and returns how many bytes key and value take.
+func (s *KeyValue[K, V]) PutSized(k K, v V, time int64) (size int, err error) {
 	key, err := s.encodeKey(nil, k)
 	if err != nil {
-		return err
+		return 0, err
 	}
 	value, err := s.value.Append([]byte{}, v)
 	if err != nil {
-		return s.wrap(fmt.Errorf("encoding the value of key %q: %w", key[prefixLen:], err))
+		return 0, s.wrap(fmt.Errorf("encoding the value of key %q: %w", key[prefixLen:], err))
 	}
-	s.set(kvChange{key: key[prefixLen:], value: value, time: time, dirty: true})
-	return nil
+	key = key[prefixLen:]
+	s.set(kvChange{key: key, value: value, time: time, dirty: true})
+	return len(key) + len(value), nil
 }
 
 // Delete removes k. The tombstone carries the DB's time.

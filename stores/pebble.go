@@ -27,12 +27,9 @@ type PebbleConfig struct {
 	// Logger gets Pebble's messages. Default: none.
 	Logger *slog.Logger
 	// OnFailure is called once if the database cannot go on: a disk that is
-	// full, a file that cannot be written. It runs on any goroutine, with
-	// locks of Pebble's held: it must not block nor call the engine.
-	//
-	// An error that wraps ErrCorrupt says that Pebble has found damage while it
-	// compacted. The database still works where it is whole: close it, remove it
-	// with RemovePebble, and restore the state.
+	// full, a file that cannot be written (ErrDead), or one that holds something
+	// else than was written (ErrCorrupt). It runs on any goroutine, with locks
+	// of Pebble's held: it must not block nor call the engine.
 	OnFailure func(error)
 }
 
@@ -52,9 +49,6 @@ const (
 	blockBytes   = 16 << 10
 	bloomBits    = 10
 	ingestFolder = "ingest"
-	// corruptFile is left in the folder of a database that failed over damage, which
-	// the next start might not find again before it fails over it.
-	corruptFile = "CORRUPT"
 )
 
 // NewPebbleResources returns the resources for about tasks databases that
@@ -86,13 +80,13 @@ type pebbleEngine struct {
 	db      *pebble.DB
 	lock    *pebble.Lock
 	options *pebble.Options
-	files   atomic.Int64 // numbers the files to ingest
-	open    atomic.Bool  // from then on a failed table ends the database
+	files   atomic.Int64          // numbers the files to ingest
+	open    atomic.Bool           // from then on a failed table ends the database
+	rot     atomic.Pointer[error] // why the files cannot be trusted, once known
 
-	damage sync.Once // guards the report of damage
-	once   sync.Once
-	dead   chan struct{} // closed after err is set
-	err    error
+	once sync.Once
+	dead chan struct{} // closed after err is set
+	err  error
 }
 
 // OpenPebble opens or makes a database. Errors say the folder and wrap ErrInUse,
@@ -104,9 +98,6 @@ func OpenPebble(cfg PebbleConfig) (Engine, error) {
 	if err := cfg.lockFolder(&e.lock); err != nil {
 		return nil, err
 	}
-	if _, err := cfg.FS.Stat(cfg.FS.PathJoin(cfg.Dir, corruptFile)); err == nil {
-		return nil, errors.Join(fmt.Errorf("%w: %s: damage was found when it was in use last", ErrCorrupt, cfg.Dir), e.lock.Close())
-	}
 	e.options = e.newOptions()
 	err := e.guard(func() (err error) {
 		if err = e.emptyIngestFolder(); err != nil {
@@ -117,16 +108,14 @@ func OpenPebble(cfg PebbleConfig) (Engine, error) {
 	})
 	if err != nil {
 		if e.failure() == nil {
-			// What the disk does not refuse and Pebble does is damage: files that are
-			// missing or cut, or of another Pebble.
-			if errno, refused := errors.AsType[syscall.Errno](err); !refused || errno == syscall.ENOENT {
-				return nil, errors.Join(fmt.Errorf("%w: %s: %w", ErrCorrupt, cfg.Dir, err), e.lock.Close())
-			}
 			err = errors.Join(err, e.lock.Close())
 		}
-		return nil, cfg.explain(err)
+		return nil, cfg.explainOpen(err)
 	}
 	e.open.Store(true)
+	if e.rot.Load() != nil {
+		return nil, e.Close()
+	}
 	return e, nil
 }
 
@@ -208,11 +197,7 @@ func (e *pebbleEngine) newOptions() *pebble.Options {
 		L0CompactionThreshold:       4,
 		L0StopWritesThreshold:       24,
 		Logger:                      (*pebbleLogger)(e),
-		EventListener: &pebble.EventListener{
-			BackgroundError: e.backgroundError,
-			// Without it damage that a read finds would be fatal.
-			DataCorruption: func(info pebble.DataCorruptionInfo) { e.damaged(info.Details) },
-		},
+		EventListener:               &pebble.EventListener{BackgroundError: e.backgroundError, DataCorruption: e.dataCorruption},
 	}
 	// An ingest that overlaps with a memtable waits for its flush. Otherwise it
 	// would join the memtables and, without a write-ahead log, not be durable.
@@ -237,25 +222,10 @@ func (e *pebbleEngine) fail(err error) {
 func (e *pebbleEngine) die(err error) {
 	e.once.Do(func() {
 		e.err = fmt.Errorf("%w: %s: %w", ErrDead, e.cfg.Dir, err)
-		if pebble.IsCorruptionError(err) {
-			e.err = fmt.Errorf("%w; the next start restores the state from its changelogs", e.err)
-			e.markCorrupt()
-		}
 		close(e.dead)
 		e.cfg.Logger.Error("state database failed", "dir", e.cfg.Dir, "error", err)
 		e.cfg.OnFailure(e.err)
 	})
-}
-
-// markCorrupt has the next start throw the database away.
-func (e *pebbleEngine) markCorrupt() {
-	f, err := e.cfg.FS.Create(e.cfg.FS.PathJoin(e.cfg.Dir, corruptFile), vfs.WriteCategoryUnspecified)
-	if err == nil {
-		err = errors.Join(f.Sync(), f.Close())
-	}
-	if err != nil {
-		e.cfg.Logger.Error("a damaged state folder could not be marked: remove it by hand", "dir", e.cfg.Dir, "error", err)
-	}
 }
 
 // failure returns why the database is dead, or nil.
@@ -270,31 +240,27 @@ func (e *pebbleEngine) failure() error {
 
 // backgroundError hears of flushes and compactions that failed, on the goroutine
 // that did them. Pebble would try them again at once, for ever.
-//
-// It also tries again what found damage. That costs a processor until the owner,
-// who is told once, closes the database; it does not end it, since one that has
-// failed cannot be closed and removed.
 func (e *pebbleEngine) backgroundError(err error) {
 	switch {
 	case errors.Is(err, pebble.ErrCancelledCompaction):
 	case pebble.IsCorruptionError(err):
-		e.damaged(err)
+		e.corrupted(err)
 	default:
 		e.fail(err)
 	}
 }
 
-// damaged tells the owner once that a table is damaged.
-func (e *pebbleEngine) damaged(err error) {
-	e.damage.Do(func() {
-		e.markCorrupt()
-		e.cfg.OnFailure(fmt.Errorf("%w: %s: %w", ErrCorrupt, e.cfg.Dir, err))
-	})
+// guard does f, which calls into Pebble, unless the database cannot go on.
+func (e *pebbleEngine) guard(f func() error) error {
+	if rot := e.rot.Load(); rot != nil {
+		return *rot
+	}
+	return e.judge(e.call(f))
 }
 
-// guard runs f, which calls into Pebble, on a goroutine of its own: if Pebble
+// call runs f, which calls into Pebble, on a goroutine of its own: if Pebble
 // hits a fatal error there, only that goroutine ends.
-func (e *pebbleEngine) guard(f func() error) error {
+func (e *pebbleEngine) call(f func() error) error {
 	if err := e.failure(); err != nil {
 		return err
 	}
@@ -308,11 +274,9 @@ func (e *pebbleEngine) guard(f func() error) error {
 	}
 }
 
-func (e *pebbleEngine) Get(dst, key []byte) ([]byte, bool, error) {
-	return pebbleGet(e.db, dst, key)
-}
+func (e *pebbleEngine) Get(dst, key []byte) ([]byte, bool, error) { return e.get(e.db, dst, key) }
 
-func (e *pebbleEngine) Iterate(s Span) (Iterator, error) { return pebbleIterate(e.db, s) }
+func (e *pebbleEngine) Iterate(s Span) (Iterator, error) { return e.iterate(e.db, s) }
 
 func (e *pebbleEngine) Snapshot() (Snapshot, error) {
 	var s *pebble.Snapshot
@@ -323,7 +287,7 @@ func (e *pebbleEngine) Snapshot() (Snapshot, error) {
 	if err != nil {
 		return nil, err
 	}
-	return pebbleSnapshot{s}, nil
+	return pebbleSnapshot{e, s}, nil
 }
 
 func (e *pebbleEngine) Apply(b *Batch) error {
@@ -359,7 +323,7 @@ func (e *pebbleEngine) Flush() error { return e.guard(e.db.Flush) }
 func (e *pebbleEngine) Metrics() EngineMetrics {
 	var m EngineMetrics
 	// A database that failed has no figures to give.
-	_ = e.guard(func() error {
+	_ = e.call(func() error {
 		p := e.db.Metrics()
 		m = EngineMetrics{
 			DiskBytes:   int64(p.DiskSpaceUsage()),
@@ -374,13 +338,14 @@ func (e *pebbleEngine) Metrics() EngineMetrics {
 
 // Close flushes, because without a write-ahead log what is in the memtable
 // would be lost, and closes the database. One that has failed cannot be closed:
-// its memory stays, and its folder stays locked, until the process ends.
+// its memory stays, and its folder stays locked, until the process ends. One that
+// is corrupt is closed without a flush: its files are of no use.
 func (e *pebbleEngine) Close() error {
 	flushed := e.guard(e.db.Flush)
 	if e.failure() != nil {
 		return flushed
 	}
-	closed := e.guard(e.db.Close)
+	closed := e.call(e.db.Close)
 	if e.failure() != nil {
 		return closed
 	}

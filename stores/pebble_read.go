@@ -11,41 +11,39 @@ import (
 	"github.com/cockroachdb/pebble/v2/vfs"
 )
 
-func pebbleGet(r pebble.Reader, dst, key []byte) ([]byte, bool, error) {
+func (e *pebbleEngine) get(r pebble.Reader, dst, key []byte) ([]byte, bool, error) {
 	value, closer, err := r.Get(key)
 	switch {
 	case errors.Is(err, pebble.ErrNotFound):
 		return dst, false, nil
 	case err != nil:
-		return dst, false, readError(err)
+		return dst, false, e.judge(err)
 	}
 	dst = append(dst, value...)
 	return dst, true, closer.Close()
 }
 
-func pebbleIterate(r pebble.Reader, s Span) (Iterator, error) {
+func (e *pebbleEngine) iterate(r pebble.Reader, s Span) (Iterator, error) {
 	it, err := r.NewIter(&pebble.IterOptions{LowerBound: s.Lower, UpperBound: s.Upper})
 	if err != nil {
-		return nil, readError(err)
+		return nil, e.judge(err)
 	}
-	return &pebbleIterator{it: it}, nil
+	return &pebbleIterator{engine: e, it: it}, nil
 }
 
-// readError makes damage that Pebble found while it read an ErrCorrupt.
-func readError(err error) error {
-	if pebble.IsCorruptionError(err) && !errors.Is(err, ErrCorrupt) {
-		return fmt.Errorf("%w: %w", ErrCorrupt, err)
-	}
-	return err
+type pebbleSnapshot struct {
+	engine *pebbleEngine
+	s      *pebble.Snapshot
 }
 
-type pebbleSnapshot struct{ s *pebble.Snapshot }
-
-func (s pebbleSnapshot) Get(dst, key []byte) ([]byte, bool, error) { return pebbleGet(s.s, dst, key) }
-func (s pebbleSnapshot) Iterate(span Span) (Iterator, error)       { return pebbleIterate(s.s, span) }
-func (s pebbleSnapshot) Close() error                              { return s.s.Close() }
+func (s pebbleSnapshot) Get(dst, key []byte) ([]byte, bool, error) {
+	return s.engine.get(s.s, dst, key)
+}
+func (s pebbleSnapshot) Iterate(span Span) (Iterator, error) { return s.engine.iterate(s.s, span) }
+func (s pebbleSnapshot) Close() error                        { return s.s.Close() }
 
 type pebbleIterator struct {
+	engine  *pebbleEngine
 	it      *pebble.Iterator
 	started bool
 	value   []byte
@@ -75,8 +73,8 @@ func (i *pebbleIterator) at(valid bool) bool {
 
 func (i *pebbleIterator) Key() []byte   { return i.it.Key() }
 func (i *pebbleIterator) Value() []byte { return i.value }
-func (i *pebbleIterator) Err() error    { return readError(errors.Join(i.err, i.it.Error())) }
-func (i *pebbleIterator) Close() error  { return i.it.Close() }
+func (i *pebbleIterator) Err() error    { return i.engine.judge(errors.Join(i.err, i.it.Error())) }
+func (i *pebbleIterator) Close() error  { return i.engine.judge(i.it.Close()) }
 
 // ingest writes entries as sorted tables and hands these to Pebble in one step.
 // Each prefix gets a table of its own: one over two stores would overlap with

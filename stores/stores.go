@@ -190,7 +190,8 @@ var (
 	ErrName = errors.New("stores: store name cannot be used")
 
 	// ErrCorrupt: what is on disk, or what a changelog record carries, is not
-	// what a store writes.
+	// what a store writes. A DB whose Close returns it is to be removed, and
+	// restored from its changelog.
 	ErrCorrupt = errors.New("stores: corrupt state")
 )
 

@@ -125,9 +125,12 @@ func (w *worker) commit(ctx context.Context) error {
 		}
 		c, err := r.task.Prepare()
 		if err != nil {
-			return w.blame(id, err)
+			return err
 		}
 		parts = append(parts, &prepared{running: r, commit: c, next: map[string]int64{}})
+	}
+	if err := w.damaged(); err != nil {
+		return err
 	}
 	if len(parts) == 0 && !w.inTransaction() {
 		return nil
@@ -262,7 +265,7 @@ func (w *worker) storeOffsets(ctx context.Context, commit kafka.Commit) error {
 func (w *worker) writeState(parts []*prepared) error {
 	for _, p := range parts {
 		if err := p.task.Committed(p.commit, p.next); err != nil {
-			return w.blame(p.id, err)
+			return err
 		}
 	}
 	return nil

@@ -235,7 +235,7 @@ func (w *worker) setPaused(ctx context.Context, paused bool) error {
 		if _, err := r.task.Tick(w.in.cfg.Clock()); err != nil {
 			return err
 		}
-		w.in.status.update(r.task, w.in.cfg.Clock())
+		w.in.status.update(r, w.in.cfg.Clock())
 	}
 	if !paused {
 		return nil

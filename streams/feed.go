@@ -28,6 +28,12 @@ type feed struct {
 	// reset is where the input goes on if its position is lost.
 	reset topology.OffsetReset
 	first time.Time // the first answer; zero before it
+	// aligned says that the input is not read beyond limit, a watermark. rest is a
+	// delivery that this has stopped in the middle of: at a record of a batch.
+	aligned       bool
+	limit         int64
+	rest          *kafka.Delivery
+	batch, record int
 	// failing is when the partition was found unreadable, zero while it is not,
 	// and cause why.
 	failing time.Time
@@ -52,19 +58,32 @@ func (f *feed) answered(at time.Time, next int64, atEnd bool) {
 	if f.first.IsZero() {
 		f.first = at
 	}
-	if w, _ := f.input.Watermark(); w == window.MinTime && at.Sub(f.first) < f.patience {
-		atEnd = false
+	w, _ := f.input.Watermark()
+	waits := atEnd && w == window.MinTime && at.Sub(f.first) < f.patience
+	f.input.Answered(at, next, atEnd && !waits)
+	if waits {
+		f.input.Empty()
 	}
-	f.input.Answered(at, next, atEnd)
 }
 
-// next chooses the input to read: of those that have something, the one whose
-// watermark is furthest behind, so that inputs advance together.
+// waiting reports whether the feed has records to process. Answers without any
+// tell only where the partition ends.
+func (f *feed) waiting() bool {
+	if f.rest != nil {
+		return true
+	}
+	d := f.queue.front()
+	return d != nil && len(d.Batches) > 0
+}
+
+// next chooses the input to read: of those that have something and are not too
+// far ahead of others, the one whose watermark is furthest behind, so that inputs
+// advance together.
 func (r *running) next() *feed {
 	var best *feed
 	var least int64
 	for _, f := range r.feeds {
-		if !f.queue.waiting() {
+		if f.rest == nil && f.queue.front() == nil || f.held() && f.waiting() {
 			continue
 		}
 		if w, _ := f.input.Watermark(); best == nil || w < least {
@@ -74,48 +93,71 @@ func (r *running) next() *feed {
 	return best
 }
 
-// feed processes one delivery.
+// feed processes one delivery, or as much of it as alignment lets it.
 func (w *worker) feed(r *running, f *feed, now time.Time) error {
-	d, last := f.queue.pop()
+	d := f.rest
 	if d == nil {
-		return nil
-	}
-	if d.Err != nil {
-		return w.unreadable(r, f, d, now)
-	}
-	f.readable()
-	var rec task.Fetched
-	var headers []processors.Header
-	for i := range d.Batches {
-		batch := &d.Batches[i]
-		n := 0
-		for j := range batch.Len() {
-			fetched := batch.At(j)
-			if f.end >= 0 && fetched.Offset >= f.end {
-				break
-			}
-			n++
-			rec = task.Fetched{Offset: fetched.Offset, Time: fetched.Time, Key: fetched.Key, Value: fetched.Value}
-			if len(fetched.Headers) > 0 {
-				headers = headers[:0]
-				for _, h := range fetched.Headers {
-					headers = append(headers, processors.Header{Key: string(h.Key), Value: h.Value})
-				}
-				rec.Headers = headers
-			}
-			if err := f.input.Process(&rec); err != nil {
-				return err
-			}
+		if d = f.queue.pop(); d == nil {
+			return nil
 		}
-		w.in.metrics.records(d.Topic, n)
+		if d.Err != nil {
+			return w.unreadable(r, f, d, now)
+		}
+		f.readable()
+		f.batch, f.record = 0, 0
 	}
+	f.rest = d
+	for ; f.batch < len(d.Batches); f.batch++ {
+		n, err := w.feedBatch(f, &d.Batches[f.batch])
+		w.in.metrics.records(d.Topic, n)
+		if err != nil || f.held() && !f.done(d) {
+			return err
+		}
+		f.record = 0
+	}
+	f.rest = nil
 	next := d.Next
 	if f.end >= 0 {
 		next = min(next, f.end)
 	}
-	f.answered(d.Time, next, last && d.AtEnd(kafka.ReadCommitted))
+	f.answered(d.Time, next, f.queue.front() == nil && d.AtEnd(kafka.ReadCommitted))
 	f.checkEnd()
 	return nil
+}
+
+// done reports whether a delivery is processed up to its end.
+func (f *feed) done(d *kafka.Delivery) bool {
+	return f.batch == len(d.Batches)-1 && f.record >= d.Batches[f.batch].Len()
+}
+
+// feedBatch processes the records of a batch, from the feed's next one on, and
+// stops where alignment wants it to, or where a bounded run ends.
+func (w *worker) feedBatch(f *feed, batch *kafka.Batch) (n int, err error) {
+	var rec task.Fetched
+	var headers []processors.Header
+	for ; f.record < batch.Len(); f.record++ {
+		if f.held() {
+			return n, nil
+		}
+		fetched := batch.At(f.record)
+		if f.end >= 0 && fetched.Offset >= f.end {
+			f.record = batch.Len()
+			return n, nil
+		}
+		n++
+		rec = task.Fetched{Offset: fetched.Offset, Time: fetched.Time, Key: fetched.Key, Value: fetched.Value}
+		if len(fetched.Headers) > 0 {
+			headers = headers[:0]
+			for _, h := range fetched.Headers {
+				headers = append(headers, processors.Header{Key: string(h.Key), Value: h.Value})
+			}
+			rec.Headers = headers
+		}
+		if err := f.input.Process(&rec); err != nil {
+			return n, err
+		}
+	}
+	return n, nil
 }
 
 // checkEnd ends the input of a bounded run that has been read to its end.

@@ -4,7 +4,6 @@ import (
 	"context"
 	"slices"
 	"sync/atomic"
-	"time"
 
 	"github.com/millrace/millrace/internal/assign"
 	"github.com/millrace/millrace/processors"
@@ -27,13 +26,13 @@ type holding struct {
 	cancel context.CancelFunc
 	// going is set when the task is to go to another member.
 	going atomic.Bool
+	// corrupt is set when the database turned out to be: the task is thrown away
+	// with its database, and restored.
+	corrupt atomic.Bool
 	// closed is closed when the task's database is.
 	closed chan struct{}
-	// db is the open database, spoilt is set when it is to be removed before it is
-	// opened again, and repaired when that was done last; Instance.mu guards them.
-	db       *stores.DB
-	spoilt   bool
-	repaired time.Time
+	// db is the open database; Instance.mu guards it.
+	db *stores.DB
 	// remaining is how many changelog offsets a restore has to go.
 	remaining atomic.Int64
 }

@@ -44,6 +44,8 @@ type Instance struct {
 	purge    *purge
 	memory   *memory
 	control  *control
+	// alignment keeps sources from running ahead of one another.
+	alignment *alignment
 	// queueBytes bounds what is fetched and not yet processed of a partition,
 	// produceBytes what a worker has sent and is not yet acknowledged.
 	queueBytes, produceBytes int
@@ -121,6 +123,7 @@ func New(t *topology.Topology, cfg Config) (*Instance, error) {
 	in.memory = newMemory(cfg.Application, cfg.Memory, in.databases)
 	in.metrics.memory = in.memory
 	in.status = &status{observe: in.metrics.task, gone: in.metrics.taskGone, tasks: map[processors.TaskID]TaskStatus{}, taken: map[processors.TaskID]time.Time{}}
+	in.alignment = newAlignment(in)
 	in.purge = &purge{in: in, before: map[kafka.TopicPartition]int64{}}
 	return in, nil
 }
@@ -258,6 +261,7 @@ func (in *Instance) live(ctx context.Context) error {
 	memberCtx, leave := context.WithCancel(context.Background())
 	defer leave()
 	in.spreadPause() // one that came before there were workers
+	in.alignment.expect(in.currentPlan())
 	var members, workers sync.WaitGroup
 	members.Go(func() {
 		if err := in.member.run(memberCtx); err != nil {
@@ -265,6 +269,7 @@ func (in *Instance) live(ctx context.Context) error {
 		}
 	})
 	members.Go(func() { in.purge.run(memberCtx) })
+	members.Go(func() { in.alignment.run(memberCtx) })
 	for _, w := range in.workers {
 		workers.Go(func() {
 			if err := w.run(in.limit, in.work); err != nil {
@@ -452,6 +457,17 @@ func (in *Instance) topicsChanged(ctx context.Context) (bool, error) {
 	before := in.currentPlan()
 	p, err := in.replan(ctx)
 	return err == nil && !maps.Equal(before.Partitions, p.Partitions), err
+}
+
+func (in *Instance) hasPattern() bool {
+	for _, sub := range in.topology.SubTopologies() {
+		for _, src := range sub.Sources {
+			if src.Pattern != nil {
+				return true
+			}
+		}
+	}
+	return false
 }
 
 func (in *Instance) isRepartition(topic string) bool {

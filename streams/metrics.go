@@ -19,8 +19,11 @@ type metrics struct {
 	dropped    *prometheus.CounterVec
 	late       prometheus.Histogram
 	emitted    *prometheus.CounterVec
+	buffered   *prometheus.GaugeVec
+	bufferSize *prometheus.GaugeVec
 	watermark  *prometheus.GaugeVec
 	idle       prometheus.Gauge
+	paused     prometheus.Gauge
 	commits    *prometheus.HistogramVec
 	remaining  prometheus.Gauge
 	restored   prometheus.Counter
@@ -50,8 +53,11 @@ func newMetrics(r prometheus.Registerer, application string) *metrics {
 		dropped:    prometheus.NewCounterVec(counter("dropped_records_total", "Records that a node did not take."), []string{"node", "reason"}),
 		late:       prometheus.NewHistogram(histogram("late_seconds", "How far behind the watermark events were that their windows still took.", prometheus.ExponentialBuckets(0.1, 4, 9))),
 		emitted:    prometheus.NewCounterVec(counter("results_total", "Results that windowed aggregates sent."), []string{"node", "pane"}),
+		buffered:   prometheus.NewGaugeVec(gauge("buffered_records", "Results that Suppress holds back."), []string{"node"}),
+		bufferSize: prometheus.NewGaugeVec(gauge("buffered_bytes", "Encoded keys and results that Suppress holds back."), []string{"node"}),
 		watermark:  prometheus.NewGaugeVec(gauge("watermark_timestamp_seconds", "Watermark of an input partition, as Unix time."), []string{"topic", "partition"}),
 		idle:       prometheus.NewGauge(gauge("idle_partitions", "Input partitions that are idle and hold no window back.")),
+		paused:     prometheus.NewGauge(gauge("paused_partitions", "Input partitions that are not read for now, because they have run too far ahead of others that they are aligned with.")),
 		commits:    prometheus.NewHistogramVec(histogram("commit_seconds", "Time that each phase of a commit took.", prometheus.ExponentialBuckets(0.0005, 2, 15)), []string{"phase"}),
 		remaining:  prometheus.NewGauge(gauge("restore_remaining_records", "Changelog offsets that restores have to go.")),
 		restored:   prometheus.NewCounter(counter("restored_records_total", "Changelog records that restores have applied.")),
@@ -66,7 +72,10 @@ func newMetrics(r prometheus.Registerer, application string) *metrics {
 }
 
 func (m *metrics) collectors() []prometheus.Collector {
-	return []prometheus.Collector{m.processed, m.dropped, m.late, m.emitted, m.watermark, m.idle, m.commits, m.remaining, m.restored, m.taskState, m.state, m.expired, m.repairs, m.jumps, m.rebalances, m.memory}
+	return []prometheus.Collector{
+		m.processed, m.dropped, m.late, m.emitted, m.buffered, m.bufferSize, m.watermark, m.idle, m.paused, m.commits,
+		m.remaining, m.restored, m.taskState, m.state, m.expired, m.repairs, m.jumps, m.rebalances, m.memory,
+	}
 }
 
 // register adds the collectors; the error says which name is taken.
@@ -102,6 +111,10 @@ func (m *metrics) observer() processors.Observer {
 		},
 		Late:    func(_ string, behind int64) { m.late.Observe(float64(behind) / 1000) },
 		Emitted: func(node string, pane window.Pane) { m.emitted.WithLabelValues(node, pane.Kind.String()).Inc() },
+		Buffered: func(node string, records, bytes int64) {
+			m.buffered.WithLabelValues(node).Add(float64(records))
+			m.bufferSize.WithLabelValues(node).Add(float64(bytes))
+		},
 	}
 }
 
@@ -132,16 +145,18 @@ func (m *metrics) tasks(counts map[TaskState]int) {
 }
 
 // taskGone forgets the watermarks of a task that runs here no more.
-func (m *metrics) taskGone(st TaskStatus, idle int) {
+func (m *metrics) taskGone(st TaskStatus, idle, paused int) {
 	m.idle.Set(float64(idle))
+	m.paused.Set(float64(paused))
 	for _, in := range st.Inputs {
 		m.watermark.DeleteLabelValues(in.Topic, strconv.Itoa(int(in.Partition)))
 	}
 }
 
 // task takes note of a task's watermarks.
-func (m *metrics) task(st TaskStatus, idle int) {
+func (m *metrics) task(st TaskStatus, idle, paused int) {
 	m.idle.Set(float64(idle))
+	m.paused.Set(float64(paused))
 	for _, in := range st.Inputs {
 		if in.Watermark != window.MinTime && in.Watermark != window.MaxTime {
 			m.watermark.WithLabelValues(in.Topic, strconv.Itoa(int(in.Partition))).Set(float64(in.Watermark) / 1000)

@@ -51,10 +51,21 @@ func (in *Instance) open(h *holding) {
 // discard closes a task that was opened and is not to run.
 func (in *Instance) discard(o *opened) {
 	in.detach(o.holding)
-	if err := o.state.DB.Close(); err != nil {
+	if err := in.closed(o.id, o.state.DB.Close()); err != nil {
 		in.log.Warn("closing a task", "task", o.id.String(), "error", err)
 	}
 	in.finish(o.holding)
+}
+
+// closed judges the error of closing a task: a database that is corrupt is
+// removed, so that the next to open it restores it.
+func (in *Instance) closed(id TaskID, err error) error {
+	if !errors.Is(err, stores.ErrCorrupt) {
+		return err
+	}
+	in.log.Error("local state is corrupt: restoring it from the changelogs", "task", id.String(), "error", err)
+	in.metrics.repairs.WithLabelValues("corrupt").Inc()
+	return in.storage.Remove(id)
 }
 
 // restore brings a task to the state of its committed offsets: first the
@@ -68,15 +79,9 @@ func (in *Instance) restore(h *holding) (*opened, error) {
 	if err := in.position(h.ctx, o); err != nil {
 		return nil, err
 	}
-	if err := in.removeSpoilt(h); err != nil {
-		return nil, err
-	}
 	err := in.openState(h, o)
 	if errors.Is(err, stores.ErrCorrupt) {
-		if err = in.spoil(&corruptError{h.id, err}); err == nil {
-			err = in.removeSpoilt(h)
-		}
-		if err == nil {
+		if err = in.closed(h.id, err); err == nil {
 			err = in.openState(h, o)
 		}
 	}
@@ -89,9 +94,11 @@ func (in *Instance) restore(h *holding) (*opened, error) {
 
 // openState opens the database and restores its stores.
 func (in *Instance) openState(h *holding, o *opened) error {
+	h.corrupt.Store(false)
 	engine, err := in.storage.Open(h.id, func(err error) {
-		if errors.Is(err, stores.ErrCorrupt) && !errors.Is(err, stores.ErrDead) {
-			in.damaged(h, err)
+		if errors.Is(err, stores.ErrCorrupt) {
+			h.corrupt.Store(true)
+			h.worker.notify()
 			return
 		}
 		in.fail(fmt.Errorf("task %v: state: %w", h.id, err))

@@ -54,24 +54,27 @@ func (q *queue) Deliver(d *kafka.Delivery) {
 	q.wake()
 }
 
-// pop returns the oldest answer, or nil. last is true if it was the last.
-func (q *queue) pop() (d *kafka.Delivery, last bool) {
+// pop returns the oldest answer, or nil.
+func (q *queue) pop() *kafka.Delivery {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	if len(q.deliveries) == 0 {
-		return nil, true
+		return nil
 	}
-	d = q.deliveries[0]
+	d := q.deliveries[0]
 	q.deliveries[0] = nil
 	q.deliveries = q.deliveries[1:]
 	q.count(-d.Size())
 	q.regulate()
-	return d, len(q.deliveries) == 0
+	return d
 }
 
-// waiting reports whether there is something to pop.
-func (q *queue) waiting() bool {
+// front returns the answer that pop would, and leaves it.
+func (q *queue) front() *kafka.Delivery {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	return len(q.deliveries) > 0
+	if len(q.deliveries) == 0 {
+		return nil
+	}
+	return q.deliveries[0]
 }

@@ -137,13 +137,16 @@ func (w *worker) pass(ctx context.Context) (busy bool, err error) {
 		return false, err
 	}
 	w.watchClock()
+	if err := w.damaged(); err != nil {
+		return false, err
+	}
 	for _, id := range w.order() {
 		if w.paused {
 			break
 		}
 		more, err := w.step(w.tasks[id])
 		if err != nil {
-			return false, w.blame(id, err)
+			return false, err
 		}
 		busy = busy || more
 	}
@@ -193,6 +196,7 @@ func (w *worker) order() []processors.TaskID {
 // there is more to do at once.
 func (w *worker) step(r *running) (more bool, err error) {
 	now := w.in.cfg.Clock()
+	w.align(r)
 	if f := r.next(); f != nil {
 		if err := w.feed(r, f, now); err != nil {
 			return false, err
@@ -206,7 +210,7 @@ func (w *worker) step(r *running) (more bool, err error) {
 	if err != nil {
 		return false, err
 	}
-	w.in.status.update(r.task, now)
+	w.in.status.update(r, now)
 	return more || firing, nil
 }
 
@@ -237,24 +241,23 @@ func (w *worker) add(ctx context.Context, o *opened) error {
 		tp := kafka.TopicPartition{Topic: input.Topic(), Partition: input.Partition()}
 		f := &feed{input: input, end: w.in.endOf(tp), patience: patienceOf(o.inputs[i].Strategy), reset: w.in.resetOf(o.inputs[i])}
 		f.queue = &queue{tp: tp, fetcher: w.in.fetcher, wake: w.notify, limit: w.in.queueBytes, fetched: &w.in.memory.fetched}
+		_, _, f.aligned = input.Aligned()
 		f.checkEnd()
 		r.feeds = append(r.feeds, f)
 	}
+	w.align(r)
 	for _, f := range r.feeds {
 		w.in.fetcher.Add(f.queue.tp, f.input.Next(), f.queue)
 		if w.paused {
 			f.hold(true)
 		}
 	}
-	if err := o.damage(w.in, nil); err != nil {
-		return err
-	}
 	w.in.life.setTask(o.id, TaskRunning)
 	if w.paused {
 		return nil
 	}
 	_, err = t.Tick(now)
-	return w.blame(o.id, err)
+	return err
 }
 
 // shut closes a task and its database, without a commit.
@@ -262,12 +265,13 @@ func (w *worker) shut(r *running) error {
 	for _, f := range r.feeds {
 		w.in.fetcher.Remove(f.queue.tp)
 		f.queue.close()
+		w.in.alignment.leave(f.queue.tp)
 	}
 	delete(w.tasks, r.id)
 	w.in.status.forget(r.id)
 	w.in.detach(r.holding)
 	// The database refuses queries, cancels those that run, and waits.
-	err := errors.Join(r.task.Close(), r.state.DB.Close())
+	err := errors.Join(r.task.Close(), w.in.closed(r.id, r.state.DB.Close()))
 	if err != nil {
 		w.in.log.Warn("closing a task", "task", r.id.String(), "error", err)
 	}
@@ -362,13 +366,24 @@ func (w *worker) discard() {
 	}
 }
 
+// damaged returns an error if the database of a task has turned out to be corrupt.
+// Whatever its processors made of the error that they got, a commit must not
+// stand for it.
+func (w *worker) damaged() error {
+	for id, r := range w.tasks {
+		if r.corrupt.Load() {
+			return fmt.Errorf("task %v: %w", id, stores.ErrCorrupt)
+		}
+	}
+	return nil
+}
+
 // mends reports whether throwing the tasks away and opening them again mends
 // what err is about.
 func (w *worker) mends(err error) bool {
 	_, replay := errors.AsType[*task.ReplayError](err)
-	_, corrupt := errors.AsType[*corruptError](err)
 	large, ok := errors.AsType[*kafka.RecordTooLargeError](err)
-	return replay || corrupt || ok && large.Limit == 0 || errors.Is(err, errLost) || errors.Is(err, kafka.ErrProducerState)
+	return replay || ok && large.Limit == 0 || errors.Is(err, errLost) || errors.Is(err, kafka.ErrProducerState) || w.damaged() != nil
 }
 
 // recoverFrom throws the worker's tasks away after an error that replay can
@@ -378,14 +393,13 @@ func (w *worker) recoverFrom(ctx context.Context, err error) error {
 	if ctx.Err() != nil {
 		return nil
 	}
+	if damage := w.damaged(); damage != nil {
+		err = damage // and no record's fault
+	}
 	if !w.mends(err) {
 		return err
 	}
-	if corrupt, ok := errors.AsType[*corruptError](err); ok {
-		if err := w.in.spoil(corrupt); err != nil {
-			return err
-		}
-	} else if large, ok := errors.AsType[*kafka.RecordTooLargeError](err); ok && large.Limit == 0 {
+	if large, ok := errors.AsType[*kafka.RecordTooLargeError](err); ok && large.Limit == 0 {
 		w.refused(large)
 		w.in.log.Warn("replaying to find the record that a broker refuses", "worker", w.index, "topic", large.Topic, "records", large.Records, "bytes", large.Size)
 	} else if replay, ok := errors.AsType[*task.ReplayError](err); ok {

@@ -28,7 +28,9 @@
 // everything is processed; [CommitEvery] and [CommitManually] change that.
 //
 // The clock stands still but for [Driver.Advance]. Early results, idle
-// partitions and the repetition of watermark markers go by it. Event time goes
+// partitions, watermarks that follow the clock, and the repetition of watermark
+// markers go by it. A partition that is paused by alignment waits for the others,
+// or for the clock to make them idle ([Driver.Paused]). Event time goes
 // by the records. An event that is further ahead of the clock than the source's
 // MaxAhead, an hour by default, is an error as in production: set the [Start]
 // of the clock behind the events, or advance it.

@@ -36,6 +36,8 @@ type Driver struct {
 	outlet     outlet
 	skips      task.Skips
 	generation int32
+	// aligned are the partitions of sources with AlignWithin, by group.
+	aligned map[int]*window.Alignment[place]
 
 	processed int // records since the last commit
 	batches   int // calls of Batch that have not returned
@@ -71,7 +73,7 @@ func New(t testing.TB, top *topology.Topology, opts ...Option) *Driver {
 func Open(top *topology.Topology, opts ...Option) (*Driver, error) {
 	d := &Driver{
 		cfg: defaults(top.Application()), topics: map[string]*topic{}, log: changelog.NewMemory(),
-		offsets: map[place]task.Offset{}, dropped: map[Drop]int{},
+		offsets: map[place]task.Offset{}, dropped: map[Drop]int{}, aligned: map[int]*window.Alignment[place]{},
 	}
 	for _, opt := range opts {
 		opt(&d.cfg)
@@ -224,6 +226,20 @@ func (d *Driver) Watermark(subTopology int, partition int32) int64 {
 		return window.MinTime
 	}
 	return d.tasks[i].task.Watermark()
+}
+
+// Paused reports whether records of a partition wait because it has run too far
+// ahead of others; see window.Strategy.AlignWithin.
+func (d *Driver) Paused(topic string, partition int32) bool {
+	for _, r := range d.tasks {
+		for _, in := range r.task.Inputs() {
+			if in.Topic() == topic && in.Partition() == partition {
+				return in.Ahead()
+			}
+		}
+	}
+	d.fail("no task reads %s/%d", topic, partition)
+	return false
 }
 
 // ChangelogRecords returns how many records were written to a store's changelog,

@@ -6,6 +6,7 @@ import (
 
 	"github.com/millrace/millrace/internal/task"
 	"github.com/millrace/millrace/processors"
+	"github.com/millrace/millrace/window"
 )
 
 // Bounds beyond which a topology is taken not to come to rest, such as one that
@@ -108,13 +109,41 @@ func (d *Driver) processNext() bool {
 	return true
 }
 
+// align tells each input whether it may be read, or has run too far ahead of
+// others that it is aligned with.
+func (d *Driver) align() {
+	for _, r := range d.tasks {
+		for _, in := range r.task.Inputs() {
+			group, _, ok := in.Aligned()
+			if !ok {
+				continue
+			}
+			if d.aligned[group] == nil {
+				d.aligned[group] = &window.Alignment[place]{}
+			}
+			w, _ := in.Watermark()
+			d.aligned[group].Set(place{in.Topic(), in.Partition()}, w, in.Waits())
+		}
+	}
+	for _, r := range d.tasks {
+		for _, in := range r.task.Inputs() {
+			if group, within, ok := in.Aligned(); ok {
+				w, _ := in.Watermark()
+				waiting := d.topics[in.Topic()].at(in.Partition(), in.Next()) != nil
+				in.SetAhead(waiting && w > d.aligned[group].Limit(within) && w != window.MaxTime)
+			}
+		}
+	}
+}
+
 // choose returns the next record to process and the input that reads it.
 func (d *Driver) choose() (input *task.Input, next *record) {
+	d.align()
 	ready := 0
 	for _, r := range d.tasks {
 		for _, in := range r.task.Inputs() {
 			rec := d.topics[in.Topic()].at(in.Partition(), in.Next())
-			if rec == nil {
+			if rec == nil || in.Ahead() {
 				continue
 			}
 			ready++

@@ -45,23 +45,32 @@ func (w Windowed[K, V]) Late() Stream[K, V] {
 
 // WindowedTable is the state of a windowed aggregate: one A for each key and
 // window.
-type WindowedTable[K, A any] struct{ s *stream[K, A] }
+type WindowedTable[K, A any] struct{ results[K, A] }
+
+// results are what an aggregate sends, and how keys and aggregates are written.
+type results[K, A any] struct {
+	s     *stream[K, A]
+	key   codec.Codec[K]
+	value codec.Codec[A]
+	// emit is that of a windowed aggregate.
+	emit window.Emit
+}
 
 // Stream returns the results: key, aggregate, and the window and pane of each.
 // The aggregate in a record is the live one: it is valid during the call only.
-func (t WindowedTable[K, A]) Stream() Stream[K, A] { return Stream[K, A](t) }
+func (t WindowedTable[K, A]) Stream() Stream[K, A] { return t.s.handle() }
 
 // Table is the state of an aggregate without windows: one A for each key.
-type Table[K, A any] struct{ s *stream[K, A] }
+type Table[K, A any] struct{ results[K, A] }
 
 // Stream returns the updates: at each commit, the value of each key that
 // changed since the last one.
-func (t Table[K, A]) Stream() Stream[K, A] { return Stream[K, A](t) }
+func (t Table[K, A]) Stream() Stream[K, A] { return t.s.handle() }
 
 // Aggregate gathers the values of each key and window into an A. The store
 // must be named with [Store]; [Emit] says when results are sent.
 func Aggregate[K, V, A any](w Windowed[K, V], value codec.Codec[A], agg Aggregator[V, A], opts ...WindowOption) WindowedTable[K, A] {
-	return WindowedTable[K, A]{aggregate(w, value, agg, beginning[V, A]{}, opts)}
+	return aggregate(w, value, agg, beginning[V, A]{}, opts)
 }
 
 // beginning is what takes the place of Add and Merge while an aggregate is empty;
@@ -72,7 +81,7 @@ type beginning[V, A any] struct {
 }
 
 // aggregate adds the node of a windowed aggregate.
-func aggregate[K, V, A any](w Windowed[K, V], value codec.Codec[A], agg Aggregator[V, A], start beginning[V, A], opts []WindowOption) *stream[K, A] {
+func aggregate[K, V, A any](w Windowed[K, V], value codec.Codec[A], agg Aggregator[V, A], start beginning[V, A], opts []WindowOption) WindowedTable[K, A] {
 	o := options{}
 	for _, opt := range opts {
 		opt.windowed(&o)
@@ -125,18 +134,18 @@ func aggregate[K, V, A any](w Windowed[K, V], value codec.Codec[A], agg Aggregat
 		in.addStateful(n, node)
 		return node.Process, nil
 	})
-	return out
+	return WindowedTable[K, A]{results[K, A]{s: out, key: w.g.key, value: value, emit: o.emit}}
 }
 
 // AggregateTable gathers the values of each key into an A, without windows.
 // The store must be named with [Store].
 func AggregateTable[K, V, A any](g Grouped[K, V], value codec.Codec[A], agg Aggregator[V, A], opts ...TableOption) Table[K, A] {
-	return Table[K, A]{aggregateTable(g, value, agg, nil, opts)}
+	return aggregateTable(g, value, agg, nil, opts)
 }
 
 // aggregateTable adds the node of an aggregate without windows. first is as for
 // aggregate.
-func aggregateTable[K, V, A any](g Grouped[K, V], value codec.Codec[A], agg Aggregator[V, A], first func(*A, V) error, opts []TableOption) *stream[K, A] {
+func aggregateTable[K, V, A any](g Grouped[K, V], value codec.Codec[A], agg Aggregator[V, A], first func(*A, V) error, opts []TableOption) Table[K, A] {
 	o := options{}
 	for _, opt := range opts {
 		opt.table(&o)
@@ -161,7 +170,7 @@ func aggregateTable[K, V, A any](g Grouped[K, V], value codec.Codec[A], agg Aggr
 		in.addStateful(n, node)
 		return node.Process, nil
 	})
-	return out
+	return Table[K, A]{results[K, A]{s: out, key: g.key, value: value}}
 }
 
 func checkAggregator[K, V, A any](b *Builder, n *node, g Grouped[K, V], value codec.Codec[A], agg Aggregator[V, A]) {
@@ -203,12 +212,12 @@ func (g Grouped[K, V]) Count(opts ...TableOption) Table[K, int64] {
 func (w Windowed[K, V]) Reduce(f func(into *V, v V) error, opts ...WindowOption) WindowedTable[K, V] {
 	copied := first(w.g.value)
 	start := beginning[V, V]{first: copied, begin: func(into, from *V) error { return copied(into, *from) }}
-	return WindowedTable[K, V]{aggregate(w, w.g.value, reducer(f), start, opts)}
+	return aggregate(w, w.g.value, reducer(f), start, opts)
 }
 
 // Reduce folds the values of each key into one, as [Windowed.Reduce] does.
 func (g Grouped[K, V]) Reduce(f func(into *V, v V) error, opts ...TableOption) Table[K, V] {
-	return Table[K, V]{aggregateTable(g, g.value, reducer(f), first(g.value), opts)}
+	return aggregateTable(g, g.value, reducer(f), first(g.value), opts)
 }
 
 func reducer[V any](f func(*V, V) error) Aggregator[V, V] {

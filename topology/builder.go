@@ -54,6 +54,7 @@ const (
 	kindMerge     kind = "merge"
 	kindAggregate kind = "aggregate"
 	kindLate      kind = "late"
+	kindSuppress  kind = "suppress"
 	kindProcess   kind = "process"
 )
 
@@ -87,6 +88,9 @@ type node struct {
 	// compose builds a source's part of an instance.
 	compose func(*instance) (processors.Source, error)
 }
+
+// kindBuffer is the kind of store that Suppress has.
+const kindBuffer = "buffer"
 
 // store is a named store of the graph.
 type store struct {
@@ -225,7 +229,11 @@ func (b *Builder) check() {
 	}
 	for _, s := range b.stores {
 		if mistake := checkTopicPart(s.name); mistake != "" {
-			b.mistakes = append(b.mistakes, storeMistake(s, "makes a changelog topic, and its name %s; give one with topology.Store", mistake))
+			by := "topology.Store"
+			if s.kind == kindBuffer {
+				by = "topology.BufferIn"
+			}
+			b.mistakes = append(b.mistakes, storeMistake(s, "makes a changelog topic, and its name %s; give one with %s", mistake, by))
 			continue
 		}
 		if strings.HasSuffix(s.name, metaSuffix) {

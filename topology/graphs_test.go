@@ -39,6 +39,14 @@ var graphs = map[string]func(b *topology.Builder){
 		count("days", window.Calendar(window.Day, "America/Sao_Paulo"), window.OnClose())
 		count("hundreds", window.Count(100), window.OnTime())
 	},
+	"suppress": func(b *topology.Builder) {
+		g := source(b, "events").GroupByKey(str, str)
+		w := g.WindowedBy(window.Tumbling(time.Minute)).Count(topology.Store("minutes"))
+		w.Suppress(topology.UntilWindowCloses(), topology.Named("finals")).ToWindowed("finals", str, codec.Int64)
+		w.Suppress(topology.UntilTimeLimit(time.Second, topology.BufferIn("calm-minutes").MaxRecords(10))).ToWindowed("calm", str, codec.Int64)
+		g.Count(topology.Store("totals"), topology.Named("totals")).
+			Suppress(topology.UntilTimeLimit(time.Second, topology.BufferIn("calm-totals"))).To("totals", str, codec.Int64)
+	},
 	"branches": func(b *topology.Builder) {
 		s := topology.SourcePattern(b, "logs", `logs\..*`, str, str)
 		branches, rest := s.Split(topology.When("errors", all), topology.When("warnings", all))

@@ -27,6 +27,9 @@ type StatefulNode struct {
 	Name string
 	processors.Stateful
 	Upstream
+	// Follows is set if the node goes by how far those before it have been
+	// advanced, and not by their outputs: see [processors.Follower].
+	Follows bool
 }
 
 // RepartitionSink is a sink that feeds the named repartition.
@@ -99,11 +102,14 @@ func (t *Topology) Instantiate(sub int, rt *processors.Runtime, opened Stores) (
 		}
 		src, err := n.compose(in)
 		if err != nil {
+			if _, blamed := errors.AsType[*processors.NodeError](err); !blamed {
+				err = fmt.Errorf("node %q (%s): %w", n.name, n.where, err)
+			}
 			// The processors made so far are the caller's to close no more.
 			for _, s := range in.stateful {
 				err = errors.Join(err, s.Close())
 			}
-			return nil, fmt.Errorf("node %q (%s): %w", n.name, n.where, err)
+			return nil, err
 		}
 		out.sources[n.id] = src
 	}
@@ -134,7 +140,11 @@ func (t *Topology) connect(sub int, in *instance, out *Instance) {
 		reach[n.id] = up
 		if s, ok := in.stateful[n.id]; ok {
 			index[n.id] = len(out.Stateful)
-			out.Stateful = append(out.Stateful, StatefulNode{Name: n.name, Stateful: s, Upstream: up})
+			f, follows := s.(processors.Follower)
+			if follows {
+				f.Follow(in.stateful[n.parents[0]])
+			}
+			out.Stateful = append(out.Stateful, StatefulNode{Name: n.name, Stateful: s, Upstream: up, Follows: follows})
 		}
 		if n.kind == kindSink && n.repartition != "" {
 			out.Repartitions = append(out.Repartitions, RepartitionSink{Name: n.repartition, Upstream: up})

@@ -41,18 +41,39 @@ func newNothing() topology.Processor[string, string, string, string] { return no
 // patterns say that there are two.
 var mistakes = map[string]func(b *topology.Builder){
 	"topics and patterns": func(b *topology.Builder) {
-		topology.Source(b, "bad topic", str, str)                                                                        // want `topic's name "bad topic" has a character` `no blank`
-		topology.Source(b, "t1", str, str, topology.AndTopics(""))                                                       // want `topic's name "" is empty`
-		topology.Source(b, strings.Repeat("x", 201), str, str)                                                           // want `longer than 200`
-		topology.SourcePattern(b, "p", "(", str, str)                                                                    // want `pattern: error parsing regexp`
-		topology.SourcePattern(b, "q", "q.*", str, str, topology.AndTopics("other"))                                     // want `AndTopics has no place beside a pattern`
-		topology.Source(b, "twice", str, str)                                                                            // the first is right
-		topology.Source(b, "twice", str, str, topology.Named("again"))                                                   // want `topic "twice" is read already by node "twice"`
-		topology.Source[string, string](b, "t2", nil, str)                                                               // want `a source needs a codec`
-		topology.SourcePattern[string, string](b, "t3", "t3", str, nil)                                                  // want `a source needs a codec`
-		topology.Source(b, "t4", str, str).EventTime(nil, window.BoundedDelay(-time.Second))                             // want `watermark: .*watermark delay`
-		topology.Source(b, "t5", str, str).Filter(all).EventTime(nil, window.BoundedDelay(0))                            // want `EventTime belongs directly behind`
-		topology.Source(b, "t6", str, str).EventTime(nil, window.BoundedDelay(0)).EventTime(nil, window.BoundedDelay(0)) // want `EventTime is set twice`
+		topology.Source(b, "bad topic", str, str)                                                                         // want `topic's name "bad topic" has a character` `no blank`
+		topology.Source(b, "t1", str, str, topology.AndTopics(""))                                                        // want `topic's name "" is empty`
+		topology.Source(b, strings.Repeat("x", 201), str, str)                                                            // want `longer than 200`
+		topology.SourcePattern(b, "p", "(", str, str)                                                                     // want `pattern: error parsing regexp`
+		topology.SourcePattern(b, "q", "q.*", str, str, topology.AndTopics("other"))                                      // want `AndTopics has no place beside a pattern`
+		topology.Source(b, "twice", str, str)                                                                             // the first is right
+		topology.Source(b, "twice", str, str, topology.Named("again"))                                                    // want `topic "twice" is read already by node "twice"`
+		topology.Source[string, string](b, "t2", nil, str)                                                                // want `a source needs a codec`
+		topology.SourcePattern[string, string](b, "t3", "t3", str, nil)                                                   // want `a source needs a codec`
+		topology.Source(b, "t4", str, str).EventTime(nil, window.BoundedDelay(-time.Second))                              // want `watermark: .*watermark delay`
+		topology.Source(b, "t7", str, str).EventTime(nil, window.Punctuated(func(int) (int64, bool) { return 0, false })) // want `watermark: .*Punctuated looks at values of type int, and those of the source are string \(mistakes_test.go`
+		topology.Source(b, "t8", str, str).EventTime(nil, window.Custom[string](nil))                                     // want `watermark: .*the function of window.Custom is nil`
+		topology.Source(b, "t9", str, str).EventTime(nil, window.BoundedDelay(0).AlignWithin(time.Minute))                // want `watermark: .*AlignWithin without IdleAfter`
+		topology.Source(b, "t5", str, str).Filter(all).EventTime(nil, window.BoundedDelay(0))                             // want `EventTime belongs directly behind`
+		topology.Source(b, "t6", str, str).EventTime(nil, window.BoundedDelay(0)).EventTime(nil, window.BoundedDelay(0))  // want `EventTime is set twice`
+	},
+	"suppress": func(b *topology.Builder) {
+		g := source(b, "in").GroupByKey(str, str)
+		w := g.WindowedBy(window.Tumbling(time.Minute)).Count(topology.Store("windows"))
+		table := g.Count(topology.Store("table"), topology.Named("table"))
+		limit := topology.UntilTimeLimit
+		w.Suppress(limit(time.Second, topology.BufferIn("")), topology.Named("s1"))                        // want `buffer "" .*its name is empty; give one with topology.BufferIn`
+		w.Suppress(nil, topology.Named("s2"))                                                              // want `buffer "" .*its name is empty`
+		table.Suppress(limit(time.Second, topology.Buffer{}), topology.Named("s3"))                        // want `buffer "" .*its name is empty`
+		table.Suppress(limit(time.Second, topology.BufferIn("a b")), topology.Named("s4"))                 // want `buffer "a b" .*a character`
+		table.Suppress(limit(time.Second, topology.BufferIn("table")), topology.Named("s5"))               // want `buffer "table" .*has the name of the store made at`
+		table.Suppress(limit(-time.Second, topology.BufferIn("b6")), topology.Named("s6"))                 // want `node "s6" .*until a time limit: -1s: want whole milliseconds, at least 0`
+		table.Suppress(limit(time.Nanosecond, topology.BufferIn("b7")), topology.Named("s7"))              // want `node "s7" .*1ns: want whole milliseconds`
+		table.Suppress(limit(0, topology.BufferIn("b8").MaxRecords(0).MaxBytes(-1)), topology.Named("s8")) // want `at most 0 records: want at least 1` `at most -1 bytes: want at least 1`
+		table.Suppress(limit(0, topology.BufferIn("b9").ShutDownWhenFull()), topology.Named("s9"))         // want `ShutDownWhenFull belongs to a buffer with MaxRecords or MaxBytes`
+		parts := g.WindowedBy(window.Tumbling(time.Minute)).Count(topology.Store("parts"), topology.Named("parts"),
+			topology.Emit(window.OnTime().Discarding()))
+		parts.Suppress(topology.UntilWindowCloses(), topology.Named("s10")) // want `node "s10" .*discarding results are parts`
 	},
 	"names": func(b *topology.Builder) {
 		s := source(b, "in")

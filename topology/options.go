@@ -18,6 +18,8 @@ type (
 	TableOption interface{ table(*options) }
 	// WindowOption is an option of a windowed aggregate.
 	WindowOption interface{ windowed(*options) }
+	// SuppressOption is an option of Suppress.
+	SuppressOption interface{ suppress(*options) }
 	// ProcessOption is an option of [Process].
 	ProcessOption interface{ process(*options) }
 	// SinkOption is an option of a sink.
@@ -48,6 +50,7 @@ func Named(name string) interface {
 	GroupOption
 	TableOption
 	WindowOption
+	SuppressOption
 	ProcessOption
 	SinkOption
 } {
@@ -59,6 +62,7 @@ func (n nameOption) node(o *options)     { o.name = string(n) }
 func (n nameOption) group(o *options)    { o.name = string(n) }
 func (n nameOption) table(o *options)    { o.name = string(n) }
 func (n nameOption) windowed(o *options) { o.name = string(n) }
+func (n nameOption) suppress(o *options) { o.name = string(n) }
 func (n nameOption) process(o *options)  { o.name = string(n) }
 func (n nameOption) sink(o *options)     { o.name = string(n) }
 
@@ -73,6 +77,7 @@ func OnError(p ErrorPolicy) interface {
 	GroupOption
 	TableOption
 	WindowOption
+	SuppressOption
 	ProcessOption
 	SinkOption
 } {
@@ -84,6 +89,7 @@ func (p policyOption) node(o *options)     { o.policy = ErrorPolicy(p) }
 func (p policyOption) group(o *options)    { o.policy = ErrorPolicy(p) }
 func (p policyOption) table(o *options)    { o.policy = ErrorPolicy(p) }
 func (p policyOption) windowed(o *options) { o.policy = ErrorPolicy(p) }
+func (p policyOption) suppress(o *options) { o.policy = ErrorPolicy(p) }
 func (p policyOption) process(o *options)  { o.policy = ErrorPolicy(p) }
 func (p policyOption) sink(o *options)     { o.policy = ErrorPolicy(p) }
 

@@ -39,3 +39,6 @@ const (
 	Skip       = processors.Skip
 	DeadLetter = processors.DeadLetter
 )
+
+// Punctuator is what Context.Punctuate returns.
+type Punctuator = processors.Punctuator

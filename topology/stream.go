@@ -112,15 +112,16 @@ func newSource[K, V any](b *Builder, n *node, key codec.Codec[K], value codec.Co
 		if err != nil {
 			return nil, err
 		}
-		c := processors.SourceConfig[K, V]{Key: s.input.key, Value: s.input.value, EventTime: s.input.eventTime}
+		c := processors.SourceConfig[K, V]{Key: s.input.key, Value: s.input.value, EventTime: s.input.eventTime, Strategy: n.strategy}
 		return processors.NewSource(in.rt, in.node(n), c, next), nil
 	}
 	return Stream[K, V]{s}
 }
 
 // EventTime says how a source's records tell their time, in Unix milliseconds,
-// and how its watermark follows. A nil f stands for the record's timestamp. It
-// belongs directly behind [Source].
+// and how its watermark follows. A nil f stands for the record's timestamp. A
+// strategy that looks at values, of window.Punctuated or window.Custom, must look
+// at the source's: Build refuses any other. It belongs directly behind [Source].
 func (s Stream[K, V]) EventTime(f func(V) int64, strategy window.Strategy) Stream[K, V] {
 	n := s.s.node
 	switch {
@@ -131,6 +132,9 @@ func (s Stream[K, V]) EventTime(f func(V) int64, strategy window.Strategy) Strea
 	default:
 		s.s.input.eventTime = f
 		n.eventTime, n.strategy = true, strategy
+		if err := window.CheckValues[V](strategy); err != nil {
+			s.s.b.mistake(n, "watermark: %v (%s)", err, caller())
+		}
 	}
 	return s
 }

@@ -9,16 +9,26 @@ import (
 // partition to count as idle. It is longer than any fetch that waits for data.
 const MaxSilence = 30 * time.Second
 
+// ClockStep is how often, in milliseconds of processing time, the watermark
+// follows the wall clock while everything is idle (Strategy.AdvanceWhenIdle).
+const ClockStep = 1000
+
 // PartitionClock is the watermark of one partition of a source: the highest
-// event time seen less the strategy's delay. It implements Input.
+// event time seen less the strategy's delay or, if the strategy has a Generator,
+// what that has said (Advance). It implements Input.
 //
 // The zero value is not usable; make one with NewPartitionClock. It reads no
 // clock: every now is the wall clock in Unix milliseconds. It belongs to the
 // task that reads the partition and is not safe for use by several goroutines.
 type PartitionClock struct {
 	delay, idleAfter, maxAhead int64
+	generates                  bool
+	behind                     int64
+	follows                    bool // the wall clock, while it is idle
 
 	watermark  int64
+	highest    int64 // event time; MinTime if none is known
+	clockAt    int64 // now of the last step of the wall clock; only while idle
 	seen       bool  // a record was observed, now or before a restart
 	lastRecord int64 // now of the last record, or of the first answer after Restore
 	hasRecord  bool  // lastRecord is set
@@ -26,16 +36,22 @@ type PartitionClock struct {
 	idle       bool
 	paused     bool
 	ended      bool
+	empty      bool // it has had no event, and had none to give when last asked
 }
 
 // NewPartitionClock returns the clock of a partition of which nothing is known
 // yet. s must be valid.
 func NewPartitionClock(s Strategy) *PartitionClock {
+	behind, follows := s.BehindMillis()
 	return &PartitionClock{
 		delay:     s.DelayMillis(),
 		idleAfter: s.IdleMillis(),
 		maxAhead:  s.MaxAheadMillis(),
+		generates: s.Generates(),
+		behind:    behind,
+		follows:   follows,
 		watermark: MinTime,
+		highest:   MinTime,
 	}
 }
 
@@ -46,26 +62,56 @@ func (c *PartitionClock) Restore(watermark int64) {
 	c.seen = c.seen || watermark != MinTime
 }
 
+// RestoreHighest sets the highest event time that was kept with the input offset
+// (see Highest), before the first record: the watermark of a bounded delay
+// follows from it. MinTime means that none was kept.
+func (c *PartitionClock) RestoreHighest(t int64) {
+	c.highest = max(c.highest, t)
+	c.seen = c.seen || t != MinTime
+	if !c.generates {
+		c.Restore(subSaturated(t, c.delay))
+	}
+}
+
 // Observe takes note of a record with event time t that was read at now, and
 // reports whether the watermark or idleness changed by it. If t is too far
 // ahead of now it changes no watermark and returns ErrTooFarAhead; the partition
-// counts as active all the same.
+// counts as active all the same. The watermark of a strategy with a Generator is
+// left to Advance.
 func (c *PartitionClock) Observe(t, now int64) (moved bool, err error) {
 	moved = c.idle
-	c.idle, c.seen, c.hasRecord, c.lastRecord = false, true, true, now
+	c.idle, c.empty, c.seen, c.hasRecord, c.lastRecord = false, false, true, true, now
 	if t > addSaturated(now, c.maxAhead) {
-		return moved, c.tooFarAhead(t, now)
+		return moved, c.tooFarAhead("event", t, now)
 	}
-	if w := subSaturated(t, c.delay); w > c.watermark {
-		c.watermark = w
-		moved = true
+	c.highest = max(c.highest, t)
+	if !c.generates {
+		moved = c.Advance(subSaturated(t, c.delay)) || moved
 	}
 	return moved, nil
 }
 
-func (c *PartitionClock) tooFarAhead(t, now int64) error {
-	return fmt.Errorf("%w: event at %s, clock at %s, at most %v ahead is allowed", ErrTooFarAhead,
-		FormatTime(t), FormatTime(now), time.Duration(c.maxAhead)*time.Millisecond)
+// Check returns ErrTooFarAhead if w is a watermark that a Generator must not
+// reach at now.
+func (c *PartitionClock) Check(w, now int64) error {
+	if w > addSaturated(now, c.maxAhead) || w == MaxTime {
+		return c.tooFarAhead("watermark", w, now)
+	}
+	return nil
+}
+
+// Advance raises the watermark to w, if it is lower, and reports whether it was.
+func (c *PartitionClock) Advance(w int64) (moved bool) {
+	if w <= c.watermark {
+		return false
+	}
+	c.watermark = w
+	return true
+}
+
+func (c *PartitionClock) tooFarAhead(what string, t, now int64) error {
+	return fmt.Errorf("%w: %s at %s, clock at %s, at most %v ahead is allowed", ErrTooFarAhead,
+		what, FormatTime(t), FormatTime(now), time.Duration(c.maxAhead)*time.Millisecond)
 }
 
 // Answered takes note of a broker's answer about the partition at now, and
@@ -74,19 +120,49 @@ func (c *PartitionClock) tooFarAhead(t, now int64) error {
 // observed. An answer that shows a lag, or records still queued, has atEnd
 // false and makes the partition active.
 func (c *PartitionClock) Answered(now int64, atEnd bool) (changed bool) {
-	c.lastAnswer = now
+	c.lastAnswer, c.empty = now, atEnd && !c.seen
 	if !c.hasRecord && c.seen {
 		c.hasRecord, c.lastRecord = true, now
 	}
 	silent := !c.seen || c.idleAfter > 0 && now-c.lastRecord >= c.idleAfter
-	return c.setIdle(atEnd && silent && !c.paused)
+	changed = c.setIdle(atEnd && silent && !c.paused)
+	if changed && c.idle {
+		c.clockAt = now
+	}
+	return changed
 }
 
+// Empty takes note, behind Answered, that the partition has nothing to read, where
+// its owner does not take it for idle yet: it may be about to have its first
+// event. Partitions that are aligned with it do not wait for that.
+func (c *PartitionClock) Empty() { c.empty = !c.seen }
+
 // Tick makes an idle partition active if there was no answer about it for
-// MaxSilence, and reports whether it did. Call it now and then.
+// MaxSilence, and has one follow the wall clock whose strategy says so. It reports
+// whether one of these changed something. Call it now and then.
 func (c *PartitionClock) Tick(now int64) (changed bool) {
-	return c.setIdle(c.idle && now-c.lastAnswer <= MaxSilence.Milliseconds())
+	changed = c.setIdle(c.idle && now-c.lastAnswer <= MaxSilence.Milliseconds())
+	if c.idle && c.follows && now-c.clockAt >= ClockStep {
+		c.clockAt, changed = now, true
+	}
+	return changed
 }
+
+// Clocked returns the wall clock, as of its last step, less the distance of
+// Strategy.AdvanceWhenIdle, or the partition's watermark if that is higher; ok is
+// false unless the strategy says so, the partition is idle, and it has had an
+// event.
+func (c *PartitionClock) Clocked() (w int64, ok bool) {
+	if !c.follows || !c.idle || !c.seen {
+		return MinTime, false
+	}
+	return max(c.watermark, subSaturated(c.clockAt, c.behind)), true
+}
+
+// Waits reports whether partitions that are aligned with this one must not run
+// ahead of it: it may have events to bring. It does so unless it is idle or has
+// ended, or the last answer has shown that it is empty and it never had an event.
+func (c *PartitionClock) Waits() bool { return !c.idle && !c.ended && !c.empty }
 
 // Lost makes the partition active because its broker does not answer: what it
 // holds is unknown. The next answer ends that. It reports whether idleness
@@ -118,6 +194,10 @@ func (c *PartitionClock) Watermark() int64 {
 	}
 	return c.watermark
 }
+
+// Highest returns the highest event time to keep with the input offset; MinTime
+// if none is known.
+func (c *PartitionClock) Highest() int64 { return c.highest }
 
 // Durable returns the watermark to keep with the input offset. It is that of
 // Watermark, but for End, which is not kept: the next run may bring more.

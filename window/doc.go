@@ -26,10 +26,13 @@
 // # Watermarks
 //
 // A watermark W promises that no on-time event earlier than W is to come.
-// PartitionClock derives it for a partition of a source, by a Strategy.
-// Upstreams derives it for a partition of a repartition topic from the Markers
+// PartitionClock derives it for a partition of a source, by a Strategy:
+// BoundedDelay from event times, Punctuated and Custom from what a function or a
+// Generator of the user's finds in the events. Upstreams derives it for a partition of a repartition topic from the Markers
 // that upstream tasks write there. Tracker combines the inputs of a task: the
-// least of those that are not idle. Watermarks never fall.
+// least of those that are not idle; when all are, it stands still or, with
+// AdvanceWhenIdle, follows the wall clock. Watermarks never fall. Alignment tells
+// which partitions have run too far ahead of the slowest.
 //
 // An event behind W is late; if its window is not closed it still counts. One
 // whose window is closed is dropped. The package decides, its callers count.

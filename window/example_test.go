@@ -88,3 +88,28 @@ func ExampleUpstreams() {
 	// -infinity
 	// 1970-01-01T00:00:03.000Z
 }
+
+// ExamplePunctuated takes the watermark from the events that end an hour. The
+// type of the values is found from the function.
+func ExamplePunctuated() {
+	type reading struct {
+		Meter    string
+		HourEnds int64 // 0 unless it is the last of its hour
+	}
+	s := window.Punctuated(func(r reading) (int64, bool) {
+		return r.HourEnds, r.HourEnds != 0
+	}).IdleAfter(10 * time.Minute)
+	fmt.Println(s)
+	g, err := window.NewGenerator[reading](s, window.MinTime)
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	for _, r := range []reading{{Meter: "a"}, {Meter: "a", HourEnds: at("13:00").UnixMilli()}} {
+		fmt.Println(window.FormatTime(g.Event(r, at("12:59").UnixMilli(), at("13:01").UnixMilli())))
+	}
+	// Output:
+	// punctuated, idle after 10m0s
+	// -infinity
+	// 2026-06-01T13:00:00.000Z
+}

@@ -21,8 +21,9 @@ type Marker struct {
 	Generation int32
 	// Watermark is the task's watermark; MaxTime ends a bounded run.
 	Watermark int64
-	// Idle is true if every input of the task is idle.
-	Idle bool
+	// Idle is true if every input of the task is idle, Clocked if Watermark
+	// then follows the wall clock.
+	Idle, Clocked bool
 }
 
 // Layout of a marker: version 1, flags, then big-endian sub-topology, task,
@@ -30,6 +31,7 @@ type Marker struct {
 const (
 	markerVersion = 1
 	markerIdle    = 1 << 0
+	markerClocked = 1 << 1
 	markerLen     = 2 + 4*4 + 8
 )
 
@@ -38,6 +40,9 @@ func (m Marker) Append(dst []byte) []byte {
 	var flags byte
 	if m.Idle {
 		flags |= markerIdle
+	}
+	if m.Clocked {
+		flags |= markerClocked
 	}
 	dst = append(dst, markerVersion, flags)
 	dst = binary.BigEndian.AppendUint32(dst, uint32(m.SubTopology))
@@ -55,7 +60,7 @@ func DecodeMarker(b []byte) (Marker, error) {
 	if len(b) != markerLen {
 		return Marker{}, fmt.Errorf("%w: %d bytes, want %d", ErrMarker, len(b), markerLen)
 	}
-	if b[1]&^markerIdle != 0 {
+	if b[1]&^(markerIdle|markerClocked) != 0 {
 		return Marker{}, fmt.Errorf("%w: unknown flags %#x", ErrMarker, b[1])
 	}
 	m := Marker{
@@ -65,6 +70,7 @@ func DecodeMarker(b []byte) (Marker, error) {
 		Generation:  int32(binary.BigEndian.Uint32(b[14:])),
 		Watermark:   int64(binary.BigEndian.Uint64(b[18:])),
 		Idle:        b[1]&markerIdle != 0,
+		Clocked:     b[1]&markerClocked != 0,
 	}
 	if m.SubTopology < 0 || m.Task < 0 || m.Task >= m.Tasks {
 		return Marker{}, fmt.Errorf("%w: sub-topology %d, task %d of %d", ErrMarker, m.SubTopology, m.Task, m.Tasks)

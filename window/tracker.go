@@ -11,12 +11,18 @@ type Input interface {
 	// Idle reports whether the input is known to have nothing to say for the
 	// time being. It then does not hold the watermark of its task back.
 	Idle() bool
+
+	// Clocked returns the watermark that an idle input has by the wall clock;
+	// ok is false if it is not idle, or stands still when it is. It counts only
+	// while all inputs are idle, and it may fall when the input wakes up.
+	Clocked() (w int64, ok bool)
 }
 
 // Tracker is the watermark of a task: the least of the watermarks of those of
-// its inputs that are not idle. It never falls: when all inputs are idle, or one
-// wakes up behind it, it stands still. It is MaxTime only when every input is,
-// so an input that is idle but may go on does not end a bounded run.
+// its inputs that are not idle. When all inputs are idle it stands still, or
+// follows the wall clock by the least of those that do so. It never falls: when an
+// input wakes up behind it, it stands still. It is MaxTime only when every input
+// is, so an input that is idle but may go on does not end a bounded run.
 //
 // Make one with NewTracker. It is not safe for use by several goroutines.
 type Tracker struct {
@@ -65,14 +71,54 @@ func (t *Tracker) Refresh() bool {
 	if t.holder >= 0 && t.held == MaxTime && endless {
 		t.holder = -1
 	}
-	if t.holder < 0 || t.held <= t.watermark {
+	if t.holder < 0 {
+		w, ok := t.byClock()
+		return ok && t.raise(w)
+	}
+	return t.raise(t.held)
+}
+
+func (t *Tracker) raise(w int64) bool {
+	if w <= t.watermark {
 		return false
 	}
-	t.watermark = t.held
-	if t.held != MaxTime {
-		t.durable = t.held
+	t.watermark = w
+	if w != MaxTime {
+		t.durable = w
 	}
 	return true
+}
+
+// byClock returns the least of the watermarks by the wall clock, if all inputs
+// are idle and some have one.
+func (t *Tracker) byClock() (w int64, ok bool) {
+	w = MaxTime
+	for _, in := range t.inputs {
+		if !in.Idle() {
+			return MinTime, false
+		}
+		if c, clocked := in.Clocked(); clocked {
+			w, ok = min(w, c), true
+		}
+	}
+	return w, ok
+}
+
+// Clocked returns the task's watermark, and whether it follows the wall clock
+// because all inputs are idle. It is what the task says about itself in its
+// markers.
+func (t *Tracker) Clocked() (w int64, ok bool) {
+	_, ok = t.byClock()
+	return t.watermark, ok
+}
+
+// Holder returns the input, in the order of NewTracker, whose watermark the
+// task's waits for, and -1 if there is none: all are idle or have ended.
+func (t *Tracker) Holder() int {
+	if t.held == MaxTime {
+		return -1
+	}
+	return t.holder
 }
 
 // Watermark returns the task's watermark.

@@ -10,14 +10,19 @@ import (
 type fakeInput struct {
 	watermark int64
 	idle      bool
+	clock     int64 // what it has by the wall clock while it is idle
+	clocked   bool
 }
 
 func (f *fakeInput) Watermark() int64 { return f.watermark }
 func (f *fakeInput) Idle() bool       { return f.idle }
 
+func (f *fakeInput) Clocked() (int64, bool) { return f.clock, f.clocked && f.idle }
+
 // modelTracker computes the task's watermark from all inputs each time.
 func modelTracker(before int64, inputs []*fakeInput) int64 {
 	least, active, ended := MaxTime, 0, 0
+	byClock, clocked := MaxTime, false
 	for _, in := range inputs {
 		if in.watermark == MaxTime {
 			ended++
@@ -25,7 +30,12 @@ func modelTracker(before int64, inputs []*fakeInput) int64 {
 		if !in.idle {
 			active++
 			least = min(least, in.watermark)
+		} else if in.clocked {
+			byClock, clocked = min(byClock, in.clock), true
 		}
+	}
+	if active == 0 && clocked {
+		return max(before, byClock)
 	}
 	if active == 0 || least == MaxTime && ended < len(inputs) {
 		return before
@@ -49,6 +59,8 @@ func TestTrackerAgainstModel(t *testing.T) {
 				w := rapid.OneOf(rapid.Int64Range(-50, 50), rapid.Just(MaxTime)).Draw(t, "watermark")
 				inputs[i].watermark = max(inputs[i].watermark, w)
 				inputs[i].idle = rapid.IntRange(0, 2).Draw(t, "idle") == 0
+				inputs[i].clock = rapid.Int64Range(-50, 50).Draw(t, "clock")
+				inputs[i].clocked = rapid.Bool().Draw(t, "clocked")
 				before := want
 				want = modelTracker(want, inputs)
 				if rose := tracker.Moved(i); rose != (want > before) {

@@ -42,6 +42,7 @@ type upstream struct {
 	watermark  int64 // without the end of a bounded run
 	heard      bool
 	idle       bool
+	clocked    bool // its watermark follows the wall clock while it is idle
 	ended      bool
 	// fresh is set by each marker; said is when it was first looked at, and stale
 	// set when that is too long ago.
@@ -57,6 +58,8 @@ func (u *upstream) Watermark() int64 {
 }
 
 func (u *upstream) Idle() bool { return u.idle && !u.stale && !u.ended }
+
+func (u *upstream) Clocked() (int64, bool) { return u.watermark, u.clocked && u.Idle() }
 
 // NewUpstreams returns the watermark of a partition to which exactly these
 // tasks write. Duplicates count once.
@@ -113,7 +116,7 @@ func (u *Upstreams) Observe(m Marker) (moved bool, err error) {
 	if m.Watermark != MaxTime {
 		t.watermark = max(t.watermark, m.Watermark)
 	}
-	t.generation, t.tasks, t.idle, t.heard = m.Generation, m.Tasks, m.Idle, true
+	t.generation, t.tasks, t.idle, t.clocked, t.heard = m.Generation, m.Tasks, m.Idle, m.Clocked, true
 	t.fresh, t.stale = true, false
 	u.heard = true
 	moved = u.tracker.Moved(t.position)
@@ -143,6 +146,10 @@ func (u *Upstreams) Watermark() int64 { return u.tracker.Watermark() }
 // Idle reports whether all upstream tasks are idle.
 func (u *Upstreams) Idle() bool { return u.tracker.Idle() }
 
+// Clocked returns the watermark, and whether it follows the wall clock: all
+// upstream tasks are idle, and those that let it follow have said so.
+func (u *Upstreams) Clocked() (w int64, ok bool) { return u.tracker.Clocked() }
+
 // Heard returns of how many of the expected tasks a marker was seen.
 func (u *Upstreams) Heard() (heard, expected int) {
 	for _, t := range u.tasks {
@@ -151,6 +158,17 @@ func (u *Upstreams) Heard() (heard, expected int) {
 		}
 	}
 	return heard, len(u.tasks)
+}
+
+// Unheard returns the expected tasks that no marker has come from.
+func (u *Upstreams) Unheard() []Upstream {
+	var unheard []Upstream
+	for _, t := range u.tasks {
+		if !t.heard {
+			unheard = append(unheard, t.id)
+		}
+	}
+	return unheard
 }
 
 // Waiting returns the tasks that hold the watermark back: those that have not
@@ -187,7 +205,7 @@ func (u *Upstreams) Append(dst []byte) []byte {
 		if t.heard {
 			dst = Marker{
 				SubTopology: t.id.SubTopology, Task: t.id.Task, Tasks: t.tasks,
-				Generation: t.generation, Watermark: t.watermark, Idle: t.idle,
+				Generation: t.generation, Watermark: t.watermark, Idle: t.idle, Clocked: t.clocked,
 			}.Append(dst)
 		}
 	}

@@ -224,7 +224,7 @@ func TestMarkerGolden(t *testing.T) {
 	for name, bad := range map[string][]byte{
 		"nothing":       nil,
 		"version":       append([]byte{2}, b[1:]...),
-		"flags":         append([]byte{1, 2}, b[2:]...),
+		"flags":         append([]byte{1, 4}, b[2:]...),
 		"short":         b[:len(b)-1],
 		"long":          append(slices.Clip(b), 0),
 		"task of tasks": Marker{Task: 2, Tasks: 2}.Append(nil),

@@ -20,6 +20,9 @@ func (m *mistakes) unless(ok bool, format string, args ...any) {
 	}
 }
 
+// join returns the mistakes as one error, or nil.
+func (m mistakes) join() error { return errors.Join(m...) }
+
 // Validate returns every mistake in w, each wrapping ErrInvalid, or nil.
 func (w Windows) Validate() error {
 	var m mistakes
@@ -49,7 +52,7 @@ func (w Windows) Validate() error {
 		m.add("retention %v: want at least window size and allowed lateness together, %v and %v",
 			w.retention, time.Duration(w.SizeMillis())*time.Millisecond, w.lateness)
 	}
-	return errors.Join(m...)
+	return m.join()
 }
 
 func (m *mistakes) whole(name string, d time.Duration) {

@@ -36,6 +36,16 @@ type KafkaConfig struct {
 	// what is there.
 	Properties map[string]string
 
+	// Listeners are the names of further listeners that each node gets, such as
+	// "SLOW", for clients that are to reach the nodes by another way.
+	Listeners []string
+
+	// Advertise is called for each of Listeners on each node with the address
+	// that the node listens on there, and returns the one that it tells its
+	// clients: that of a proxy, say. It may be called again for other addresses,
+	// if a port was taken. Default: the address itself.
+	Advertise func(listener string, node int, addr string) (string, error)
+
 	// StartTimeout bounds the time until all nodes answer; 60 s if it is 0.
 	StartTimeout time.Duration
 
@@ -48,6 +58,9 @@ func (c KafkaConfig) withDefaults() KafkaConfig {
 	c.Nodes = cmp.Or(c.Nodes, 1)
 	c.Heap = cmp.Or(c.Heap, "384m")
 	c.StartTimeout = cmp.Or(c.StartTimeout, time.Minute)
+	if c.Advertise == nil {
+		c.Advertise = func(_ string, _ int, addr string) (string, error) { return addr, nil }
+	}
 	return c
 }
 
@@ -62,15 +75,21 @@ func properties(id int, nodes []*node, extra map[string]string) string {
 	for _, n := range nodes {
 		voters = append(voters, fmt.Sprintf("%d@%s", n.id, n.controller))
 	}
+	listeners, advertised, protocols := "BROKER://"+self.broker, "BROKER://"+self.broker, "BROKER:PLAINTEXT,CONTROLLER:PLAINTEXT"
+	for _, l := range self.listeners {
+		listeners += "," + l.name + "://" + l.addr
+		advertised += "," + l.name + "://" + l.advertised
+		protocols += "," + l.name + ":PLAINTEXT"
+	}
 	replicas := min(len(nodes), 3)
 	p := map[string]string{
 		"process.roles":                                    "broker,controller",
 		"node.id":                                          fmt.Sprint(id),
 		"broker.rack":                                      fmt.Sprintf("rack-%d", id),
 		"controller.quorum.voters":                         strings.Join(voters, ","),
-		"listeners":                                        "BROKER://" + self.broker + ",CONTROLLER://" + self.controller,
-		"advertised.listeners":                             "BROKER://" + self.broker,
-		"listener.security.protocol.map":                   "BROKER:PLAINTEXT,CONTROLLER:PLAINTEXT",
+		"listeners":                                        listeners + ",CONTROLLER://" + self.controller,
+		"advertised.listeners":                             advertised,
+		"listener.security.protocol.map":                   protocols,
 		"inter.broker.listener.name":                       "BROKER",
 		"controller.listener.names":                        "CONTROLLER",
 		"log.dirs":                                         slashed(self.dir) + "/data",

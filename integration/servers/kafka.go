@@ -39,10 +39,15 @@ type Kafka struct {
 type node struct {
 	id                 int
 	broker, controller string // host:port
+	listeners          []listener
 	dir                string
 	run                int      // starts so far
 	proc               *process // nil if it does not run
 }
+
+// listener is a further way to a node: where it listens, and what it tells the
+// clients that have come by it.
+type listener struct{ name, addr, advertised string }
 
 // StartKafka starts a Kafka and returns once each of its nodes answers and
 // knows all others. The context bounds the start only. An error quotes the end
@@ -75,6 +80,26 @@ func StartKafka(ctx context.Context, cfg KafkaConfig) (*Kafka, error) {
 
 // Brokers returns the addresses of all nodes as host:port, stopped ones too.
 func (k *Kafka) Brokers() []string { return slices.Clone(k.brokers) }
+
+// Advertised returns the addresses by which all nodes are reached over one of the
+// configuration's Listeners.
+func (k *Kafka) Advertised(name string) []string {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	var addrs []string
+	for _, n := range k.nodes {
+		for _, l := range n.listeners {
+			if l.name == name {
+				addrs = append(addrs, l.advertised)
+			}
+		}
+	}
+	return addrs
+}
+
+// Dir returns the folder that holds the nodes' folders, with their logs; it is
+// empty for a Kafka that was started elsewhere.
+func (k *Kafka) Dir() string { return k.dir }
 
 // Stop ends all nodes and waits for them; a temporary folder is removed. A
 // second call does nothing.
@@ -180,16 +205,25 @@ func (k *Kafka) layOut() error {
 	if err != nil {
 		return fmt.Errorf("servers: a folder for Kafka: %w", err)
 	}
-	ports, err := freePorts(2 * k.cfg.Nodes)
+	each := 2 + len(k.cfg.Listeners)
+	ports, err := FreePorts(each * k.cfg.Nodes)
 	if err != nil {
 		return err
 	}
 	for i := range k.cfg.Nodes {
+		own := ports[each*i:]
 		n := &node{
 			id:         i + 1,
-			broker:     loopback(ports[2*i]),
-			controller: loopback(ports[2*i+1]),
+			broker:     loopback(own[0]),
+			controller: loopback(own[1]),
 			dir:        filepath.Join(k.dir, fmt.Sprintf("node-%d", i+1)),
+		}
+		for j, name := range k.cfg.Listeners {
+			l := listener{name: name, addr: loopback(own[2+j])}
+			if l.advertised, err = k.cfg.Advertise(name, n.id, l.addr); err != nil {
+				return fmt.Errorf("servers: what node %d advertises for listener %s: %w", n.id, name, err)
+			}
+			n.listeners = append(n.listeners, l)
 		}
 		k.nodes = append(k.nodes, n)
 		k.brokers = append(k.brokers, n.broker)

@@ -13,9 +13,9 @@ const (
 	lastPort  = 32_000
 )
 
-// freePorts returns n different loopback ports that nothing listens on. Another
+// FreePorts returns n different loopback ports that nothing listens on. Another
 // process may take one before its user does: who starts a server tries again.
-func freePorts(n int) ([]int, error) {
+func FreePorts(n int) ([]int, error) {
 	var ports []int
 	var held []net.Listener
 	defer func() {

@@ -47,7 +47,7 @@ func TestMissingToolsAreNamed(t *testing.T) {
 }
 
 func TestFreePortsAreDifferentAndBelowOutgoingOnes(t *testing.T) {
-	ports, err := freePorts(20)
+	ports, err := FreePorts(20)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -65,14 +65,18 @@ func TestFreePortsAreDifferentAndBelowOutgoingOnes(t *testing.T) {
 func TestPropertiesOfAClusterAndOverrides(t *testing.T) {
 	nodes := []*node{
 		{id: 1, broker: "127.0.0.1:20001", controller: "127.0.0.1:20002", dir: "/d/node-1"},
-		{id: 2, broker: "127.0.0.1:20003", controller: "127.0.0.1:20004", dir: "/d/node-2"},
+		{id: 2, broker: "127.0.0.1:20003", controller: "127.0.0.1:20004", dir: "/d/node-2", listeners: []listener{
+			{name: "SLOW", addr: "127.0.0.1:20007", advertised: "127.0.0.1:20008"},
+		}},
 		{id: 3, broker: "127.0.0.1:20005", controller: "127.0.0.1:20006", dir: "/d/node-3"},
 	}
 	got := properties(2, nodes, map[string]string{"num.partitions": "7", "offsets.topic.num.partitions": "1"})
 	for _, line := range []string{
 		"node.id=2",
 		"controller.quorum.voters=1@127.0.0.1:20002,2@127.0.0.1:20004,3@127.0.0.1:20006",
-		"listeners=BROKER://127.0.0.1:20003,CONTROLLER://127.0.0.1:20004",
+		"listeners=BROKER://127.0.0.1:20003,SLOW://127.0.0.1:20007,CONTROLLER://127.0.0.1:20004",
+		"advertised.listeners=BROKER://127.0.0.1:20003,SLOW://127.0.0.1:20008",
+		"listener.security.protocol.map=BROKER:PLAINTEXT,CONTROLLER:PLAINTEXT,SLOW:PLAINTEXT",
 		"log.dirs=/d/node-2/data",
 		"default.replication.factor=3",
 		"transaction.state.log.min.isr=2",

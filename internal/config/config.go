@@ -117,12 +117,17 @@ type Windowing struct {
 	// IdleTimeout is after how long without events a partition no longer holds
 	// the watermark back.
 	IdleTimeout Setting[time.Duration]
+	// MaxAhead is how far ahead of the clock an event may lie, AlignWithin how far
+	// ahead of the slowest partition another is read, and AdvanceWhenIdle how far
+	// behind the clock the watermark follows it while everything is idle.
+	MaxAhead, AlignWithin, AdvanceWhenIdle Setting[time.Duration]
 }
 
 // Source overrides Windowing and the topic for one source.
 type Source struct {
-	Topic                 Setting[string]
-	MaxDelay, IdleTimeout Setting[time.Duration]
+	Topic                                  Setting[string]
+	MaxDelay, IdleTimeout                  Setting[time.Duration]
+	MaxAhead, AlignWithin, AdvanceWhenIdle Setting[time.Duration]
 	// OffsetReset is Config.OffsetReset for this source.
 	OffsetReset Setting[string]
 }

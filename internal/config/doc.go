@@ -36,8 +36,8 @@
 //	http.{listen,advertise}
 //	state.{dir,hot_only,max_size_mb,hot.max_size_mb,warm.{backend,cache_size_mb}}
 //	topics.{replication_factor,min_insync_replicas}
-//	windowing.{size,allowed_lateness,watermark_delay,idle_timeout}
-//	sources.<name>.{topic,max_delay,idle_timeout}
+//	windowing.{size,allowed_lateness,watermark_delay,idle_timeout,max_ahead,align_within,advance_when_idle}
+//	sources.<name>.{topic,max_delay,idle_timeout,max_ahead,align_within,advance_when_idle}
 //
 // The warm tier is Pebble; sled, the embedded store of the research that these
 // keys come from, is taken as another name for it.

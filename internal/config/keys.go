@@ -81,7 +81,10 @@ func keys(c *Config, sources []string) []named {
 			value("size", &c.Windowing.Size, positiveMillis),
 			value("allowed_lateness", &c.Windowing.AllowedLateness, millis),
 			value("watermark_delay", &c.Windowing.WatermarkDelay, millis),
-			value("idle_timeout", &c.Windowing.IdleTimeout, positiveMillis)),
+			value("idle_timeout", &c.Windowing.IdleTimeout, positiveMillis),
+			value("max_ahead", &c.Windowing.MaxAhead, positiveMillis),
+			value("align_within", &c.Windowing.AlignWithin, positiveMillis),
+			value("advance_when_idle", &c.Windowing.AdvanceWhenIdle, positiveMillis)),
 		group("checkpointing",
 			refused("interval_seconds", noCheckpointing),
 			refused("format", noCheckpointing),
@@ -102,6 +105,9 @@ func sourceKeys(c *Config, sources []string) []named {
 			value("topic", &s.Topic, topicName),
 			value("max_delay", &s.MaxDelay, millis),
 			value("idle_timeout", &s.IdleTimeout, positiveMillis),
+			value("max_ahead", &s.MaxAhead, positiveMillis),
+			value("align_within", &s.AlignWithin, positiveMillis),
+			value("advance_when_idle", &s.AdvanceWhenIdle, positiveMillis),
 			value("offset_reset", &s.OffsetReset, oneOf(offsetResets...)))
 	}
 	return all

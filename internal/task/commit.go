@@ -26,7 +26,8 @@ type Offset struct {
 }
 
 // Dirty reports whether there is something to commit: records that were read,
-// state that has changed, or deletes that the commit before has left out.
+// state that has changed, punctuators that were called, or deletes that the commit
+// before has left out.
 func (t *Task) Dirty() bool {
 	for _, in := range t.inputs {
 		if in.next != in.committed {
@@ -34,7 +35,7 @@ func (t *Task) Dirty() bool {
 		}
 	}
 	entries, _ := t.db.Dirty()
-	return entries > 0 || t.db.Pending() > 0
+	return entries > 0 || t.db.Pending() > 0 || t.rt.Punctuated && t.progress.store != nil
 }
 
 // DirtyBytes is roughly how much a commit would write to changelogs.
@@ -99,6 +100,7 @@ func (t *Task) Committed(c *Commit, next map[string]int64) error {
 	if err := t.db.Commit(c.Changes, next, t.now.UnixMilli()); err != nil {
 		return fmt.Errorf("task %v: write state: %w", t.cfg.ID, err)
 	}
+	t.rt.Punctuated = false
 	for _, in := range t.inputs {
 		in.committed = in.next
 		if t.cfg.Skips != nil {

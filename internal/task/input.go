@@ -28,15 +28,30 @@ type Input struct {
 	// One of these is the input's watermark.
 	partition *window.PartitionClock
 	upstreams *window.Upstreams
+	// generator makes the watermark of partition, unless that follows event times.
+	// mark is what it has said of the record in process.
+	generator processors.Generator
+	mark      int64
 
 	// next is the offset behind the last record processed, committed the one
 	// of the last commit.
 	next, committed int64
 	ended           bool
+	// ahead is set while the input is not read because it is too far ahead of
+	// those that it is aligned with.
+	ahead bool
+	// rose is when its watermark was last seen to rise, at which it was then;
+	// answered is set with the first answer.
+	rose     time.Time
+	roseTo   int64
+	answered bool
 }
 
 func newInput(t *Task, index int, c InputConfig) *Input {
-	in := &Input{task: t, index: index, config: c, source: t.instance.Source(c.Node), next: c.Offset, committed: c.Offset}
+	in := &Input{
+		task: t, index: index, config: c, source: t.instance.Source(c.Node), next: c.Offset, committed: c.Offset,
+		mark: window.MinTime, rose: t.now, roseTo: window.MinTime,
+	}
 	if c.Upstream == nil {
 		in.partition = window.NewPartitionClock(c.Strategy)
 		return in
@@ -53,13 +68,41 @@ func (in *Input) clock() window.Input {
 	return in.upstreams
 }
 
+// CommittedWatermark returns the watermark of a partition of a source as of an
+// offset that some task has committed with this metadata; window.MinTime if it
+// tells none.
+func CommittedWatermark(s window.Strategy, metadata string) int64 {
+	meta, err := codec.DecodeOffsetMetadata(metadata)
+	if err != nil {
+		return window.MinTime // of another program
+	}
+	c := window.NewPartitionClock(s)
+	restoreClock(c, s, meta)
+	return c.Watermark()
+}
+
+// restoreClock brings a partition's clock to what was committed.
+func restoreClock(c *window.PartitionClock, s window.Strategy, meta codec.OffsetMetadata) {
+	if meta.Time >= 0 {
+		c.RestoreHighest(meta.Time)
+	}
+	if w, ok := meta.Processors[generatedName]; ok && s.Generates() {
+		c.Restore(w)
+	}
+}
+
+// generatedName is the name under which the watermark of a partition that has a
+// generator rides in the metadata of its committed offset, since it does not
+// follow from the highest event time.
+const generatedName = "millrace.generated"
+
 // restore sets the watermark to the one committed with the offset.
 func (in *Input) restore(meta codec.OffsetMetadata, vector []byte) error {
 	if in.partition != nil {
-		if meta.Time >= 0 {
-			in.partition.Restore(meta.Time - in.config.Strategy.DelayMillis())
-		}
-		return nil
+		restoreClock(in.partition, in.config.Strategy, meta)
+		var err error
+		in.generator, err = in.source.Generator(in.partition.Watermark())
+		return err
 	}
 	if vector == nil {
 		return nil
@@ -82,6 +125,58 @@ func (in *Input) Watermark() (w int64, idle bool) {
 	return c.Watermark(), c.Idle()
 }
 
+// Aligned reports whether the input is aligned with others: with those of its
+// group, and read at most within milliseconds ahead of the slowest of them.
+func (in *Input) Aligned() (group int, within int64, ok bool) {
+	if in.partition == nil {
+		return 0, 0, false
+	}
+	within, ok = in.config.Strategy.AlignMillis()
+	return in.config.Group, within, ok
+}
+
+// Waits reports whether inputs that are aligned with this one must not run ahead
+// of it.
+func (in *Input) Waits() bool { return in.partition != nil && in.partition.Waits() }
+
+// SetAhead tells the input whether its owner does not read it because it is too
+// far ahead of those that it is aligned with. It keeps a record back: the input
+// is not idle.
+func (in *Input) SetAhead(ahead bool) { in.ahead = ahead }
+
+// Ahead reports what SetAhead was told.
+func (in *Input) Ahead() bool { return in.ahead }
+
+// Heard reports whether there was an answer about the input since the task was
+// made. Of a repartition input every upstream task must have been heard.
+func (in *Input) Heard() bool {
+	if in.upstreams == nil {
+		return in.answered
+	}
+	heard, expected := in.upstreams.Heard()
+	return heard == expected
+}
+
+// Rose returns when the input's watermark was last seen to rise: the time of the
+// task's making if it has not risen since.
+func (in *Input) Rose() time.Time { return in.rose }
+
+// look takes note of the watermark's rise.
+func (in *Input) look(now time.Time) {
+	if w := in.clock().Watermark(); w > in.roseTo {
+		in.rose, in.roseTo = now, w
+	}
+}
+
+// Unheard returns the upstream tasks of a repartition input that no marker has
+// come from yet.
+func (in *Input) Unheard() []window.Upstream {
+	if in.upstreams == nil {
+		return nil
+	}
+	return in.upstreams.Unheard()
+}
+
 // Waiting returns the upstream tasks that hold a repartition input back.
 func (in *Input) Waiting() []window.Upstream {
 	if in.upstreams == nil {
@@ -98,7 +193,7 @@ func (in *Input) Waiting() []window.Upstream {
 // to throw its tasks away. Any other error is final.
 func (in *Input) Process(r *Fetched) error {
 	t := in.task
-	in.next = r.Offset + 1
+	in.next, in.answered = r.Offset+1, true
 	if in.upstreams != nil && r.Key == nil {
 		return in.marker(r)
 	}
@@ -116,10 +211,14 @@ func (in *Input) Process(r *Fetched) error {
 			return t.discard(r, skip.Policy, skip.Err)
 		}
 	}
+	in.mark = window.MinTime
 	if err := in.run(r); err != nil {
 		if err = t.judge(r, err); err != nil {
 			return err
 		}
+	}
+	if in.mark != window.MinTime && in.partition.Advance(in.mark) {
+		t.moved(in.index)
 	}
 	return t.fire()
 }
@@ -164,6 +263,15 @@ func (in *Input) observe(eventTime int64) error {
 	if moved {
 		in.task.moved(in.index)
 	}
+	if err == nil && in.generator != nil {
+		// The record is judged by the watermark before its own: the one that it
+		// brings counts when it is processed.
+		now := in.task.now.UnixMilli()
+		mark := in.generator.Event(now)
+		if err = in.partition.Check(mark, now); err == nil {
+			in.mark = mark
+		}
+	}
 	if err != nil {
 		return &processors.NodeError{Node: in.task.rt.Node, Err: err}
 	}
@@ -197,9 +305,17 @@ func (in *Input) marker(r *Fetched) error {
 // offset next has been handed to Process, and atEnd says that there was nothing
 // more to read.
 func (in *Input) Answered(now time.Time, next int64, atEnd bool) {
-	in.next = max(in.next, next)
+	in.next, in.answered = max(in.next, next), true
 	if in.partition != nil && in.partition.Answered(now.UnixMilli(), atEnd) {
 		in.task.moved(in.index)
+	}
+}
+
+// Empty tells the input, behind Answered, that there is nothing to read, where its
+// owner does not say so to have it wait a little for its first event.
+func (in *Input) Empty() {
+	if in.partition != nil {
+		in.partition.Empty()
 	}
 }
 
@@ -235,26 +351,49 @@ func (in *Input) End() {
 	}
 }
 
-func (in *Input) tick(now time.Time) {
+func (in *Input) tick(now time.Time) error {
 	moved := false
 	if in.partition != nil {
 		moved = in.partition.Tick(now.UnixMilli())
 	} else {
 		moved = in.upstreams.Tick(now.UnixMilli())
 	}
+	if in.generator != nil {
+		generated, err := in.generate(now.UnixMilli())
+		if err != nil {
+			return fmt.Errorf("task %v, input %v: %w", in.task.cfg.ID, in, err)
+		}
+		moved = moved || generated
+	}
 	if moved {
 		in.task.moved(in.index)
 	}
+	in.look(now)
+	return nil
+}
+
+// generate asks the generator for the watermark by the clock.
+func (in *Input) generate(now int64) (moved bool, err error) {
+	defer in.task.recovered(&err)
+	w := in.generator.Tick(now)
+	if err := in.partition.Check(w, now); err != nil {
+		return false, &processors.NodeError{Node: in.task.rt.Node, Err: err}
+	}
+	return in.partition.Advance(w), nil
 }
 
 // metadata is what goes with the input's committed offset.
 func (in *Input) metadata() string {
-	m := codec.OffsetMetadata{Time: -1}
-	if in.partition != nil && in.partition.Durable() != window.MinTime {
-		// Kafka Streams reads it as the partition's highest time.
-		m.Time = in.partition.Durable() + in.config.Strategy.DelayMillis()
+	m := codec.OffsetMetadata{Time: -1, Processors: map[string]int64{}}
+	if in.partition != nil {
+		if highest := in.partition.Highest(); highest != window.MinTime {
+			// Kafka Streams reads it as the partition's highest time.
+			m.Time = highest
+		}
+		if w := in.partition.Durable(); in.generator != nil && w != window.MinTime {
+			m.Processors[generatedName] = w
+		}
 	}
-	m.Processors = map[string]int64{}
 	if w := in.task.durable; w != window.MinTime {
 		m.Processors[watermarkName] = w
 	}

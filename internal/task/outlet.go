@@ -121,9 +121,10 @@ func (m *markers) write(repartition string, w int64, idle bool) error {
 	if err != nil {
 		return err
 	}
+	_, clocked := t.tracker.Clocked()
 	m.buf = window.Marker{
 		SubTopology: int32(t.cfg.ID.Sub), Task: t.cfg.ID.Partition, Tasks: t.cfg.Tasks,
-		Generation: t.cfg.Generation, Watermark: w, Idle: idle,
+		Generation: t.cfg.Generation, Watermark: w, Idle: idle, Clocked: clocked,
 	}.Append(m.buf[:0])
 	m.header[0] = processors.Header{Key: window.MarkerHeader, Value: m.buf}
 	for p := range partitions {

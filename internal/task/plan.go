@@ -52,6 +52,9 @@ type PlannedSub struct {
 type PlannedInput struct {
 	topology.SourceSpec
 	Topic string
+	// Group is the same for inputs whose records can meet: in one sub-topology, or
+	// behind repartitions. It is the least id of those sub-topologies.
+	Group int
 	// Upstream are the tasks that write a repartition topic, or nil.
 	Upstream []window.Upstream
 }
@@ -193,9 +196,28 @@ func (p *Plan) copartitioned() error {
 	return errors.Join(errs...)
 }
 
-// connect tells each reader of a repartition topic who writes it.
+// connect tells each reader of a repartition topic who writes it, and finds which
+// inputs meet.
 func (p *Plan) connect() {
-	for _, r := range p.Topology.Repartitions() {
+	repartitions := p.Topology.Repartitions()
+	group := make([]int, len(p.Subs))
+	for i := range group {
+		group[i] = i
+	}
+	for _, r := range repartitions {
+		from, to := max(group[r.Writer], group[r.Reader]), min(group[r.Writer], group[r.Reader])
+		for i := range group {
+			if group[i] == from {
+				group[i] = to
+			}
+		}
+	}
+	for i := range p.Subs {
+		for j := range p.Subs[i].Inputs {
+			p.Subs[i].Inputs[j].Group = group[i]
+		}
+	}
+	for _, r := range repartitions {
 		var upstream []window.Upstream
 		for t := range p.Subs[r.Writer].Tasks {
 			upstream = append(upstream, window.Upstream{SubTopology: int32(r.Writer), Task: t})
@@ -245,7 +267,7 @@ func (p *Plan) Inputs(id processors.TaskID) []InputConfig {
 	for _, in := range p.Subs[id.Sub].Inputs {
 		if id.Partition < p.Partitions[in.Topic] {
 			inputs = append(inputs, InputConfig{
-				Node: in.Node, Topic: in.Topic, Partition: id.Partition, Upstream: in.Upstream, Strategy: in.Strategy, Reset: in.Reset,
+				Node: in.Node, Topic: in.Topic, Partition: id.Partition, Upstream: in.Upstream, Strategy: in.Strategy, Group: in.Group, Reset: in.Reset,
 			})
 		}
 	}

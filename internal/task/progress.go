@@ -8,6 +8,7 @@ import (
 	"strconv"
 
 	"github.com/millrace/millrace/codec"
+	"github.com/millrace/millrace/processors"
 	"github.com/millrace/millrace/stores"
 	"github.com/millrace/millrace/topology"
 )
@@ -74,11 +75,15 @@ func openProgress(db *stores.DB, sub topology.SubTopology) (*progress, error) {
 type saved struct {
 	// vectors are those of the inputs that have one.
 	vectors [][]byte
-	// told are the input watermarks of the stateful nodes by name.
+	// told are the input watermarks of the stateful nodes by name, and the last
+	// ticks of the clock by tickName.
 	told map[string]int64
 	// deletes is what stores.DB.AppendDeletes wrote.
 	deletes []byte
 }
+
+// tickName names the ticks of a punctuator; no node's name has a comma.
+func tickName(node, punctuator string) string { return node + "," + punctuator }
 
 // load returns the entry of that number, if it was made at the inputs' offsets;
 // else one that says nothing. A number of 0 stands for none.
@@ -176,8 +181,9 @@ func joinParts(parts map[int][]byte) (number int64, entry []byte, whole bool, er
 // whether it has. db has the deletes that are yet to go out, and Collect is yet
 // to come.
 //
-// The form of an entry is the number of stateful nodes and for each the length
-// of its name, the name and its input watermark; the number of inputs and for
+// The form of an entry is the number of stateful nodes and punctuators by the clock
+// and for each the length of its name, the name and its input watermark or last
+// tick; the number of inputs and for
 // each the length of its topic, the topic, partition, offset, the length of its
 // vector and the vector; and the deletes. Numbers are varints.
 func (p *progress) save(inputs []*Input, nodes []topology.StatefulNode, told []int64, db *stores.DB) (bool, error) {
@@ -187,11 +193,15 @@ func (p *progress) save(inputs []*Input, nodes []topology.StatefulNode, told []i
 	if err := p.saveShape(); err != nil {
 		return false, err
 	}
-	b := binary.AppendUvarint(p.buf[:0], uint64(len(told)))
+	b := binary.AppendUvarint(p.buf[:0], uint64(len(told)+ticks(nodes, func(string, int64) {})))
 	for i, w := range told {
 		b = appendBytes(b, nodes[i].Name)
 		b = binary.AppendVarint(b, w)
 	}
+	ticks(nodes, func(name string, last int64) {
+		b = appendBytes(b, name)
+		b = binary.AppendVarint(b, last)
+	})
 	b = binary.AppendUvarint(b, uint64(len(inputs)))
 	for _, in := range inputs {
 		b = appendBytes(b, in.config.Topic)
@@ -216,6 +226,20 @@ func (p *progress) save(inputs []*Input, nodes []topology.StatefulNode, told []i
 		p.buf = nil
 	}
 	return true, nil
+}
+
+// ticks calls do with the last tick of each punctuator by the clock, and returns how
+// many there are.
+func ticks(nodes []topology.StatefulNode, do func(name string, last int64)) (count int) {
+	for _, n := range nodes {
+		if t, ok := n.Stateful.(processors.Ticking); ok {
+			for name, last := range t.Ticks() {
+				do(tickName(n.Name, name), last)
+				count++
+			}
+		}
+	}
+	return count
 }
 
 // write writes an entry over the older one.

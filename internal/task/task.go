@@ -51,6 +51,8 @@ type InputConfig struct {
 	Strategy window.Strategy
 	// Reset is the source's own, where its position is lost.
 	Reset topology.OffsetReset
+	// Group is that of the planned input.
+	Group int
 }
 
 // Task is one sub-topology on one partition. One goroutine owns it.
@@ -72,6 +74,8 @@ type Task struct {
 	due      bool
 	// durable is the watermark to keep: never that of a bounded run's end.
 	durable int64
+	// rose is when the watermark last rose, or the task was made.
+	rose time.Time
 	// suspects are the aggregates that could not be encoded before a replay.
 	suspects []Suspect
 }
@@ -105,11 +109,13 @@ const watermarkName = "millrace.watermark"
 func New(cfg Config) (*Task, error) {
 	cfg.Observer.EnsureDefaults()
 	t := &Task{cfg: cfg, db: cfg.State.DB, progress: cfg.State.progress, now: cfg.Now(), durable: window.MinTime}
+	t.rose = t.now
 	t.rt = &processors.Runtime{
 		Task: cfg.ID, Now: cfg.Now, Logger: cfg.Logger, Observer: cfg.Observer,
 		Outlet: &clamped{Outlet: cfg.Outlet, task: t},
 		Topic:  func(name string) string { return topology.RepartitionTopic(cfg.Application, name) },
 		Node:   &processors.Node{Name: "task", Where: cfg.ID.String()},
+		State:  t.db,
 	}
 	var err error
 	if t.instance, err = t.compose(); err != nil {
@@ -157,7 +163,7 @@ func (t *Task) restore() error {
 	clocks := make([]window.Input, 0, len(t.cfg.Inputs))
 	for i, c := range t.cfg.Inputs {
 		in := newInput(t, i, c)
-		if err := in.restore(metas[i], kept.vectors[i]); err != nil {
+		if err := t.guarded(func() error { return in.restore(metas[i], kept.vectors[i]) }); err != nil {
 			return err
 		}
 		t.inputs = append(t.inputs, in)
@@ -167,6 +173,10 @@ func (t *Task) restore() error {
 	t.tracker.Restore(w)
 	w = t.tracker.Watermark()
 	t.setWatermark(w)
+	t.db.SetTime(w)
+	if err := t.db.Redelete(kept.deletes); err != nil {
+		return err
+	}
 	t.told, t.at = make([]int64, len(t.instance.Stateful)), make([]int64, len(t.instance.Stateful))
 	for i, n := range t.instance.Stateful {
 		at, known := kept.told[n.Name]
@@ -174,15 +184,17 @@ func (t *Task) restore() error {
 			at = w
 		}
 		t.told[i], t.at[i] = at, window.MinTime
+		if ticking, ok := n.Stateful.(processors.Ticking); ok {
+			ticking.RestoreTicks(func(name string) (int64, bool) {
+				last, ok := kept.told[tickName(n.Name, name)]
+				return last, ok
+			})
+		}
 		if err := n.Restore(at); err != nil {
 			return fmt.Errorf("node %q: %w", n.Name, err)
 		}
 	}
 	t.due = true
-	t.db.SetTime(w)
-	if err := t.db.Redelete(kept.deletes); err != nil {
-		return err
-	}
 	if t.cfg.Skips != nil {
 		t.rt.SkipDue = t.cfg.Skips.results(t.cfg.ID)
 		if t.suspects = t.cfg.Skips.suspects[t.cfg.ID]; len(t.suspects) > 0 {
@@ -205,6 +217,20 @@ func (t *Task) SetGeneration(g int32) { t.cfg.Generation = g }
 // Watermark returns the task's watermark.
 func (t *Task) Watermark() int64 { return t.tracker.Watermark() }
 
+// Rose returns when the watermark last rose, or the task was made.
+func (t *Task) Rose() time.Time { return t.rose }
+
+// Holder returns the input that the watermark waits for, by its index in Inputs;
+// -1 if all are idle or have ended.
+func (t *Task) Holder() int { return t.tracker.Holder() }
+
+// Idle reports whether all inputs are idle, and clocked whether the watermark then
+// follows the wall clock.
+func (t *Task) Idle() (idle, clocked bool) {
+	_, clocked = t.tracker.Clocked()
+	return t.tracker.Idle(), clocked
+}
+
 func (t *Task) setWatermark(w int64) {
 	t.rt.Watermark = w
 	if w != window.MaxTime {
@@ -215,6 +241,7 @@ func (t *Task) setWatermark(w int64) {
 // moved notes that input i's watermark or idleness changed.
 func (t *Task) moved(i int) {
 	if t.tracker.Moved(i) {
+		t.rose = t.now
 		t.setWatermark(t.tracker.Watermark())
 		t.due = true
 	}
@@ -226,7 +253,9 @@ func (t *Task) moved(i int) {
 func (t *Task) Tick(now time.Time) (more bool, err error) {
 	t.now = now
 	for _, in := range t.inputs {
-		in.tick(now)
+		if err := in.tick(now); err != nil {
+			return false, err
+		}
 	}
 	if err := t.fire(); err != nil {
 		return false, err
@@ -257,7 +286,7 @@ func (t *Task) fire() error {
 // it has done all that is due by that.
 func (t *Task) advance(i int) (done bool, err error) {
 	n := &t.instance.Stateful[i]
-	w := t.reached(n.Upstream)
+	w := t.input(n)
 	if w <= t.at[i] {
 		return true, nil
 	}
@@ -272,6 +301,18 @@ func (t *Task) advance(i int) (done bool, err error) {
 		t.at[i] = w
 	}
 	return done, err
+}
+
+// input is the watermark to advance a node to.
+func (t *Task) input(n *topology.StatefulNode) int64 {
+	if !n.Follows {
+		return t.reached(n.Upstream)
+	}
+	w := window.MaxTime
+	for _, i := range n.Nodes {
+		w = min(w, t.at[i])
+	}
+	return w
 }
 
 // reached is the watermark of what comes from up.
