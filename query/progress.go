@@ -111,13 +111,13 @@ func (s *Server) serveWatermarks(q *request) (any, error) {
 	if q.forwarded {
 		return answer, nil
 	}
-	s.askOthers(q, &answer)
+	s.addOthers(q, &answer)
 	trace(answer.Tasks)
 	return answer, nil
 }
 
-// askOthers adds what the other instances answer.
-func (s *Server) askOthers(q *request, answer *Watermarks) {
+// addOthers adds what the other instances answer.
+func (s *Server) addOthers(q *request, answer *Watermarks) {
 	d, err := s.directory(q.ctx, q)
 	if err != nil {
 		answer.Missing = []Missing{{Error: s.toFailure(q.ctx, err).detail.Message}}
@@ -256,7 +256,7 @@ func origins(task string, byName map[string]*TaskProgress, seen map[string]bool)
 	switch {
 	case seen[task]:
 		return nil
-	case p == nil || p.State != streams.TaskRunning:
+	case p == nil || len(p.Inputs) == 0 && !p.Ended: // it does not run yet
 		return []string{"task " + task}
 	}
 	seen[task] = true

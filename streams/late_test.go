@@ -5,7 +5,6 @@ import (
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
-	dto "github.com/prometheus/client_model/go"
 
 	"github.com/millrace/millrace/codec"
 	"github.com/millrace/millrace/topology"
@@ -36,7 +35,7 @@ func TestWhatIsLateIsCounted(t *testing.T) {
 		send(0, 12, 4, 7, 25, 3, 5, 1) // 8 and 5 s behind, then three that are too late
 		registry := prometheus.NewRegistry()
 		p := w.start("a", newDisk(), top, func(c *Config) { c.Metrics = registry })
-		w.await("three late events", func() bool { return len(w.read("late")) == 3 })
+		w.until("three late events", func() bool { return len(w.read("late")) == 3 })
 		p.expectMetric(registry, "millrace_dropped_records_total", map[string]string{"node": "count", "reason": "late"}, 3)
 		p.expectMetric(registry, "millrace_late_seconds", nil, 2, 13)
 		p.expectMetric(registry, "millrace_buffered_records", map[string]string{"node": "calm"}, 2)
@@ -53,7 +52,13 @@ func (p *process) expectMetric(r *prometheus.Registry, name string, labels map[s
 	}
 	for _, f := range families {
 		for _, m := range f.GetMetric() {
-			if f.GetName() != name || !labelled(m, labels) {
+			has := 0
+			for _, l := range m.GetLabel() {
+				if value, ok := labels[l.GetName()]; ok && value == l.GetValue() {
+					has++
+				}
+			}
+			if f.GetName() != name || has < len(labels) {
 				continue
 			}
 			got := []float64{m.GetCounter().GetValue() + m.GetGauge().GetValue()}
@@ -69,15 +74,4 @@ func (p *process) expectMetric(r *prometheus.Registry, name string, labels map[s
 		}
 	}
 	p.w.t.Errorf("there is no %s %v", name, labels)
-}
-
-// labelled reports whether a metric has the labels.
-func labelled(m *dto.Metric, labels map[string]string) bool {
-	has := 0
-	for _, l := range m.GetLabel() {
-		if want, ok := labels[l.GetName()]; ok && want == l.GetValue() {
-			has++
-		}
-	}
-	return has == len(labels)
 }

@@ -28,8 +28,10 @@ type plan struct {
 	flush      float64       // the share of commits after which Pebble flushes
 	// busy is the share of bursts that a partition has part in, and idle how long
 	// it is silent when it counts as idle.
-	busy   float64
-	idle   time.Duration
+	busy float64
+	idle time.Duration
+	// align keeps the partitions together that closely, unless it is 0.
+	align  time.Duration
 	bursts []burst
 	faults []fault
 	// luck seeds what is drawn on the way: latencies and flushes.
@@ -154,6 +156,9 @@ func draw(seed uint64) *plan {
 		// is not processed soon.
 		among, p.busy, p.idle = graceful, 0.2, 2*time.Second
 	}
+	if seed%4 == 3 {
+		p.align = 2 * time.Second
+	}
 	for at := between(r, 0, time.Second); at < simulated; at += between(r, 100*time.Millisecond, 2*time.Second) {
 		p.bursts = append(p.bursts, burst{at, p.drawEvents(r)})
 	}
@@ -207,8 +212,8 @@ func (p *plan) String() string {
 	for _, burst := range p.bursts {
 		n += len(burst.events)
 	}
-	fmt.Fprintf(&b, "seed %d: %d of %d machines, %d partitions, %d workers, commits each %v, latency up to %v, %v of commits flushed, %d events in %d bursts, each in %v of the partitions, idle after %v\n",
-		p.seed, p.running, p.machines, p.partitions, p.workers, p.commit, p.latency, p.flush, n, len(p.bursts), p.busy, p.idle)
+	fmt.Fprintf(&b, "seed %d: %d of %d machines, %d partitions, %d workers, commits each %v, latency up to %v, %v of commits flushed, %d events in %d bursts, each in %v of the partitions, idle after %v, aligned within %v\n",
+		p.seed, p.running, p.machines, p.partitions, p.workers, p.commit, p.latency, p.flush, n, len(p.bursts), p.busy, p.idle, p.align)
 	for _, f := range p.faults {
 		fmt.Fprintf(&b, "  %6.3fs %s\n", f.at.Seconds(), f)
 	}

@@ -46,8 +46,12 @@ func simulate(t *testing.T, p *plan, mutant bool) *verdict {
 	synctest.Test(t, func(t *testing.T) {
 		j := &jury{TB: t}
 		w := newWorld(j, 3, map[string]int32{"events": p.partitions, "results": 2})
+		strategy := window.BoundedDelay(delay).IdleAfter(p.idle)
+		if p.align > 0 {
+			strategy = strategy.AlignWithin(p.align)
+		}
 		s := &simulation{
-			world: w, plan: p, topology: countsBy(j, window.BoundedDelay(delay).IdleAfter(p.idle)), luck: newLuck(p.luck), tally: v.tally, mutant: mutant,
+			world: w, plan: p, topology: countsBy(j, strategy), luck: newLuck(p.luck), tally: v.tally, mutant: mutant,
 			killed: map[*process]bool{}, want: truth{},
 		}
 		w.guarantee = p.guarantee

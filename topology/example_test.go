@@ -109,3 +109,41 @@ func ExampleBuilder_Build() {
 	fmt.Println(strings.Count(err.Error(), "\n")+1, "mistakes")
 	// Output: 2 mistakes
 }
+
+// A dashboard gets the number of requests of a minute while it goes up, and the bill
+// only what is final.
+func ExampleWindowedTable_Suppress() {
+	b := topology.New("requests")
+	minutes := topology.Source(b, "requests", codec.String, codec.String).
+		GroupByKey(codec.String, codec.String).
+		WindowedBy(window.Tumbling(time.Minute).AllowedLateness(30*time.Second)).
+		Count(topology.Store("minutes"), topology.Emit(window.OnTime().EarlyAfter(1)))
+	minutes.Stream().To("dashboard", codec.String, codec.Int64)
+	minutes.Suppress(topology.UntilWindowCloses()).To("bill", codec.String, codec.Int64)
+	top, err := b.Build()
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+
+	d, err := streamtest.Open(top)
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	defer d.Close()
+	in := streamtest.Input(d, "requests", codec.String, codec.String)
+	for _, second := range []int{5, 20, 70, 50, 95} {
+		in.Send("ann", "", d.Now().Add(time.Duration(second)*time.Second))
+	}
+	for _, topic := range []string{"dashboard", "bill"} {
+		fmt.Print(topic, ":")
+		for _, m := range streamtest.Output(d, topic, codec.String, codec.Int64).All() {
+			fmt.Print(" ", m.Value)
+		}
+		fmt.Println()
+	}
+	// Output:
+	// dashboard: 1 2 1 2 3 2 3
+	// bill: 3
+}
