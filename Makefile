@@ -2,9 +2,11 @@
 
 # How long the soak tests run: make soak DURATION=1h
 DURATION ?= 10m
-# How many seeds the simulation runs, and from which on: make simulate FROM=17 SEEDS=1
+# How many seeds the simulation and the oracle run, and from which on, by default
+# behind the last that docs/simulation.csv and docs/oracle.csv have:
+# make simulate FROM=17 SEEDS=1
 SEEDS ?= 200
-FROM ?= 1
+FROM ?=
 # What the chaos run draws its faults from, how many must be seen, and under which
 # guarantee: make chaos SEED=7 FAULTS=30 GUARANTEE=at-least-once
 SEED ?= 1
@@ -50,8 +52,13 @@ race: ## The same under the race detector, with invariants on
 	@integration/stages.sh race
 
 .PHONY: simulate
-simulate: ## Instances in virtual time, with faults that SEEDS seeds FROM one on choose
-	@MILLRACE_SIM_SEEDS=$(SEEDS) MILLRACE_SIM_FROM=$(FROM) integration/stages.sh simulate
+simulate: ## Instances in virtual time, with faults that SEEDS seeds FROM one on choose; goes on
+	@MILLRACE_SIM_SEEDS=$(SEEDS) MILLRACE_SIM_FROM=$(FROM) MILLRACE_SIM_RECORD=$(CURDIR)/docs/simulation.csv integration/stages.sh simulate
+
+.PHONY: oracle
+oracle: ## Random runs against a brute-force model, SEEDS of them, into docs/oracle.csv
+	@MILLRACE_ORACLE_SEEDS=$(SEEDS) MILLRACE_ORACLE_FROM=$(FROM) MILLRACE_ORACLE_FILE=$(CURDIR)/docs/oracle.csv \
+		go test -run '^TestOracle$$' -count 1 -timeout 0 ./internal/oracle
 
 .PHONY: nocgo
 nocgo: ## Build without cgo, and test what differs then

@@ -76,6 +76,8 @@ type Log interface {
 // Record is a changelog record with its place.
 type Record struct {
 	Offset int64
+	// Producer is the id of the producer that wrote it, if the log knows.
+	Producer int64
 	stores.LogRecord
 }
 
@@ -87,6 +89,8 @@ type Chunk struct {
 	// Next is the next fetch offset. It can be ahead of the last record, and
 	// move without any.
 	Next int64
+	// End is the end of the log as of this chunk, or -1 if the log has not said.
+	End int64
 }
 
 // Errors of logs.

@@ -9,6 +9,8 @@
 //     can do to its partitions what brokers do.
 //   - Restore: brings a store up to the end that its log has now, from where the
 //     store stands, or from the log's start if that cannot be relied on.
+//   - Follow: keeps a store up to date for as long as somebody wants, which is
+//     what a standby does.
 //   - TopicName, TopicConfig, CheckTopic: the topic's name, which is Kafka
 //     Streams', its settings, and what is wrong with one that is there.
 //

@@ -53,9 +53,41 @@ func (r kafkaReader) Open(topic string, partition int32, from int64, maxBytes in
 		tp:      kafka.TopicPartition{Topic: topic, Partition: partition},
 		arrived: make(chan struct{}, 1),
 	}
+	f.close = fetcher.Close
 	fetcher.Add(f.tp, from, f)
 	return f, nil
 }
+
+// SharedReader is a Reader whose feeds share one connection a broker, and their
+// bandwidth. It suits many feeds that mostly wait. It reads a partition for one
+// feed at a time.
+type SharedReader struct {
+	kafkaReader
+	fetcher *kafka.Fetcher
+}
+
+// NewSharedReader returns a Reader of the topics of a cluster. partitionBytes is
+// how much it asks of a partition at a time, and answerBytes of a broker. Close it
+// after its feeds.
+func NewSharedReader(c *kafka.Client, partitionBytes, answerBytes int32) (*SharedReader, error) {
+	fetcher, err := c.NewFetcher(kafka.FetchConfig{Isolation: kafka.ReadCommitted, PartitionBytes: partitionBytes, ResponseBytes: answerBytes})
+	if err != nil {
+		return nil, err
+	}
+	return &SharedReader{kafkaReader{client: c}, fetcher}, nil
+}
+
+// Open is that of the interface.
+func (r *SharedReader) Open(topic string, partition int32, from int64, maxBytes int) (Feed, error) {
+	tp := kafka.TopicPartition{Topic: topic, Partition: partition}
+	f := &kafkaFeed{fetcher: r.fetcher, next: from, maxBytes: maxBytes, tp: tp, arrived: make(chan struct{}, 1)}
+	f.close = func() { r.fetcher.Remove(tp) }
+	r.fetcher.Add(tp, from, f)
+	return f, nil
+}
+
+// Close ends all reading.
+func (r *SharedReader) Close() { r.fetcher.Close() }
 
 // kafkaFeed turns what a fetcher pushes into what a restore pulls. It reads
 // ahead while the restore applies a chunk.
@@ -65,6 +97,7 @@ type kafkaFeed struct {
 	next     int64
 	maxBytes int
 	arrived  chan struct{} // capacity 1: the queue has something
+	close    func()
 
 	// mu guards what follows. It is taken before the fetcher's own, and held over
 	// Pause and Resume so that they come in the order of their causes.
@@ -78,7 +111,8 @@ type kafkaFeed struct {
 func (f *kafkaFeed) Deliver(d *kafka.Delivery) {
 	f.mu.Lock()
 	if n := len(f.queue); n > 0 && f.queue[n-1].Err == nil && f.queue[n-1].Next == d.Next && d.Err == nil && len(d.Batches) == 0 {
-		// The broker had nothing new, again.
+		// The broker had nothing new, again, but for where the log ends.
+		f.queue[n-1].HighWatermark = d.HighWatermark
 		f.mu.Unlock()
 		return
 	}
@@ -124,7 +158,7 @@ func (f *kafkaFeed) take() []*kafka.Delivery {
 }
 
 func (f *kafkaFeed) chunk(queue []*kafka.Delivery) (Chunk, error) {
-	c := Chunk{Next: f.next}
+	c := Chunk{Next: f.next, End: -1}
 	n := 0
 	for _, d := range queue {
 		for i := range d.Batches {
@@ -137,13 +171,14 @@ func (f *kafkaFeed) chunk(queue []*kafka.Delivery) (Chunk, error) {
 			return Chunk{}, explainKafka(d.Err)
 		}
 		for i := range d.Batches {
+			producer := d.Batches[i].Producer()
 			for r := range d.Batches[i].All() {
-				c.Records = append(c.Records, Record{Offset: r.Offset, LogRecord: stores.LogRecord{
+				c.Records = append(c.Records, Record{Offset: r.Offset, Producer: producer, LogRecord: stores.LogRecord{
 					Key: r.Key, Value: r.Value, Time: r.Time, Header: stateHeader(r.Headers),
 				}})
 			}
 		}
-		c.Next = max(c.Next, d.Next)
+		c.Next, c.End = max(c.Next, d.Next), max(c.End, d.HighWatermark)
 	}
 	f.next = c.Next
 	return c, nil
@@ -159,7 +194,7 @@ func stateHeader(headers []*kafka.Header) []byte {
 	return nil
 }
 
-func (f *kafkaFeed) Close() { f.fetcher.Close() }
+func (f *kafkaFeed) Close() { f.close() }
 
 // explainKafka wraps the sentinel of this package that fits.
 func explainKafka(err error) error {

@@ -241,7 +241,7 @@ func (m *Memory) read(topic string, partition int32, from int64, maxBytes int) (
 		return Chunk{}, nil, fmt.Errorf("%w: %s/%d: offset %d, the log has %d to %d",
 			ErrOutOfRange, topic, partition, from, p.start, p.end)
 	}
-	c := Chunk{Next: from}
+	c := Chunk{Next: from, End: p.end}
 	i, _ := slices.BinarySearchFunc(p.records, from, func(r Record, o int64) int { return int(r.Offset - o) })
 	for size := 0; i < len(p.records) && p.records[i].Offset == c.Next && (size == 0 || size < maxBytes); i++ {
 		r := p.records[i]

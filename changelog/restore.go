@@ -29,8 +29,44 @@ type Config struct {
 	// Progress is called at the start and after each chunk, on the goroutine
 	// that called Restore. Default: none.
 	Progress func(Progress)
+	// Foreign reports whether a record is none of the store's: the restore ends
+	// before it, and the store's offset says so. Default: no record is.
+	Foreign func(Record) bool
+	// Settled is an offset before which no record is Foreign. A store that has
+	// applied more, because it has followed the log, is restored whole if a
+	// foreign record is among that. Default: nothing that was applied is looked
+	// at.
+	Settled int64
 	// Logger hears of restores from the log's start. Default: none.
 	Logger *slog.Logger
+	// Turn is called by Follow before it writes to the DB, and waits until that
+	// may be; done is called after it. It keeps what follows several stores of one
+	// DB from writing at once, and out of the way of more urgent work. Default:
+	// no waiting.
+	Turn func(ctx context.Context) (done func(), err error)
+}
+
+// withDefaults returns c with what is not set filled in.
+func (c Config) withDefaults() Config {
+	if c.DeleteRetention <= 0 {
+		c.DeleteRetention = DefaultDeleteRetention
+	}
+	if c.ChunkBytes <= 0 {
+		c.ChunkBytes = defaultChunk
+	}
+	if c.Logger == nil {
+		c.Logger = slog.New(slog.DiscardHandler)
+	}
+	if c.Foreign == nil {
+		c.Foreign = func(Record) bool { return false }
+	}
+	if c.Progress == nil {
+		c.Progress = func(Progress) {}
+	}
+	if c.Turn == nil {
+		c.Turn = func(context.Context) (func(), error) { return func() {}, nil }
+	}
+	return c
 }
 
 // Progress is how far a restore has come.
@@ -69,18 +105,7 @@ const restarts = 5
 //   - older than DeleteRetention: the log may have forgotten deletes that the
 //     store has not seen.
 func Restore(ctx context.Context, cfg Config) error {
-	if cfg.DeleteRetention <= 0 {
-		cfg.DeleteRetention = DefaultDeleteRetention
-	}
-	if cfg.ChunkBytes <= 0 {
-		cfg.ChunkBytes = defaultChunk
-	}
-	if cfg.Logger == nil {
-		cfg.Logger = slog.New(slog.DiscardHandler)
-	}
-	if cfg.Progress == nil {
-		cfg.Progress = func(Progress) {}
-	}
+	cfg = cfg.withDefaults()
 	r := &restore{Config: cfg}
 	err := r.run(ctx)
 	for n := 0; n < restarts && errors.Is(err, ErrOutOfRange); n++ {
@@ -146,6 +171,15 @@ func (r *restore) choose(ctx context.Context, start int64) error {
 	next, appliedAt, ok := r.DB.Offset(r.Store)
 	reason := r.wholeReason(next, appliedAt, ok, start)
 	if reason == "" {
+		foreign, err := r.holdsForeign(ctx, next)
+		if err != nil {
+			return err
+		}
+		if foreign {
+			reason = "it holds what another process has written behind the last commit"
+		}
+	}
+	if reason == "" {
 		r.DB.SetLogID(r.Store, r.log)
 		r.position, r.known = next, appliedAt
 		if next == r.end && r.began.Sub(time.UnixMilli(appliedAt)) > r.DeleteRetention/4 {
@@ -191,6 +225,35 @@ func (r *restore) wholeReason(next, appliedAt int64, ok bool, start int64) strin
 	return ""
 }
 
+// holdsForeign reports whether a store at position next has applied a foreign
+// record.
+func (r *restore) holdsForeign(ctx context.Context, next int64) (bool, error) {
+	if r.Settled <= 0 || r.Settled >= next {
+		return false, nil
+	}
+	feed, err := r.Log.Open(r.Topic, r.Partition, r.Settled, r.ChunkBytes)
+	if err != nil {
+		return false, err
+	}
+	defer feed.Close()
+	for at := r.Settled; at < next; {
+		c, err := feed.Read(ctx)
+		if err != nil {
+			return false, err
+		}
+		for _, rec := range c.Records {
+			if rec.Offset < next && r.Foreign(rec) {
+				return true, nil
+			}
+		}
+		at = max(at, c.Next)
+		if err := ctx.Err(); err != nil {
+			return false, err
+		}
+	}
+	return false, nil
+}
+
 // chunk reads and applies one chunk.
 func (r *restore) chunk(ctx context.Context, feed Feed) error {
 	c, err := feed.Read(ctx)
@@ -201,13 +264,17 @@ func (r *restore) chunk(ctx context.Context, feed Feed) error {
 		// An open transaction holds the end back, or the broker is slow.
 		return ctx.Err()
 	}
+	records := make([]stores.LogRecord, 0, len(c.Records))
+	for _, rec := range c.Records {
+		if r.Foreign(rec) {
+			c.Next, r.end = rec.Offset, rec.Offset
+			break
+		}
+		records = append(records, rec.LogRecord)
+	}
 	known := r.known
 	if c.Next >= r.end {
 		known = r.began.UnixMilli()
-	}
-	records := make([]stores.LogRecord, len(c.Records))
-	for i := range c.Records {
-		records[i] = c.Records[i].LogRecord
 	}
 	if err := r.DB.Ingest(ctx, r.Store, records, c.Next, known); err != nil {
 		return err
@@ -215,6 +282,24 @@ func (r *restore) chunk(ctx context.Context, feed Feed) error {
 	r.position = c.Next
 	r.records += int64(len(records))
 	return nil
+}
+
+// apply applies a chunk of a log that is followed: many are small.
+func (r *restore) apply(ctx context.Context, c Chunk, known int64) error {
+	if err := r.DB.Replay(ctx, r.Store, c.records(), c.Next, known); err != nil {
+		return err
+	}
+	r.position, r.known = c.Next, known
+	r.records += int64(len(c.Records))
+	return nil
+}
+
+func (c Chunk) records() []stores.LogRecord {
+	records := make([]stores.LogRecord, len(c.Records))
+	for i := range c.Records {
+		records[i] = c.Records[i].LogRecord
+	}
+	return records
 }
 
 func (r *restore) report() {

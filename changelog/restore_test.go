@@ -296,3 +296,47 @@ func TestRestoreOfAnUnknownTopicSaysWhich(t *testing.T) {
 		t.Errorf("Restore = %v, want ErrNoTopic that names other/0", err)
 	}
 }
+
+// TestRestoreEndsBeforeAForeignRecord has a record in the middle of the log that
+// is none of the store's.
+func TestRestoreEndsBeforeAForeignRecord(t *testing.T) {
+	w := newWorld(t, 1)
+	for i := range 10 {
+		w.must(w.log.Append(topic, 0, stores.LogRecord{Key: []byte{byte('a' + i)}, Value: []byte("v"), Time: w.now.UnixMilli()}))
+	}
+	w.must(w.log.Flush(t.Context()))
+	settled := int64(0)
+	restore := func(foreign func(changelog.Record) bool) (end, remaining int64) {
+		w.must(changelog.Restore(t.Context(), changelog.Config{
+			DB: w.db, Store: "last", Log: w.log, Topic: topic, Foreign: foreign, Settled: settled, Clock: func() time.Time { return w.now },
+			Progress: func(p changelog.Progress) { end, remaining = p.End, p.Remaining },
+		}))
+		return end, remaining
+	}
+	end, remaining := restore(func(r changelog.Record) bool { return r.Offset == 6 })
+	if next, _, ok := w.db.Offset("last"); next != 6 || !ok || end != 6 || remaining != 0 {
+		t.Errorf("stands at %d (%v), with %d to go to %d; want 6", next, ok, remaining, end)
+	}
+	for i := range 10 {
+		_, ok, err := w.kv.Get(string(rune('a' + i)))
+		if err != nil || ok != (i < 6) {
+			t.Errorf("record %d: there %v, %v", i, ok, err)
+		}
+	}
+	restore(nil)
+	if next, _, _ := w.db.Offset("last"); next != 10 {
+		t.Errorf("stands at %d when no record is foreign, want 10", next)
+	}
+	// A store that has applied a foreign record is restored without it.
+	settled = 3
+	restore(func(r changelog.Record) bool { return r.Offset == 4 })
+	_, fourth, _ := w.kv.Get("d")
+	_, foreign, _ := w.kv.Get("e")
+	if next, _, _ := w.db.Offset("last"); next != 4 || !fourth || foreign {
+		t.Errorf("stands at %d, with its own record: %v, and the foreign one: %v", next, fourth, foreign)
+	}
+	restore(func(r changelog.Record) bool { return r.Offset == 2 }) // before what is settled
+	if next, _, _ := w.db.Offset("last"); next != 10 {
+		t.Errorf("stands at %d when no record is foreign behind what is settled, want 10", next)
+	}
+}

@@ -59,7 +59,9 @@ func (c *cluster) connect(opts ...kgo.Opt) *kgo.Client {
 // name makes a name of a topic or an application the test's own.
 func (c *cluster) name(s string) string { return s + "-" + c.run }
 
-// create makes a topic. Settings are pairs of name and value.
+// create makes a topic. Settings are pairs of name and value. It keeps its records
+// for ever unless they say otherwise: events of the tests are years old, which
+// brokers otherwise take for a reason to delete them within minutes.
 func (c *cluster) create(topic string, partitions int32, settings ...string) {
 	c.t.Helper()
 	if err := c.tryCreate(topic, partitions, settings...); err != nil {
@@ -78,7 +80,7 @@ func (c *cluster) ensure(topic string, partitions int32) {
 func (c *cluster) tryCreate(topic string, partitions int32, settings ...string) error {
 	t := kmsg.NewCreateTopicsRequestTopic()
 	t.Topic, t.NumPartitions, t.ReplicationFactor = topic, partitions, -1
-	for pair := range slices.Chunk(settings, 2) {
+	for pair := range slices.Chunk(append([]string{"retention.ms", "-1"}, settings...), 2) {
 		s := kmsg.NewCreateTopicsRequestTopicConfig()
 		s.Name, s.Value = pair[0], &pair[1]
 		t.Configs = append(t.Configs, s)
@@ -213,15 +215,23 @@ func (c *cluster) committed(group string) map[place]int64 {
 	return out
 }
 
-// members returns the ids of a group's members and the group's state.
+// members returns the ids of a group's members and the group's state. A cluster
+// that has no coordinator yet makes one.
 func (c *cluster) members(group string) (ids []string, state string) {
 	c.t.Helper()
 	req := kmsg.NewPtrDescribeGroupsRequest()
 	req.Groups = []string{group}
-	resp, err := req.RequestWith(c.t.Context(), c.client)
-	if err != nil {
-		c.t.Fatal(err)
-	}
+	var resp *kmsg.DescribeGroupsResponse
+	eventually(c.t, "group "+group+" has a coordinator", func() (ok bool) {
+		var err error
+		if resp, err = req.RequestWith(c.t.Context(), c.client); err == nil {
+			err = kerr.ErrorForCode(resp.Groups[0].ErrorCode)
+		}
+		if err != nil && !kerr.IsRetriable(err) && !errors.Is(err, kerr.GroupIDNotFound) {
+			c.t.Fatalf("members of group %s: %v", group, err)
+		}
+		return err == nil || errors.Is(err, kerr.GroupIDNotFound)
+	})
 	for _, m := range resp.Groups[0].Members {
 		ids = append(ids, m.MemberID)
 	}

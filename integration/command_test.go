@@ -41,7 +41,7 @@ func killedCommandLosesNothing(t *testing.T, events int64, speed int) {
 	brokers := strings.Join(c.brokers, ",")
 	s.start = func(_, state string) process {
 		return startCommand(t, binary, "run", "--config", config, "--brokers", brokers, "--application", s.application,
-			"--http", "127.0.0.1:0", "--state", state, "--memory", "128MiB", "--workers", "2")
+			"--http", "127.0.0.1:0", "--state", state, "--memory", "128MiB", "--workers", "2", "--sources", "performance")
 	}
 	s.fetched = func() map[place]int64 {
 		ends := c.offsets(s.topic, logEnd)

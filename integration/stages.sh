@@ -3,9 +3,10 @@
 # even if one before it failed; then prints the seconds of each and one line
 # that counts them, and exits 1 if any failed.
 #
-#   integration/stages.sh [lint] [unit] [race] [simulate] [nocgo] [integration] [chaos]
+#   integration/stages.sh [lint] [unit] [race] [simulate] [oracle] [nocgo] [integration] [chaos]
 #
-# MILLRACE_SIM_SEEDS and MILLRACE_SIM_FROM choose the seeds of the simulation.
+# MILLRACE_SIM_SEEDS and MILLRACE_SIM_FROM choose the seeds of the simulation;
+# MILLRACE_SIM_RECORD names the CSV file that notes what ran, if any.
 # MILLRACE_CHAOS_SEED, _FAULTS and _GUARANTEE choose what the chaos run does, and
 # MILLRACE_CHAOS_TIMEOUT how long it may take.
 # MILLRACE_TEST_KAFKA names a running Kafka; without it the integration
@@ -13,15 +14,15 @@
 set -uo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
-readonly all=(lint unit race simulate nocgo integration chaos)
+readonly all=(lint unit race simulate oracle nocgo integration chaos)
 readonly staticcheck=honnef.co/go/tools/cmd/staticcheck@v0.8.2
 
 # Each check runs, so that one run shows all that is wrong.
 stage_lint() {
 	local status=0
 	go vet ./... || status=1
-	go vet -tags integration ./... || status=1
-	go run "$staticcheck" -tags integration,invariants ./... || status=1
+	go vet -tags integration,mutants ./... || status=1
+	go run "$staticcheck" -tags integration,invariants,mutants ./... || status=1
 	go test -timeout 5m ./internal/lint || status=1
 	return $status
 }
@@ -40,8 +41,23 @@ stage_race() {
 
 # In the package's folder, go test shows the figures as they come.
 stage_simulate() {
-	(cd streams && MILLRACE_SIM_SEEDS=${MILLRACE_SIM_SEEDS:-200} \
-		go test -run '^Test(Simulation|TheSimulationCatchesAMutant)$' -count 1 -timeout 5m)
+	local seeds=${MILLRACE_SIM_SEEDS:-200}
+	(cd streams && MILLRACE_SIM_SEEDS=$seeds MILLRACE_SIM_COMMIT=$(revision) \
+		go test -run '^Test(Simulation|SimulationExactlyOnce|TheSimulationCatches.*)$' -count 1 -timeout $((10 + seeds / 20))m)
+}
+
+# The commit that runs, with a plus if files differ from it.
+revision() {
+	local commit
+	commit=$(git rev-parse --short=10 HEAD 2>/dev/null) || commit=unknown
+	git diff --quiet HEAD -- :/ ':(top,exclude)docs' 2>/dev/null || commit+=+
+	echo "$commit"
+}
+
+# A thousand seeds, and mutants that they must catch.
+stage_oracle() {
+	(cd internal/oracle && MILLRACE_ORACLE_SEEDS=1000 go test -tags mutants -count 1 -timeout 10m -v \
+		-run '^Test(Oracle|TheSeedsOfCICatchMutants)$')
 }
 
 # Pebble keeps its memory outside of Go's heap with cgo and inside without.

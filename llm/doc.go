@@ -29,8 +29,15 @@
 //
 // The answers of queries have the part from count on, without the nulls.
 //
-// NewTopology joins these into the topology that millrace runs: performance by
-// model in tumbling windows, by Config; late events go to llm.late.
+// The other kinds have an aggregate and a summary each: FeedbackStats and
+// FeedbackSummary, ResponseStats, HealthStats, ExperimentStats. Their sums are
+// whole numbers or kept without rounding, so that parts merge to the very same
+// bytes in any order. Signals and Detection find degradations, and give a Verdict
+// on each model and component. docs/llm.md has the methods with their sources.
+//
+// NewTopology joins these into the topology that millrace runs, by Config:
+// DefaultConfig is performance alone, FullConfig everything. Late events go to
+// llm.late.
 //
 // A percentile is the value at the 0-based rank floor(q*(count-1)) of the sorted
 // latencies, the lower of two neighbours, as DDSketch defines it.
@@ -42,7 +49,7 @@
 //
 // # Caveats
 //
-// Strings of a decoded event alias the record they came from. Stats keeps none
-// of them. A Stats is a live object with one owner: it is not safe for use by
-// several goroutines at once.
+// Strings of a decoded event alias the record they came from. Aggregates keep
+// none of them. An aggregate is a live object with one owner: it is not safe for
+// use by several goroutines at once.
 package llm

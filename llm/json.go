@@ -80,6 +80,18 @@ func appendJSON(dst []byte, r *msgp.Reader, field string) ([]byte, error) {
 			}
 		}
 		return append(dst, '}'), nil
+	case msgp.Array:
+		dst = append(dst, '[')
+		for i := range r.ArrayLen() {
+			if i > 0 {
+				dst = append(dst, ',')
+			}
+			var err error
+			if dst, err = appendJSON(dst, r, field); err != nil {
+				return dst, err
+			}
+		}
+		return append(dst, ']'), nil
 	default:
 		return dst, fmt.Errorf("llm: field %q: %w for %v", field, ErrJSON, kind)
 	}

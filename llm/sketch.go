@@ -149,13 +149,7 @@ func (s *sketch) all(yield func(index int, count uint64) bool) {
 // quantile returns the value at rank q*(count-1), or NaN if the sketch is
 // empty.
 func (s *sketch) quantile(q float64) float64 {
-	count := s.zeros
-	if s.bins != nil {
-		count += uint64(s.bins.TotalCount())
-	}
-	for _, b := range s.few[:s.used] {
-		count += uint64(b.count)
-	}
+	count := uint64(s.total())
 	if count == 0 {
 		return math.NaN()
 	}
@@ -175,4 +169,16 @@ func (s *sketch) quantile(q float64) float64 {
 		rank -= uint64(s.few[i].count)
 	}
 	return sketchMapping.Value(int(s.few[i].index))
+}
+
+// total returns how many values were added.
+func (s *sketch) total() int64 {
+	count := s.zeros
+	if s.bins != nil {
+		count += uint64(s.bins.TotalCount())
+	}
+	for _, b := range s.few[:s.used] {
+		count += uint64(b.count)
+	}
+	return int64(count)
 }

@@ -1,114 +1,49 @@
 package llm
 
 import (
-	"time"
+	"errors"
 
 	"github.com/millrace/millrace/codec"
-	"github.com/millrace/millrace/internal/config"
 	"github.com/millrace/millrace/topology"
 	"github.com/millrace/millrace/window"
 )
 
-// The topics and the store of the application.
+// The topics that the application reads.
 const (
 	PerformanceTopic = "llm.performance"
-	StatsTopic       = "llm.stats"
-	LateTopic        = "llm.late"
-	StatsStore       = "model-stats"
+	FeedbackTopic    = "llm.feedback"
+	ResponseTopic    = "llm.response"
+	HealthTopic      = "llm.system"
+	ExperimentTopic  = "llm.experiment"
 )
 
-// Config says how the application computes its metrics.
-type Config struct {
-	// Application is the prefix of the topics that belong to it.
-	Application string
-	// Topic is where Performance events come from.
-	Topic string
-	// Size is the length of the tumbling windows, Lateness how long after its
-	// end a window takes late events.
-	Size, Lateness time.Duration
-	// Delay is how far events are out of order at most: the watermark follows
-	// the latest event at this distance. Idle is after how long without events a
-	// partition no longer holds the watermark back.
-	Delay, Idle time.Duration
-	// Ahead is how far ahead of the clock an event may lie, and Align how far ahead
-	// of the slowest partition another is read; 0 is the default, an hour, and
-	// without bound. Advance is how far behind the clock the watermark follows it
-	// while everything is idle; 0 lets it stand still.
-	Ahead, Align, Advance time.Duration
-	// Early is how often a window that is not complete sends what it has; 0 is
-	// never.
-	Early time.Duration
-	// PackedResults writes results as MessagePack instead of JSON.
-	PackedResults bool
-	// Reset is where the events go on whose position is lost; the application's if it
-	// is topology.DefaultReset.
-	Reset topology.OffsetReset
-}
+// The topics that it writes.
+const (
+	StatsTopic           = "llm.stats"            // Result: performance by model
+	FeedbackStatsTopic   = "llm.feedback-stats"   // FeedbackSummary: by session
+	ResponseStatsTopic   = "llm.response-stats"   // ResponseSummary: by model
+	HealthStatsTopic     = "llm.system-stats"     // HealthSummary: by component
+	ExperimentStatsTopic = "llm.experiment-stats" // ExperimentSummary: by experiment and metric
+	AnomaliesTopic       = "llm.anomalies"        // Verdict: by model and by component
+	// LateTopic takes the events of every kind that no window takes. LateHeader
+	// tells which kind, by the name of the source.
+	LateTopic = "llm.late"
+)
 
-// DefaultConfig is performance by model in windows of 5 minutes, with 2 minutes
-// of delay and 2 of lateness.
-func DefaultConfig() Config {
-	return Config{
-		Application: "llm-metrics",
-		Topic:       PerformanceTopic,
-		Size:        5 * time.Minute,
-		Lateness:    2 * time.Minute,
-		Delay:       2 * time.Minute,
-		Idle:        5 * time.Minute,
-		Early:       30 * time.Second,
-	}
-}
+// LateHeader is the header of the records of LateTopic whose value is the name
+// of the source, such as FeedbackSource.
+const LateHeader = "source"
 
-// SourceNames are the sources that a configuration file may set.
-func SourceNames() []string { return []string{performanceSource} }
-
-const performanceSource = "performance"
-
-// With returns c with what the file sets in place of its own values. What is
-// set for the source goes before what is set for all.
-func (c Config) With(file *config.Config) Config {
-	over(&c.Application, file.Application)
-	over(&c.Size, file.Windowing.Size)
-	over(&c.Lateness, file.Windowing.AllowedLateness)
-	over(&c.Delay, file.Windowing.WatermarkDelay)
-	over(&c.Idle, file.Windowing.IdleTimeout)
-	over(&c.Ahead, file.Windowing.MaxAhead)
-	over(&c.Align, file.Windowing.AlignWithin)
-	over(&c.Advance, file.Windowing.AdvanceWhenIdle)
-	if source := file.Sources[performanceSource]; source != nil {
-		over(&c.Topic, source.Topic)
-		over(&c.Delay, source.MaxDelay)
-		over(&c.Idle, source.IdleTimeout)
-		if reset, err := topology.ParseOffsetReset(source.OffsetReset.Value); err == nil && source.OffsetReset.IsSet {
-			c.Reset = reset
-		}
-		over(&c.Ahead, source.MaxAhead)
-		over(&c.Align, source.AlignWithin)
-		over(&c.Advance, source.AdvanceWhenIdle)
-	}
-	return c
-}
-
-// strategy is how the watermark follows the events.
-func (c Config) strategy() window.Strategy {
-	s := window.BoundedDelay(c.Delay).IdleAfter(c.Idle)
-	if c.Ahead > 0 {
-		s = s.MaxAhead(c.Ahead)
-	}
-	if c.Align > 0 {
-		s = s.AlignWithin(c.Align)
-	}
-	if c.Advance > 0 {
-		s = s.AdvanceWhenIdle(c.Advance)
-	}
-	return s
-}
-
-func over[T any](value *T, s config.Setting[T]) {
-	if s.IsSet {
-		*value = s.Value
-	}
-}
+// The stores of the application.
+const (
+	StatsStore            = "model-stats"
+	FeedbackStore         = "session-stats"
+	ResponseStore         = "response-stats"
+	HealthStore           = "component-stats"
+	ExperimentStore       = "experiment-stats"
+	ModelSignalsStore     = "model-signals"
+	ComponentSignalsStore = "component-signals"
+)
 
 // PerformanceStats aggregates Performance events into Stats.
 var PerformanceStats = topology.Aggregator[Performance, Stats]{
@@ -125,26 +60,130 @@ func ToResult(r topology.Record[string, Stats]) (Result, error) {
 	return NewResult(r.Key, r.Window, r.Pane, &r.Value), nil
 }
 
-// NewTopology computes the performance of each model: the results go to
-// StatsTopic, events that no window takes to LateTopic. The error tells every
+// NewTopology computes what c asks for. Each kind of events has a source, and
+// goes through a repartition by what it is grouped by; results go to the topics
+// above, and events that no window takes to LateTopic. The error tells every
 // mistake in c that the topology shows.
 func NewTopology(c Config) (*topology.Topology, error) {
-	b := topology.New(c.Application)
-	events := topology.Source(b, c.Topic, codec.String, PerformanceCodec, topology.OnLostOffset(c.Reset)).
-		EventTime(PerformanceTime, c.strategy())
-	windows := topology.GroupBy(events, codec.String, PerformanceCodec, Model, topology.Named("by-model")).
-		WindowedBy(window.Tumbling(c.Size).AllowedLateness(c.Lateness))
-	emit := window.OnTime().Late(window.EachUpdate)
-	if c.Early > 0 {
-		emit = emit.Early(c.Early)
+	a := &application{b: topology.New(c.Application), Config: c}
+	if c.Topic != "" {
+		a.performance()
 	}
-	stats := topology.Aggregate(windows, StatsCodec, PerformanceStats,
-		topology.Emit(emit), topology.Store(StatsStore))
+	if c.Feedback.Topic != "" {
+		a.feedback()
+	}
+	if c.Responses.Topic != "" {
+		a.responses()
+	}
+	if c.Health.Topic != "" {
+		a.health()
+	}
+	if c.Experiments.Topic != "" {
+		a.experiments()
+	}
+	t, err := a.b.Build()
+	if err = errors.Join(c.check(), err); err != nil {
+		return nil, err
+	}
+	return t, nil
+}
+
+// application builds the parts of the topology.
+type application struct {
+	b *topology.Builder
+	Config
+}
+
+func (a *application) performance() {
+	events := topology.Source(a.b, a.Topic, codec.String, PerformanceCodec, topology.OnLostOffset(a.Reset)).
+		EventTime(PerformanceTime, a.performanceInput().strategy())
+	groups := topology.GroupBy(events, codec.String, PerformanceCodec, Model, topology.Named("by-model"))
+	windows := groups.WindowedBy(window.Tumbling(a.Size).AllowedLateness(a.Lateness))
+	stats := topology.Aggregate(windows, StatsCodec, PerformanceStats, topology.Emit(a.emit()), topology.Store(StatsStore))
 	result := ResultJSON
-	if c.PackedResults {
+	if a.PackedResults {
 		result = ResultCodec
 	}
 	topology.MapValues(stats.Stream(), ToResult).To(StatsTopic, codec.String, result)
-	windows.Late().To(LateTopic, codec.String, PerformanceCodec)
-	return b.Build()
+	windows.Late().To(LateTopic, codec.String, PerformanceCodec, lateOf(PerformanceSource))
+	if a.AnomalySize > 0 {
+		signals := ModelSignals(a.AnomalyEvery)
+		a.judge(topology.Aggregate(groups.WindowedBy(a.hopping()), pointed(SignalsCodec), topology.Aggregator[Performance, *Signals]{
+			New:   pointedNew(signals),
+			Add:   func(s **Signals, v Performance) error { return signals.Add(*s, v) },
+			Merge: pointedMerge(signals),
+		}, topology.Store(ModelSignalsStore)))
+	}
+}
+
+func (a *application) feedback() {
+	part[Feedback, FeedbackStats, FeedbackSummary]{
+		source: FeedbackSource, in: a.Feedback, events: FeedbackCodec, time: FeedbackTime,
+		by: SessionOf, named: "by-session",
+		windows:    window.Session(a.SessionGap).AtMost(a.SessionAtMost).AllowedLateness(a.Lateness),
+		aggregator: FeedbackAggregator, state: FeedbackStatsCodec, store: FeedbackStore,
+		describe: always(NewFeedbackSummary), topic: FeedbackStatsTopic, text: FeedbackSummaryJSON, packed: FeedbackSummaryCodec,
+	}.add(a)
+}
+
+func (a *application) responses() {
+	part[Response, ResponseStats, ResponseSummary]{
+		source: ResponseSource, in: a.Responses, events: ResponseCodec, time: ResponseTime,
+		by: func(v *Response) string { return v.Model }, named: "responses-by-model",
+		windows:    window.Tumbling(a.Size).AllowedLateness(a.Lateness),
+		aggregator: ResponseAggregator, state: ResponseStatsCodec, store: ResponseStore,
+		describe: always(NewResponseSummary), topic: ResponseStatsTopic, text: ResponseSummaryJSON, packed: ResponseSummaryCodec,
+	}.add(a)
+}
+
+func (a *application) health() {
+	groups := part[Health, HealthStats, HealthSummary]{
+		source: SystemSource, in: a.Health, events: HealthCodec, time: HealthTime,
+		by: func(v *Health) string { return v.Component }, named: "by-component",
+		windows:    window.Tumbling(a.Size).AllowedLateness(a.Lateness),
+		aggregator: HealthAggregator, state: HealthStatsCodec, store: HealthStore,
+		describe: always(NewHealthSummary), topic: HealthStatsTopic, text: HealthSummaryJSON, packed: HealthSummaryCodec,
+	}.add(a)
+	if a.AnomalySize > 0 {
+		a.judge(topology.Aggregate(groups.WindowedBy(a.hopping()), pointed(SignalsCodec),
+			pointedAggregator(ComponentSignals(a.AnomalyEvery)), topology.Store(ComponentSignalsStore)))
+	}
+}
+
+func (a *application) experiments() {
+	part[Experiment, ExperimentStats, ExperimentSummary]{
+		source: ExperimentSource, in: a.Experiments, events: ExperimentCodec, time: ExperimentTime,
+		by: func(v *Experiment) string { return ExperimentKey(v.Experiment, v.Metric) }, named: "by-experiment",
+		windows:    window.Tumbling(a.ExperimentSize).AllowedLateness(a.Lateness),
+		aggregator: ExperimentAggregator, state: ExperimentStatsCodec, store: ExperimentStore,
+		describe: NewExperimentSummary, topic: ExperimentStatsTopic, text: ExperimentSummaryJSON, packed: ExperimentSummaryCodec,
+	}.add(a)
+}
+
+// emit says when windows of statistics send results.
+func (a *application) emit() window.Emit {
+	emit := window.OnTime().Late(window.EachUpdate)
+	if a.Early > 0 {
+		emit = emit.Early(a.Early)
+	}
+	return emit
+}
+
+// hopping returns the windows in which anomalies are looked for. They take no
+// late events: a verdict that comes again, changed, would alarm twice.
+func (a *application) hopping() window.Windows {
+	return window.Hopping(a.AnomalySize).Every(a.AnomalyEvery)
+}
+
+// judge sends a verdict on each window.
+func (a *application) judge(signals topology.WindowedTable[string, *Signals]) {
+	millis := a.AnomalyEvery.Milliseconds()
+	send(a, signals, AnomaliesTopic, VerdictJSON, VerdictCodec, func(at Place, s *Signals) (Verdict, error) {
+		return a.Detection.Judge(at, s, millis), nil
+	})
+}
+
+// lateOf marks late events with the name of their source.
+func lateOf(source string) topology.SinkOption {
+	return topology.WithHeader(LateHeader, []byte(source))
 }

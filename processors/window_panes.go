@@ -26,7 +26,7 @@ func (a *WindowAggregate[K, V, A]) placePane(r *Record[K, V]) (p placed, err err
 			return p, err
 		}
 	}
-	if a.c.Windows.Complete(a.c.Store.WindowOf(pane.Start), a.w) {
+	if live.Firing.Final() || a.c.Windows.Complete(a.c.Store.WindowOf(pane.Start), a.w) {
 		return p, a.addLate(r, live, pane, &p)
 	}
 	if err := a.addValue(r, live); err != nil {
@@ -88,11 +88,17 @@ func (a *WindowAggregate[K, V, A]) makePane(start int64) (*stores.Live[A], error
 	return live, nil
 }
 
-// addLate adds a record to a pane that some complete windows hold.
+// addLate adds a record to a pane that some complete windows hold, or some that
+// the end of a bounded run has closed.
 func (a *WindowAggregate[K, V, A]) addLate(r *Record[K, V], pane *stores.Live[A], x window.Window, p *placed) error {
+	open := false
 	err := a.eachPane(x.Start, false, func(live *stores.Live[A]) error {
 		w := a.windowOf(live)
-		if live.Firing.Passed() || a.c.Windows.Closed(w, a.w) {
+		if live.Firing.Final() || a.c.Windows.Closed(w, a.w) {
+			return nil
+		}
+		open = true
+		if live.Firing.Passed() {
 			return nil
 		}
 		if _, _, events, err := a.c.Store.Merged(live); err != nil || !events {
@@ -102,6 +108,10 @@ func (a *WindowAggregate[K, V, A]) addLate(r *Record[K, V], pane *stores.Live[A]
 	})
 	if err != nil {
 		return err
+	}
+	if !open {
+		p.refused++
+		return nil
 	}
 	if err := a.addValue(r, pane); err != nil {
 		return err

@@ -24,6 +24,9 @@ type Store struct {
 	// Tasks is the number of partitions; 0 while the instance is starting.
 	Tasks          int32  `json:"tasks"`
 	ChangelogTopic string `json:"changelog_topic"`
+	// Standbys are the copies of the store's state that the answering instance
+	// keeps of tasks which others run.
+	Standbys []Lag `json:"standbys,omitempty"`
 }
 
 // Entry is one entry of a store.

@@ -14,13 +14,20 @@ import (
 type directory struct {
 	answer *streams.Directory
 	owners map[string]string // endpoint by task
+	// copies are, by task, the endpoints of those who keep a copy of its state.
+	copies map[string][]string
 }
 
 func newDirectory(d *streams.Directory) *directory {
-	dir := &directory{answer: d, owners: map[string]string{}}
+	dir := &directory{answer: d, owners: map[string]string{}, copies: map[string][]string{}}
 	for _, m := range d.Members {
 		for _, task := range m.Tasks {
 			dir.owners[task] = m.Endpoint
+		}
+		for _, task := range m.Standbys {
+			if m.Endpoint != "" {
+				dir.copies[task] = append(dir.copies[task], m.Endpoint)
+			}
 		}
 	}
 	return dir

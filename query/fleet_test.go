@@ -63,7 +63,8 @@ type member struct {
 	mu         sync.Mutex
 	state      streams.State
 	tasks      map[streams.TaskID]*heldTask
-	started    bool // the plan is known
+	copies     map[streams.TaskID]*heldTask // of tasks that others hold
+	started    bool                         // the plan is known
 	directory  *streams.Directory
 	leader     string
 	generation int32
@@ -220,6 +221,25 @@ func (m *member) DB(id streams.TaskID) (*stores.DB, int64, bool) {
 	defer m.mu.Unlock()
 	h := m.tasks[id]
 	if h == nil || h.db == nil {
+		return nil, 0, false
+	}
+	return h.db, h.remaining, true
+}
+
+func (m *member) Standbys() (all []streams.StandbyInfo) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	for id, h := range m.copies {
+		all = append(all, streams.StandbyInfo{Task: id, Lag: h.remaining})
+	}
+	return all
+}
+
+func (m *member) StandbyDB(id streams.TaskID) (*stores.DB, int64, bool) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	h := m.copies[id]
+	if h == nil {
 		return nil, 0, false
 	}
 	return h.db, h.remaining, true

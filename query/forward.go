@@ -87,6 +87,35 @@ func (s *Server) forward(q *request, task streams.TaskID) (*relayed, error) {
 	if q.forwarded {
 		return nil, s.notOwner(task)
 	}
+	answer, err := s.askOwner(q, task)
+	if err == nil || !q.stale {
+		return answer, err
+	}
+	// The owner may have died a moment ago.
+	if copied := s.askCopies(q, task); copied != nil {
+		return copied, nil
+	}
+	return nil, err
+}
+
+// askCopies asks those who keep a copy of a task's state, one after the other,
+// and returns the first answer, or nil.
+func (s *Server) askCopies(q *request, task streams.TaskID) *relayed {
+	d, err := s.directory(q.ctx, q)
+	if err != nil {
+		return nil
+	}
+	for _, endpoint := range d.copies[task.String()] {
+		answer, err := s.call(q.ctx, q, endpoint, q.http.URL.EscapedPath(), q.http.URL.RawQuery)
+		if err == nil && answer.status < http.StatusMisdirectedRequest {
+			return answer
+		}
+	}
+	return nil
+}
+
+// askOwner asks who runs a task, once more if that has changed.
+func (s *Server) askOwner(q *request, task streams.TaskID) (*relayed, error) {
 	var asked string
 	var last error
 	for range 2 {

@@ -57,9 +57,15 @@ func (s *Server) serveStores(*request) (any, error) {
 		if st == nil {
 			continue // no part of the topology, so not to be asked
 		}
-		list.Stores = append(list.Stores, Store{
+		entry := Store{
 			Name: info.Name, Kind: st.kind, SubTopology: info.SubTopology, Tasks: info.Tasks, ChangelogTopic: info.ChangelogTopic,
-		})
+		}
+		for _, copied := range s.inst.Standbys() {
+			if copied.Task.Sub == info.SubTopology {
+				entry.Standbys = append(entry.Standbys, Lag{Task: copied.Task.String(), Remaining: copied.Lag})
+			}
+		}
+		list.Stores = append(list.Stores, entry)
 	}
 	return list, nil
 }

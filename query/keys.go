@@ -17,6 +17,29 @@ func (s *Server) held() map[streams.TaskID]streams.TaskInfo {
 	return held
 }
 
+// readable returns the tasks whose state a request may read here: those that are
+// held and, if it takes stale answers, those of which there is a copy.
+func (s *Server) readable(q *request) map[streams.TaskID]streams.TaskInfo {
+	held := s.held()
+	if !q.stale {
+		return held
+	}
+	for _, info := range s.inst.Standbys() {
+		if _, ok := held[info.Task]; !ok && info.Lag >= 0 {
+			held[info.Task] = streams.TaskInfo{Task: info.Task, State: streams.TaskStandby, Remaining: info.Lag}
+		}
+	}
+	return held
+}
+
+// db returns the state of a task that is held here, or of which there is a copy.
+func (s *Server) db(t streams.TaskInfo) (db *stores.DB, remaining int64, ok bool) {
+	if t.State == streams.TaskStandby {
+		return s.inst.StandbyDB(t.Task)
+	}
+	return s.inst.DB(t.Task)
+}
+
 // part is a store's state in one task, open for a query.
 type part struct {
 	task  streams.TaskID
@@ -38,7 +61,7 @@ func (s *Server) open(q *request, st *store, tasks []streams.TaskInfo) (parts []
 	}()
 	var closed []Lag
 	for _, t := range tasks {
-		db, remaining, ok := s.inst.DB(t.Task)
+		db, remaining, ok := s.db(t)
 		running := t.State == streams.TaskRunning
 		if !running || !ok {
 			lag := Lag{Task: t.Task.String(), Remaining: -1}
@@ -110,7 +133,7 @@ func (s *Server) serveKey(q *request) (any, error) {
 	if err := st.mustHaveNone(); err != nil {
 		return nil, err
 	}
-	info, here := s.held()[task]
+	info, here := s.readable(q)[task]
 	if !here {
 		return s.forward(q, task)
 	}
@@ -158,7 +181,7 @@ func (s *Server) serveKeyWindows(q *request) (any, error) {
 	if sc.after, err = parseCursor(q.params.Get("cursor"), sc.query, math.MaxInt32); err != nil {
 		return nil, err
 	}
-	info, here := s.held()[task]
+	info, here := s.readable(q)[task]
 	if !here {
 		return s.forward(q, task)
 	}

@@ -42,6 +42,15 @@ type Instance interface {
 	// be closed at any moment; its views say so.
 	DB(id streams.TaskID) (db *stores.DB, remaining int64, ok bool)
 
+	// Standbys returns the tasks of which a copy of the state is kept here, in
+	// order.
+	Standbys() []streams.StandbyInfo
+
+	// StandbyDB returns the open copy of the state of a task that others run, and
+	// how many changelog offsets it is behind, -1 if that is not known yet. It may
+	// be closed at any moment.
+	StandbyDB(id streams.TaskID) (db *stores.DB, lag int64, ok bool)
+
 	// Directory returns who runs which tasks, if this instance leads the group,
 	// and else nil and the endpoint at which the leader answers, which is empty
 	// if it answers nowhere. Both hold for the generation.

@@ -95,7 +95,7 @@ func (s *Server) scanAll(q *request, sc *scan) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	held := s.held()
+	held := s.readable(q)
 	var here []streams.TaskInfo
 	var away []streams.TaskID
 	for _, p := range partitions {

@@ -344,6 +344,32 @@ func (db *DB) Ingest(ctx context.Context, name string, records []LogRecord, next
 	return nil
 }
 
+// Replay is Ingest for a store that follows its changelog: a few records are
+// written as a commit would, without a file of their own, and may be lost in a
+// crash together with their offset. Nothing else is written to the DB meanwhile.
+func (db *DB) Replay(ctx context.Context, name string, records []LogRecord, next, appliedAt int64) error {
+	if len(records) > replayed {
+		return db.Ingest(ctx, name, records, next, appliedAt)
+	}
+	s, err := db.forRestore(name)
+	if err != nil {
+		return err
+	}
+	pairs, err := sortedPairs(s, records)
+	if err != nil {
+		return s.info().wrap(err)
+	}
+	own := append(db.layoutPairs([]store{s}, true), s.info().offsetPair(next, appliedAt))
+	if err := db.engine.Apply(&Batch{Set: append(own, pairs...)}); err != nil {
+		return s.info().wrap(err)
+	}
+	db.restored(s, &offset{next: next, appliedAt: appliedAt})
+	return nil
+}
+
+// replayed is how many records Replay writes as a batch, at most.
+const replayed = 4096
+
 // Clear removes all entries of one store and its offset, for a restore from the
 // log's start. The store must have no uncommitted changes.
 func (db *DB) Clear(name string) error {

@@ -2,6 +2,8 @@ package streams
 
 import (
 	"time"
+
+	"github.com/millrace/millrace/internal/kafka"
 )
 
 // clockJump is by how much the wall clock must differ from the monotonic one,
@@ -42,4 +44,10 @@ func (w *worker) watchClock() {
 		}
 	}
 	w.in.status.expire()
+}
+
+// arrived returns when a delivery came, by the clock as it is now: what came before
+// the clock was set must not be compared with what was noted after that.
+func (w *worker) arrived(d *kafka.Delivery) time.Time {
+	return w.in.cfg.Clock().Add(-time.Since(d.Time))
 }

@@ -116,7 +116,9 @@ func (w *worker) atLeastOnce(ctx context.Context, parts []*prepared) []commitSte
 // commit commits what the worker's tasks have done. Any error leaves the outcome
 // open, and the caller throws the tasks away.
 func (w *worker) commit(ctx context.Context) error {
-	w.lastCommit = time.Now()
+	// The interval is between commits: one that takes longer than that must leave
+	// time to process what has arrived meanwhile.
+	defer func() { w.lastCommit = time.Now() }()
 	var parts []*prepared
 	for _, id := range w.order() {
 		r := w.tasks[id]
@@ -214,6 +216,9 @@ func (w *worker) sendChanges(parts []*prepared) (sent bool, err error) {
 // new generation, in which the tasks are still this worker's unless the member
 // was expelled.
 func (w *worker) commitOffsets(ctx context.Context, parts []*prepared) error {
+	if w.in.cfg.Guarantee == AtLeastOnce {
+		w.sign(parts)
+	}
 	offsets := map[kafka.TopicPartition]kafka.Committed{}
 	for _, p := range parts {
 		for _, o := range p.commit.Offsets {
@@ -234,17 +239,28 @@ func (w *worker) commitOffsets(ctx context.Context, parts []*prepared) error {
 			}
 		}
 		err := w.storeOffsets(ctx, kafka.Commit{
-			Group: w.in.cfg.Application, MemberID: as.id, Generation: as.generation, Offsets: offsets,
+			Group: w.in.cfg.Application, MemberID: as.id, Generation: as.generation, InstanceID: w.in.cfg.InstanceID, Offsets: offsets,
 		})
 		switch {
 		case err == nil:
 			return nil
-		case errors.Is(err, kafka.ErrRebalanceInProgress), errors.Is(err, kafka.ErrIllegalGeneration), errors.Is(err, kafka.ErrUnknownMember):
+		case errors.Is(err, kafka.ErrRebalanceInProgress), errors.Is(err, kafka.ErrIllegalGeneration), errors.Is(err, kafka.ErrUnknownMember),
+			errors.Is(err, kafka.ErrFencedInstance): // which the membership is told too, and ends the instance
 			if err := w.in.member.settled(ctx, as); err != nil {
 				return err
 			}
 		default:
 			return err
+		}
+	}
+}
+
+// sign has the offsets say who has written what to the changelogs, for whoever
+// restores from them.
+func (w *worker) sign(parts []*prepared) {
+	for _, p := range parts {
+		if len(p.ends) > 0 && len(p.commit.Offsets)+len(p.next) > 0 {
+			p.task.Sign(p.commit, task.Written{Producer: w.producer.ID(), Ends: p.ends})
 		}
 	}
 }

@@ -115,6 +115,26 @@ type Config struct {
 	// repartition topics. Default: 30 s.
 	PurgeInterval time.Duration
 
+	// Standby says how copies of state are kept ready, and when a task may move to
+	// one. The members of a group should agree; the group's leader decides.
+	Standby Standby
+	// Rack is where the instance runs, such as an availability zone. A standby lies
+	// in another rack than its task where there is one. Default: unknown, and so
+	// unlike any other.
+	Rack string
+
+	// InstanceID makes the instance a static member of its group
+	// (group.instance.id): started again within SessionTimeout it has its tasks
+	// back without a rebalance, and a graceful stop leaves them to it, unless
+	// OnStop says Leave. So SessionTimeout should be longer than a restart takes;
+	// it is also how long the tasks of an instance that died stand still. Ids are
+	// unique in the group: of two instances with the same one the elder stops with
+	// an error that wraps ErrFencedInstance. Default: none.
+	InstanceID string
+	// OnStop says whether a graceful stop leaves the group. Default: Leave, and
+	// Stay with an InstanceID.
+	OnStop OnStop
+
 	// Clock is the wall clock. Default: time.Now.
 	Clock func() time.Time
 	// Logger receives one line a change of state. Default: slog.Default().
@@ -130,6 +150,47 @@ type Config struct {
 	hooks hooks
 }
 
+// Standby says how many copies of state there are, beside those of the tasks that
+// run, and how tasks move. The zero value is a working default.
+type Standby struct {
+	// Replicas is how many other instances keep a copy of each task's state, up to
+	// date within moments. When an instance dies one of them goes on at once,
+	// where it would have to restore the state otherwise. Each copy costs the disk,
+	// network and processor time of writing that state once more. Groups of n
+	// instances have at most n-1. Default: 0.
+	Replicas int
+	// AcceptableLag is how many changelog records a copy may be behind and yet
+	// count as caught up: what is missing is restored when the task moves, while it
+	// stands still. Default: 10,000.
+	AcceptableLag int64
+	// MaxWarmups is how many tasks an instance copies at a time because they are to
+	// move to it. Such a task runs on where it is until its copy is within
+	// AcceptableLag. Negative: tasks do not wait, but move at once and stand still
+	// while their state is restored. Default: 4.
+	MaxWarmups int
+	// ProbingInterval is how long an instance whose first warm-up has caught up
+	// waits for the others before it asks for the rebalance that moves them, so
+	// that it asks once and not for each. Default: 10 s.
+	ProbingInterval time.Duration
+}
+
+// resolve returns s with defaults filled in.
+func (s Standby) resolve(wrong func(format string, args ...any)) Standby {
+	s.AcceptableLag = cmp.Or(s.AcceptableLag, 10_000)
+	s.MaxWarmups = cmp.Or(s.MaxWarmups, 4)
+	s.ProbingInterval = cmp.Or(s.ProbingInterval, 10*time.Second)
+	if s.Replicas < 0 || s.Replicas > 15 {
+		wrong("standby replicas %d: use 0 to 15", s.Replicas)
+	}
+	if s.AcceptableLag < 0 {
+		wrong("standby acceptable lag %d: use at least 1 record, or 0 for the default", s.AcceptableLag)
+	}
+	if s.ProbingInterval < 10*time.Millisecond {
+		wrong("standby probing interval %v: use at least 10ms", s.ProbingInterval)
+	}
+	return s
+}
+
 // Listener is told of an instance's life. The functions are called one at a
 // time, on the instance's goroutines, and must not block.
 type Listener struct {
@@ -137,6 +198,8 @@ type Listener struct {
 	State func(from, to State)
 	// Task is called when a task of this instance changes its state.
 	Task func(id processors.TaskID, s TaskState)
+	// Standby is called when a copy of a task's state changes its state.
+	Standby func(id processors.TaskID, s StandbyState)
 	// Restoring is called while a task's store is restored.
 	Restoring func(id processors.TaskID, store string, remaining int64)
 	// Lost is called when records of an input were deleted before they were read,
@@ -145,6 +208,21 @@ type Listener struct {
 	// Committed is called after each commit of a worker.
 	Committed func(tasks []processors.TaskID)
 }
+
+// OnStop says what becomes of an instance's tasks when it stops gracefully.
+type OnStop string
+
+const (
+	// Leave gives the tasks to other instances at once.
+	Leave OnStop = "leave"
+	// Stay keeps the tasks for SessionTimeout for the instance's return. It needs
+	// an InstanceID to return under.
+	Stay OnStop = "stay"
+)
+
+// ErrFencedInstance: another instance has joined the group under the InstanceID of
+// this one.
+var ErrFencedInstance = errors.New("streams: another instance has the same instance id")
 
 // Guarantee says what an input record's part in the results is after a failure.
 type Guarantee string
@@ -184,6 +262,10 @@ func (c Config) resolve(t *topology.Topology) (Config, error) {
 	c.PurgeInterval = cmp.Or(c.PurgeInterval, 30*time.Second)
 	c.ReplicationFactor = cmp.Or(c.ReplicationFactor, -1)
 	c.Advertise = strings.TrimRight(c.Advertise, "/")
+	if c.OnStop == "" && c.InstanceID != "" {
+		c.OnStop = Stay
+	}
+	c.OnStop = cmp.Or(c.OnStop, Leave)
 	if c.Clock == nil {
 		c.Clock = time.Now
 	}
@@ -206,6 +288,19 @@ func (c Config) resolve(t *topology.Topology) (Config, error) {
 	}
 	if c.Guarantee == ExactlyOnce && c.TransactionTimeout < 2*c.CommitInterval {
 		wrong("transaction timeout %v: use at least twice the commit interval %v", c.TransactionTimeout, c.CommitInterval)
+	}
+	c.Standby = c.Standby.resolve(wrong)
+	if c.InstanceID != "" && !nameRule.MatchString(c.InstanceID) {
+		wrong("instance id %q: use 1 to 200 letters, digits, '.', '_' and '-'", c.InstanceID)
+	}
+	switch {
+	case c.OnStop != Leave && c.OnStop != Stay:
+		wrong("on stop %q: use %s or %s", c.OnStop, Leave, Stay)
+	case c.OnStop == Stay && c.InstanceID == "":
+		wrong("on stop %q: it needs an instance id, under which the instance returns", c.OnStop)
+	}
+	if len(c.Rack) > 250 {
+		wrong("rack %.20q...: use at most 250 bytes", c.Rack)
 	}
 	if c.Workers < 0 || c.Workers > 1024 {
 		wrong("workers %d: use 1 to 1024", c.Workers)

@@ -1,6 +1,7 @@
 package streams
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -10,17 +11,6 @@ import (
 // ErrNotRunning is wrapped by the errors of what needs a running instance.
 var ErrNotRunning = errors.New("streams: the instance is not running")
 
-// Departure says whether an instance that stops leaves its group.
-type Departure int
-
-const (
-	// Leave gives the tasks to the other members at once.
-	Leave Departure = iota
-	// Stay leaves the tasks alone until the session times out, for an instance
-	// that comes back before: nobody else restores their state meanwhile.
-	Stay
-)
-
 // control is what an operator wants of an instance.
 type control struct {
 	mu       sync.Mutex // guards what follows; never held across a wait
@@ -29,7 +19,7 @@ type control struct {
 	// told is set when the group knows that the instance drains, and thenStop if
 	// it stops when it is drained.
 	told, thenStop bool
-	departure      *Departure
+	departure      OnStop // empty for the configuration's
 	// stop ends Run; nil before it.
 	stop context.CancelFunc
 	// resumed is closed, and replaced, when a drain is ended by a resume.
@@ -77,11 +67,12 @@ func (c *control) enter(s State) {
 	}
 }
 
-// leaves reports whether the instance leaves its group when it stops.
-func (c *control) leaves() bool {
+// leaves reports whether the instance leaves its group when it stops, which by
+// its configuration is otherwise.
+func (c *control) leaves(configured OnStop) bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	return c.departure == nil || *c.departure == Leave
+	return cmp.Or(c.departure, configured) == Leave
 }
 
 // Pause stops the processing of all tasks: what is done is committed, and nothing
@@ -185,11 +176,13 @@ func (in *Instance) beginDrain(stop bool) (resumed <-chan struct{}, err error) {
 }
 
 // Stop ends Run as the end of its context does, and says whether the instance
-// leaves its group. It returns at once, and does nothing before Run.
-func (in *Instance) Stop(d Departure) {
+// leaves its group, whatever Config.OnStop says: without an InstanceID, too, the
+// tasks can wait for the session's end. It returns at once, and does nothing
+// before Run.
+func (in *Instance) Stop(d OnStop) {
 	c := in.control
 	c.mu.Lock()
-	c.departure = &d
+	c.departure = d
 	stop := c.stop
 	c.mu.Unlock()
 	if stop != nil {
@@ -281,7 +274,7 @@ func (q *queue) regulate() {
 // leave takes the member out of its group when the instance stops, unless it is
 // to stay.
 func (in *Instance) leave(ctx context.Context) {
-	if !in.control.leaves() {
+	if !in.control.leaves(in.cfg.OnStop) {
 		in.log.Info("the group is not left: the tasks wait for this instance until the session times out", "session", in.cfg.SessionTimeout)
 		return
 	}

@@ -240,7 +240,7 @@ func TestTheLastInstanceKeepsItsTasksUntilAnotherComes(t *testing.T) {
 
 // TestStopLeavesOrStays looks at how soon another instance takes over.
 func TestStopLeavesOrStays(t *testing.T) {
-	for departure, atLeast := range map[Departure]time.Duration{Leave: 0, Stay: 4 * time.Second} {
+	for departure, atLeast := range map[OnStop]time.Duration{Leave: 0, Stay: 4 * time.Second} {
 		t.Run(fmt.Sprint(departure), func(t *testing.T) {
 			inWorld(t, 1, topics(), func(w *world) {
 				l := w.startLoad(partitions, 20*time.Millisecond)

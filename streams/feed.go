@@ -120,7 +120,7 @@ func (w *worker) feed(r *running, f *feed, now time.Time) error {
 	if f.end >= 0 {
 		next = min(next, f.end)
 	}
-	f.answered(d.Time, next, f.queue.front() == nil && d.AtEnd(kafka.ReadCommitted))
+	f.answered(w.arrived(d), next, f.queue.front() == nil && d.AtEnd(kafka.ReadCommitted))
 	f.checkEnd()
 	return nil
 }

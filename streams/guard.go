@@ -19,9 +19,10 @@ import (
 // owner reads what is there and writes its own values of those keys again.
 //
 // It looks when it has written, when it gives the task away, and from time to
-// time. What is left are writes that arrive when the owner has looked for the last
-// time, because it crashes or hands the task over, and before its successor has
-// restored.
+// time. What arrives when it has looked for the last time, because it crashes or
+// hands the task over, is its successor's to find: the owner's last commit says
+// who has made it and where the changelogs ended, and a restore ends before the
+// first record behind that which is another producer's.
 
 // guardInterval is how often the ends of changelogs that are not written to are
 // looked at.
@@ -33,7 +34,6 @@ const mendRounds = 10
 
 // guard looks at the ends of all changelogs of some tasks.
 func (w *worker) guard(ctx context.Context, tasks []*running) error {
-	w.lastGuard = time.Now()
 	var tps []kafka.TopicPartition
 	for _, r := range tasks {
 		for store := range r.ends {

@@ -91,6 +91,40 @@ func TestAChangelogThatAZombieWroteToIsMended(t *testing.T) {
 	}
 }
 
+// TestAZombieThatWritesBehindADeadOwnerIsNotRestored has nobody who looks when the
+// zombie's records arrive.
+func TestAZombieThatWritesBehindADeadOwnerIsNotRestored(t *testing.T) {
+	const topic = "counts-counts-changelog"
+	inWorld(t, 1, topics(), func(w *world) {
+		top := counts(t)
+		a := w.start("a", newDisk(), top, nil)
+		w.settled(tasks, a)
+		begin := time.Now()
+		for i := range 20 { // in several commits, so that values have a history
+			w.write(spread(20, partitions, begin.Add(time.Duration(i)*200*time.Millisecond))...)
+			w.pass(300 * time.Millisecond)
+		}
+		w.pass(time.Second)
+		want := lastOf(w.read(topic))
+		disk := a.kill()
+		if n := w.zombie(topic); n == 0 {
+			t.Fatal("the changelog is empty")
+		}
+		b := w.start("b", disk, top, nil)
+		w.settled(tasks, b)
+		got := lastOf(w.read(topic))
+		for key, r := range want {
+			if !bytes.Equal(got[key].Value, r.Value) {
+				t.Errorf("key %q: the changelog says %x, and the owner's value was %x", key, got[key].Value, r.Value)
+			}
+		}
+		b.stop()
+		if found, err := w.checkDisk(b.disk, top, logs{}); err != nil || found == 0 {
+			t.Errorf("state of %d stores: %v", found, err)
+		}
+	})
+}
+
 func TestAChangelogOfARestoredStoreIsNotMended(t *testing.T) {
 	inWorld(t, 3, topics(), func(w *world) {
 		l := w.startLoad(partitions, 20*time.Millisecond)
@@ -149,4 +183,33 @@ func TestQueuesShareTheMemory(t *testing.T) {
 			t.Errorf("%d partitions: %d bytes each, want %d", partitions, got, want)
 		}
 	}
+}
+
+// TestAThrottledZombieLearnsThatItIsOne is about the harness: what it changes of
+// an answer is how long the client is to keep silent, not what became of it.
+func TestAThrottledZombieLearnsThatItIsOne(t *testing.T) {
+	inWorld(t, 1, topics(), func(w *world) {
+		l := w.startLoad(partitions, 20*time.Millisecond)
+		top := counts(t)
+		a := w.start("a", newDisk(), top, nil)
+		b := w.start("b", newDisk(), top, nil)
+		w.settled(tasks, a, b)
+		a.wire.throttle(2, time.Second)
+		w.pass(5 * time.Second)
+		if n := a.wire.throttledSoFar(); n != 2 {
+			t.Errorf("%d heartbeats were throttled, want 2", n)
+		}
+		if w.log.count(logged[lost]) > 0 {
+			t.Error("a member that was told to keep silent for a second was expelled")
+		}
+		a.wire.freeze()
+		w.settled(tasks, b)
+		a.wire.throttle(4, time.Second)
+		a.wire.unfreeze()
+		w.until("the zombie knows that it was expelled", func() bool { return w.log.count(logged[lost]) > 0 })
+		w.settled(tasks, a, b)
+		l.end()
+		a.stop()
+		b.stop()
+	})
 }

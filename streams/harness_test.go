@@ -5,6 +5,7 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"maps"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -16,6 +17,7 @@ import (
 	"go.uber.org/goleak"
 
 	"github.com/millrace/millrace/internal/embedded"
+	"github.com/millrace/millrace/stores"
 	"github.com/millrace/millrace/topology"
 )
 
@@ -172,6 +174,7 @@ type process struct {
 	name   string
 	disk   *vfs.MemFS
 	wire   *wire
+	opens  *opens
 	in     *Instance
 	cancel context.CancelFunc
 	ended  chan struct{}
@@ -188,10 +191,10 @@ func (w *world) start(name string, disk *vfs.MemFS, t *topology.Topology, adjust
 	if err != nil {
 		w.t.Fatal(err)
 	}
-	p := &process{w: w, name: name, disk: disk, ended: make(chan struct{}), wire: newWire(w.cluster.Dial)}
+	p := &process{w: w, name: name, disk: disk, ended: make(chan struct{}), wire: newWire(w.cluster.Dial), opens: &opens{Storage: storage}}
 	p.wire.latency = w.latency
 	cfg := Config{
-		Brokers: w.cluster.Addrs(), Dial: p.wire.Dial, Storage: storage, Logger: w.log.logger(name, slog.LevelInfo), Workers: 2,
+		Brokers: w.cluster.Addrs(), Dial: p.wire.Dial, Storage: p.opens, Logger: w.log.logger(name, slog.LevelInfo), Workers: 2,
 		Guarantee: w.guarantee, CommitInterval: 200 * time.Millisecond, SessionTimeout: 6 * time.Second, Heartbeat: 500 * time.Millisecond,
 		RebalanceTimeout: 10 * time.Second, TaskTimeout: time.Minute, Advertise: "http://" + name,
 	}
@@ -215,6 +218,32 @@ func (w *world) start(name string, disk *vfs.MemFS, t *topology.Topology, adjust
 	return p
 }
 
+// opens is a Storage that counts how often the state of each task is opened.
+type opens struct {
+	Storage
+	mu    sync.Mutex
+	count map[TaskID]int
+}
+
+func (o *opens) Open(id TaskID, onFailure func(error)) (stores.Engine, error) {
+	o.mu.Lock()
+	if o.count == nil {
+		o.count = map[TaskID]int{}
+	}
+	o.count[id]++
+	o.mu.Unlock()
+	return o.Storage.Open(id, onFailure)
+}
+
+func (o *opens) all() map[TaskID]int {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return maps.Clone(o.count)
+}
+
+// CacheBytes is that of the storage within.
+func (o *opens) CacheBytes() int64 { return o.Storage.(interface{ CacheBytes() int64 }).CacheBytes() }
+
 // listening wakes until after each call of the listener.
 func (w *world) listening(l Listener) Listener {
 	return Listener{
@@ -227,6 +256,12 @@ func (w *world) listening(l Listener) Listener {
 		Task: func(id TaskID, s TaskState) {
 			if l.Task != nil {
 				l.Task(id, s)
+			}
+			w.notify()
+		},
+		Standby: func(id TaskID, s StandbyState) {
+			if l.Standby != nil {
+				l.Standby(id, s)
 			}
 			w.notify()
 		},

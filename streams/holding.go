@@ -6,6 +6,7 @@ import (
 	"sync/atomic"
 
 	"github.com/millrace/millrace/internal/assign"
+	"github.com/millrace/millrace/internal/task"
 	"github.com/millrace/millrace/processors"
 	"github.com/millrace/millrace/stores"
 )
@@ -35,12 +36,31 @@ type holding struct {
 	db *stores.DB
 	// remaining is how many changelog offsets a restore has to go.
 	remaining atomic.Int64
+	// copy is the task's standby here, until its database is claimed; the
+	// goroutine that opens the task owns it.
+	copy *standby
+}
+
+// claim returns the open database of the task's standby, or nil.
+func (h *holding) claim() (*stores.DB, *task.State) {
+	sb := h.copy
+	h.copy = nil
+	if sb == nil {
+		return nil, nil
+	}
+	return sb.claim(h)
+}
+
+// damaged has the task thrown away and restored: its database is corrupt.
+func (h *holding) damaged() {
+	h.corrupt.Store(true)
+	h.worker.notify()
 }
 
 // apply carries an assignment out. It does not wait. Tasks are taken when what
-// the producers of gone have left open is aborted, else they would wait for the
+// the producers of members that are gone have left open is aborted, else they would wait for the
 // transactions' timeouts.
-func (in *Instance) apply(generation int32, start, revoke []processors.TaskID, gone []assign.Producers) {
+func (in *Instance) apply(generation int32, start, revoke []processors.TaskID, a assign.Assignment) {
 	for _, w := range in.workers {
 		w.post(func(context.Context) error {
 			for _, r := range w.tasks {
@@ -52,7 +72,7 @@ func (in *Instance) apply(generation int32, start, revoke []processors.TaskID, g
 	settled := make(chan struct{})
 	in.openers.Go(func() {
 		defer close(settled)
-		in.abortGone(gone)
+		in.abortGone(a.Abort)
 	})
 	for _, id := range start {
 		in.take(id, settled)
@@ -60,6 +80,7 @@ func (in *Instance) apply(generation int32, start, revoke []processors.TaskID, g
 	if len(revoke) > 0 {
 		in.release(revoke)
 	}
+	in.standbys.assign(fromAssigns(a.Standby), fromAssigns(a.Warmup), a.Follows)
 	in.life.settle()
 }
 
@@ -78,6 +99,7 @@ func (in *Instance) take(id processors.TaskID, ready <-chan struct{}) {
 	}
 	h := &holding{id: id, worker: in.leastBusy(), epoch: in.member.current().epoch, closed: make(chan struct{})}
 	h.ctx, h.cancel = context.WithCancel(in.work)
+	h.copy = in.standbys.take(id)
 	before := in.draining[id]
 	in.tasks[id] = h
 	in.mu.Unlock()
@@ -120,6 +142,12 @@ func (in *Instance) detach(h *holding) {
 // finish notes that a task is closed for good.
 func (in *Instance) finish(h *holding) {
 	h.cancel()
+	if db, _ := h.claim(); db != nil {
+		in.standbys.remember(h.id, db)
+		if err := db.Close(); err != nil {
+			in.log.Warn("closing a task", "task", h.id.String(), "error", err)
+		}
+	}
 	in.mu.Lock()
 	h.db = nil
 	if in.tasks[h.id] == h {
@@ -194,19 +222,22 @@ func (in *Instance) owned() []assign.Task {
 	return tasks
 }
 
-// stateOnDisk returns the tasks that this instance does not hold and of which
-// it has state.
-func (in *Instance) stateOnDisk(owned []assign.Task) []assign.TaskState {
-	ids, err := in.storage.Tasks()
-	if err != nil {
-		in.log.Warn("local state cannot be listed", "error", err)
-		return nil
-	}
-	var states []assign.TaskState
-	for _, id := range ids {
-		if t := toAssign(id); !slices.Contains(owned, t) {
-			states = append(states, assign.TaskState{Task: t, Lag: assign.LagUnknown})
+// vacated returns when nothing of a task is open that this instance ran, or ctx
+// ends.
+func (in *Instance) vacated(ctx context.Context, id processors.TaskID) {
+	for ctx.Err() == nil {
+		in.mu.Lock()
+		h := in.tasks[id]
+		if h == nil {
+			h = in.draining[id]
+		}
+		in.mu.Unlock()
+		if h == nil {
+			return
+		}
+		select {
+		case <-h.closed:
+		case <-ctx.Done():
 		}
 	}
-	return states
 }

@@ -56,8 +56,12 @@ type Instance struct {
 	storage Storage
 	member  *membership
 	workers []*worker
+	// standbys are the copies of state that this instance keeps for others.
+	standbys *standbys
 	// group is member, for other goroutines than Run's.
 	group atomic.Pointer[membership]
+	// copies is standbys, for the same.
+	copies atomic.Pointer[standbys]
 	// ends are where a bounded run stops reading.
 	ends map[kafka.TopicPartition]int64
 
@@ -107,12 +111,17 @@ func New(t *topology.Topology, cfg Config) (*Instance, error) {
 	}
 	in := &Instance{
 		topology: t, cfg: cfg, storage: cfg.Storage, log: cfg.Logger.With("application", cfg.Application),
-		metrics:      newMetrics(cfg.Metrics, cfg.Application),
 		produceBytes: int(max(1<<20, min(32<<20, cfg.Memory/8/int64(cfg.Workers)))),
 		failed:       make(chan error, 1), opening: make(chan struct{}, openAtOnce),
 		tasks: map[processors.TaskID]*holding{}, draining: map[processors.TaskID]*holding{},
 		computed: map[string]int32{}, retention: map[string]time.Duration{}, control: newControl(),
 	}
+	in.metrics = newMetrics(cfg.Metrics, cfg.Application, func() int64 {
+		if s := in.copies.Load(); s != nil {
+			return s.behind()
+		}
+		return 0
+	})
 	in.life = &lifecycle{
 		listener: cfg.Listener, state: Created, tasks: map[processors.TaskID]TaskState{}, control: in.control,
 		log: in.log.Info, count: in.metrics.tasks, enter: func(s State) {
@@ -187,6 +196,11 @@ func (in *Instance) start(ctx context.Context) error {
 			return err
 		}
 	}
+	if in.standbys, err = newStandbys(in, p); err != nil {
+		return err
+	}
+	in.standbys.survey(p)
+	in.copies.Store(in.standbys)
 	in.queueBytes = queueLimit(in.cfg.Memory, p)
 	fetch := kafka.FetchConfig{Isolation: kafka.ReadCommitted, PartitionBytes: int32(min(1<<20, in.queueBytes))}
 	if in.fetcher, err = in.client.NewFetcher(fetch); err != nil {
@@ -283,6 +297,7 @@ func (in *Instance) live(ctx context.Context) error {
 	in.stopping = true
 	in.mu.Unlock()
 	in.halt()
+	in.standbys.stop()
 	stop, cancel := context.WithTimeout(context.Background(), stopTimeout)
 	defer cancel()
 	defer context.AfterFunc(in.limit, func() {
@@ -387,6 +402,10 @@ func (in *Instance) shut() error {
 	}
 	if in.fetcher != nil {
 		in.fetcher.Close()
+	}
+	if in.standbys != nil {
+		in.standbys.stop()
+		in.standbys.close()
 	}
 	var err error
 	if in.storage != nil {

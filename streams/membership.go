@@ -30,6 +30,10 @@ type membership struct {
 	// common is the newest version of subscriptions that the whole group reads, as
 	// far as this member was told.
 	common uint8
+	// hasty is until when heartbeats are sent often: a rebalance is about to come.
+	hasty time.Time
+	// greeted is set once the first assignment came.
+	greeted bool
 	// unheard is set while heartbeats are not answered, and told once it was said
 	// that nobody can ask this member.
 	unheard, told bool
@@ -78,6 +82,8 @@ type DirectoryMember struct {
 	// Endpoint is its URL; empty if it answers no queries.
 	Endpoint string   `json:"endpoint"`
 	Tasks    []string `json:"tasks"`
+	// Standbys are the tasks of which it keeps a copy of the state.
+	Standbys []string `json:"standbys,omitempty"`
 }
 
 func newMembership(in *Instance) (*membership, error) {
@@ -87,7 +93,7 @@ func newMembership(in *Instance) (*membership, error) {
 	}
 	var err error
 	m.member, err = in.client.NewMember(kafka.MemberConfig{
-		Group: in.cfg.Application, Protocol: assign.Protocol,
+		Group: in.cfg.Application, InstanceID: in.cfg.InstanceID, Protocol: assign.Protocol,
 		SessionTimeout: in.cfg.SessionTimeout, RebalanceTimeout: in.cfg.RebalanceTimeout,
 	})
 	return m, err
@@ -186,6 +192,8 @@ func (m *membership) run(ctx context.Context) error {
 		case errors.Is(err, kafka.ErrUnknownMember), errors.Is(err, kafka.ErrIllegalGeneration):
 			m.in.log.Warn("expelled from the group: tasks are lost", "error", err)
 			m.lose()
+		case errors.Is(err, kafka.ErrFencedInstance):
+			return fmt.Errorf("group %q: %w, %q: this one stops; give each an InstanceID (--instance-id) of its own: %w", m.in.cfg.Application, ErrFencedInstance, m.in.cfg.InstanceID, err)
 		case errors.Is(err, kafka.ErrInconsistentProtocol):
 			return fmt.Errorf("group %q: %w: other consumers use a group of this name, perhaps of Kafka Streams: stop them, or choose another name with Application (--application)", m.in.cfg.Application, err)
 		default:
@@ -203,8 +211,8 @@ func (m *membership) round(ctx context.Context) error {
 	}
 	owned := m.in.owned()
 	sub := assign.Subscription{
-		Process: assign.ProcessID(m.in.storage.Process()), Endpoint: m.in.cfg.Advertise, Topology: m.in.topology.Hash(),
-		Workers: int32(m.in.cfg.Workers), Generation: m.current().generation, Owned: owned, State: m.in.stateOnDisk(owned),
+		Process: assign.ProcessID(m.in.storage.Process()), Endpoint: m.in.cfg.Advertise, Rack: m.in.cfg.Rack, Topology: m.in.topology.Hash(),
+		Workers: int32(m.in.cfg.Workers), Generation: m.current().generation, Owned: owned, State: m.in.stateOnDisk(ctx, p, owned),
 		Remembers: m.remembered(),
 	}
 	if m.in.cfg.Guarantee == ExactlyOnce {
@@ -226,7 +234,7 @@ func (m *membership) round(ctx context.Context) error {
 	var given map[string]kafka.Assignment
 	var directory *Directory
 	if joined.Leader {
-		if given, directory, err = m.assign(p, joined); err != nil {
+		if given, directory, err = m.assign(ctx, p, joined); err != nil {
 			return err
 		}
 	}
@@ -250,10 +258,15 @@ func (m *membership) round(ctx context.Context) error {
 		m.assigned = time.Now()
 		m.inherit(a)
 	})
+	m.hasty = time.Time{}
+	if a.Follows {
+		m.hasty = time.Now().Add(m.in.cfg.SessionTimeout)
+	}
+	m.returned(ctx, joined, sub, a)
 	m.in.metrics.rebalanced()
 	m.in.log.Info("rebalanced", "generation", joined.Generation, "leader", joined.Leader, "members", a.Members,
-		"tasks", len(a.Active), "started", len(start), "revoked", len(revoke), "took", time.Since(began.monotonic).Round(time.Millisecond))
-	m.in.apply(joined.Generation, fromAssigns(start), fromAssigns(revoke), a.Abort)
+		"tasks", len(a.Active), "standbys", len(a.Standby), "warm_ups", len(a.Warmup), "started", len(start), "revoked", len(revoke), "took", time.Since(began.monotonic).Round(time.Millisecond))
+	m.in.apply(joined.Generation, fromAssigns(start), fromAssigns(revoke), a)
 	if m.members > 1 && m.in.cfg.Advertise == "" && !m.told {
 		m.told = true
 		m.in.log.Warn("queries cannot be forwarded to this instance, which has told the others no URL: set Advertise (--advertise) if they are wanted",
@@ -287,7 +300,7 @@ func (m *membership) aborted(done []assign.Producers) {
 }
 
 // assign plans for the whole group.
-func (m *membership) assign(p *task.Plan, joined kafka.Joined) (map[string]kafka.Assignment, *Directory, error) {
+func (m *membership) assign(ctx context.Context, p *task.Plan, joined kafka.Joined) (map[string]kafka.Assignment, *Directory, error) {
 	var members []assign.Member
 	for _, j := range joined.Members {
 		sub, err := assign.DecodeSubscription(j.Subscription.UserData)
@@ -304,18 +317,14 @@ func (m *membership) assign(p *task.Plan, joined kafka.Joined) (map[string]kafka
 	if j.foreign {
 		return j.keepAll(m.in.cfg.Advertise), nil, nil
 	}
-	planned := assign.Plan(j.admitted, tasks)
+	planned := m.in.planFor(ctx, p, j.admitted, tasks)
 	given := map[string]kafka.Assignment{}
 	directory := &Directory{Generation: joined.Generation}
 	j.refuse(given, m.in.cfg.Advertise)
 	for _, member := range j.admitted {
 		a := planned.For(member.ID, m.in.cfg.Advertise)
 		given[member.ID] = kafka.Assignment{Partitions: partitionsRead(p, fromAssigns(a.Active)), UserData: a.Append(nil)}
-		entry := DirectoryMember{Endpoint: member.Endpoint}
-		for _, t := range a.Active {
-			entry.Tasks = append(entry.Tasks, t.String())
-		}
-		directory.Members = append(directory.Members, entry)
+		directory.add(member.Endpoint, a)
 	}
 	for _, move := range planned.Withheld {
 		m.in.log.Info("task moves", "task", move.Task.String(), "from", move.From, "to", move.To)
@@ -325,7 +334,11 @@ func (m *membership) assign(p *task.Plan, joined kafka.Joined) (map[string]kafka
 
 // beats sends heartbeats until the member has to join again.
 func (m *membership) beats(ctx context.Context) error {
-	ticker := time.NewTicker(m.in.cfg.Heartbeat)
+	interval := m.in.cfg.Heartbeat
+	if !m.hasty.IsZero() {
+		interval = min(interval, hastyInterval)
+	}
+	ticker := time.NewTicker(interval)
 	defer ticker.Stop()
 	look := time.NewTicker(topicsInterval)
 	defer look.Stop()
@@ -343,9 +356,17 @@ func (m *membership) beats(ctx context.Context) error {
 			if err := m.heartbeat(ctx); err != nil {
 				return err
 			}
+			if !m.hasty.IsZero() && time.Now().After(m.hasty) {
+				m.hasty = time.Time{}
+				ticker.Reset(m.in.cfg.Heartbeat)
+			}
 		}
 	}
 }
+
+// hastyInterval is the time between heartbeats while another rebalance is about to
+// come: a task that is on its way stands still until all members have heard of it.
+const hastyInterval = 50 * time.Millisecond
 
 // heartbeat sends one heartbeat. A coordinator that keeps silent is asked again
 // over another connection, while the session still lasts.

@@ -34,9 +34,10 @@ type metrics struct {
 	jumps      prometheus.Counter
 	rebalances prometheus.Counter
 	memory     prometheus.Collector
+	standbyLag prometheus.Collector
 }
 
-func newMetrics(r prometheus.Registerer, application string) *metrics {
+func newMetrics(r prometheus.Registerer, application string, standbyLag func() int64) *metrics {
 	constant := prometheus.Labels{"application": application}
 	counter := func(name, help string) prometheus.CounterOpts {
 		return prometheus.CounterOpts{Namespace: "millrace", Name: name, Help: help, ConstLabels: constant}
@@ -68,13 +69,15 @@ func newMetrics(r prometheus.Registerer, application string) *metrics {
 		jumps:      prometheus.NewCounter(counter("clock_jumps_total", "Times that a worker found the wall clock set, or that the machine had slept.")),
 		rebalances: prometheus.NewCounter(counter("rebalances_total", "Rebalances that this instance took part in.")),
 	}
+	m.standbyLag = prometheus.NewGaugeFunc(prometheus.GaugeOpts(gauge("standby_lag_records", "Changelog offsets that the copies of other instances' state are behind.")),
+		func() float64 { return float64(standbyLag()) })
 	return m
 }
 
 func (m *metrics) collectors() []prometheus.Collector {
 	return []prometheus.Collector{
 		m.processed, m.dropped, m.late, m.emitted, m.buffered, m.bufferSize, m.watermark, m.idle, m.paused, m.commits,
-		m.remaining, m.restored, m.taskState, m.state, m.expired, m.repairs, m.jumps, m.rebalances, m.memory,
+		m.remaining, m.restored, m.taskState, m.state, m.expired, m.repairs, m.jumps, m.rebalances, m.memory, m.standbyLag,
 	}
 }
 
@@ -142,6 +145,12 @@ func (m *metrics) tasks(counts map[TaskState]int) {
 	for _, s := range []TaskState{TaskRestoring, TaskRunning} {
 		m.taskState.WithLabelValues(string(s)).Set(float64(counts[s]))
 	}
+}
+
+// standbys takes note of how many copies of state are kept.
+func (m *metrics) standbys(standbys, warmups int) {
+	m.taskState.WithLabelValues("standby").Set(float64(standbys))
+	m.taskState.WithLabelValues("warm-up").Set(float64(warmups))
 }
 
 // taskGone forgets the watermarks of a task that runs here no more.

@@ -2,10 +2,13 @@ package streams
 
 import (
 	"context"
+	"encoding/binary"
 	"errors"
 	"net"
 	"sync"
 	"time"
+
+	"github.com/twmb/franz-go/pkg/kmsg"
 )
 
 // wire is the network of one process. A test cuts its connections, freezes
@@ -20,6 +23,10 @@ type wire struct {
 	conns map[*wireConn]struct{}
 	dead  bool
 	lag   time.Duration // comes on top of the latency
+	// throttles is how many heartbeats are still to be answered with the word to
+	// keep silent for silence; throttled is how many were.
+	throttles, throttled int
+	silence              time.Duration
 	// thaw is closed when what is frozen flows again; nil while it flows.
 	thaw chan struct{}
 }
@@ -130,16 +137,79 @@ func (w *wire) unfreeze() {
 	}
 }
 
+// throttle has the next n answers to heartbeats tell the client to keep silent
+// for d. They are the coordinator's own in all else: it has heard the member, or
+// knows it no more.
+func (w *wire) throttle(n int, d time.Duration) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.throttles, w.silence = w.throttles+n, d
+}
+
+// throttledSoFar returns how many answers have said so.
+func (w *wire) throttledSoFar() int {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.throttled
+}
+
 // wireConn is a connection over a wire.
 type wireConn struct {
 	net.Conn
 	wire   *wire
 	once   sync.Once
 	closed chan struct{}
+	// awaited is set while the answer to a heartbeat is to be changed, and answered
+	// how much of it was read; the wire's mu guards both.
+	awaited  bool
+	answered int
+}
+
+// Where things are in frames: the request's API key behind its size, and the
+// throttle time behind size, correlation id and the empty tags of a heartbeat's
+// answer in version 4.
+const (
+	apiKeyAt     = 4
+	throttleFrom = 9
+	throttleTo   = 13
+)
+
+// asked looks at a request that is on its way out.
+func (c *wireConn) asked(b []byte) {
+	if len(b) < apiKeyAt+2 || kmsg.Key(binary.BigEndian.Uint16(b[apiKeyAt:])) != kmsg.Heartbeat {
+		return
+	}
+	c.wire.mu.Lock()
+	defer c.wire.mu.Unlock()
+	if c.wire.throttles > 0 {
+		c.wire.throttles--
+		c.awaited, c.answered = true, 0
+	}
+}
+
+// got changes the answer to a heartbeat, of which b is the next part. A member's
+// connection has one request under way at a time.
+func (c *wireConn) got(b []byte) {
+	c.wire.mu.Lock()
+	defer c.wire.mu.Unlock()
+	if !c.awaited {
+		return
+	}
+	silence := binary.BigEndian.AppendUint32(nil, uint32(c.wire.silence.Milliseconds()))
+	for i := range b {
+		if at := c.answered + i; throttleFrom <= at && at < throttleTo {
+			b[i] = silence[at-throttleFrom]
+		}
+	}
+	if c.answered += len(b); c.answered >= throttleTo {
+		c.awaited = false
+		c.wire.throttled++
+	}
 }
 
 func (c *wireConn) Read(b []byte) (int, error) {
 	n, err := c.Conn.Read(b)
+	c.got(b[:n])
 	if held := c.wire.flow(c.closed); held != nil {
 		return 0, held
 	}
@@ -157,6 +227,7 @@ func (c *wireConn) Write(b []byte) (int, error) {
 	if err := c.wire.flow(c.closed); err != nil {
 		return 0, err
 	}
+	c.asked(b)
 	return c.Conn.Write(b)
 }
 

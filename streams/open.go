@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"sync/atomic"
 
 	"golang.org/x/sync/errgroup"
 
@@ -20,8 +21,11 @@ type opened struct {
 	plan   *task.Plan
 	state  *task.State
 	inputs []task.InputConfig
-	// foreign is set if state was restored that another topology wrote meanwhile.
-	foreign bool
+	// strange is set if state was restored that another topology wrote meanwhile.
+	strange bool
+	// foreign is set if a changelog goes on behind the task's last commit with what
+	// another process has written.
+	foreign atomic.Bool
 }
 
 // open restores a task's state and hands it to its worker. An error that does
@@ -51,6 +55,7 @@ func (in *Instance) open(h *holding) {
 // discard closes a task that was opened and is not to run.
 func (in *Instance) discard(o *opened) {
 	in.detach(o.holding)
+	in.standbys.remember(o.id, o.state.DB)
 	if err := in.closed(o.id, o.state.DB.Close()); err != nil {
 		in.log.Warn("closing a task", "task", o.id.String(), "error", err)
 	}
@@ -85,26 +90,25 @@ func (in *Instance) restore(h *holding) (*opened, error) {
 			err = in.openState(h, o)
 		}
 	}
-	if o.foreign {
+	if o.strange {
 		// What was read of stores that do not fit must not stay.
 		err = errors.Join(err, in.storage.Remove(h.id))
 	}
 	return o, err
 }
 
-// openState opens the database and restores its stores.
-func (in *Instance) openState(h *holding, o *opened) error {
-	h.corrupt.Store(false)
-	engine, err := in.storage.Open(h.id, func(err error) {
+// openDB opens a task's database and its stores. corrupt is called, on any
+// goroutine, if the database turns out to be so.
+func (in *Instance) openDB(id TaskID, corrupt func()) (*stores.DB, *task.State, error) {
+	engine, err := in.storage.Open(id, func(err error) {
 		if errors.Is(err, stores.ErrCorrupt) {
-			h.corrupt.Store(true)
-			h.worker.notify()
+			corrupt()
 			return
 		}
-		in.fail(fmt.Errorf("task %v: state: %w", h.id, err))
+		in.fail(fmt.Errorf("task %v: state: %w", id, err))
 	})
 	if err != nil {
-		return err
+		return nil, nil, err
 	}
 	deletes := stores.DeletesDeferred
 	if in.cfg.Guarantee == ExactlyOnce {
@@ -112,14 +116,31 @@ func (in *Instance) openState(h *holding, o *opened) error {
 	}
 	db, err := stores.Open(stores.Config{Engine: engine, Deletes: deletes, Budget: in.memory.objects})
 	if err != nil {
-		return err
+		return nil, nil, err
 	}
-	if o.state, err = task.OpenState(in.topology, h.id.Sub, db); err != nil {
+	state, err := task.OpenState(in.topology, id.Sub, db)
+	if err != nil {
 		if errors.Is(err, stores.ErrLayout) {
 			err = fmt.Errorf("%w: %w", ErrIncompatible, err)
 		}
-		return errors.Join(err, db.Close())
+		return nil, nil, errors.Join(err, db.Close())
 	}
+	return db, state, nil
+}
+
+// openState opens the database, unless a standby has it open, and restores its
+// stores.
+func (in *Instance) openState(h *holding, o *opened) (err error) {
+	h.corrupt.Store(false)
+	db, state := h.claim()
+	if db == nil {
+		if db, state, err = in.openDB(h.id, h.damaged); err != nil {
+			return err
+		}
+	}
+	o.state = state
+	in.standbys.restoring.Add(1)
+	defer in.standbys.restoring.Add(-1)
 	in.mu.Lock()
 	h.db = db
 	in.mu.Unlock()
@@ -139,7 +160,7 @@ func (in *Instance) restoreStores(h *holding, o *opened, db *stores.DB) error {
 	sub := o.plan.Subs[h.id.Sub].SubTopology
 	names := sub.Changelogs()
 	if _, _, ok := db.Offset(sub.Meta()); !ok && sub.Meta() != "" {
-		if err := in.restoreStore(h.ctx, h, db, sub.Meta()); err != nil {
+		if err := in.restoreStore(h.ctx, o, db, sub.Meta()); err != nil {
 			return err
 		}
 		names = sub.Stores
@@ -149,17 +170,18 @@ func (in *Instance) restoreStores(h *holding, o *opened, db *stores.DB) error {
 	}
 	group, ctx := errgroup.WithContext(h.ctx)
 	for _, store := range names {
-		group.Go(func() error { return in.restoreStore(ctx, h, db, store) })
+		group.Go(func() error { return in.restoreStore(ctx, o, db, store) })
 	}
 	if err := group.Wait(); err != nil {
 		return err
 	}
 	err := o.state.CheckShape(sub)
-	o.foreign = err != nil
+	o.strange = err != nil
 	return err
 }
 
-func (in *Instance) restoreStore(ctx context.Context, h *holding, db *stores.DB, store string) error {
+func (in *Instance) restoreStore(ctx context.Context, o *opened, db *stores.DB, store string) error {
+	h := o.holding
 	topic := changelog.TopicName(in.cfg.Application, store)
 	var before int64
 	remains := func(n int64) {
@@ -169,9 +191,10 @@ func (in *Instance) restoreStore(ctx context.Context, h *holding, db *stores.DB,
 	}
 	defer func() { remains(0) }() // also if it was stopped on the way
 	var applied int64
+	foreign, settled := in.foreign(o, store)
 	return changelog.Restore(ctx, changelog.Config{
 		DB: db, Store: store, Log: in.reader, Topic: topic, Partition: h.id.Partition,
-		Clock: in.cfg.Clock, DeleteRetention: in.deleteRetention(topic), Logger: in.log,
+		Clock: in.cfg.Clock, DeleteRetention: in.deleteRetention(topic), Logger: in.log, Foreign: foreign, Settled: settled,
 		Progress: func(p changelog.Progress) {
 			remains(p.Remaining)
 			in.metrics.applied(p.Records - applied)
@@ -183,6 +206,25 @@ func (in *Instance) restoreStore(ctx context.Context, h *holding, db *stores.DB,
 			})
 		},
 	})
+}
+
+// foreign tells the records of a changelog that are not to be restored: those that
+// somebody else than the task's last owner has written behind the owner's last
+// commit, which ends at settled. Exactly once there are none, since brokers refuse
+// them.
+func (in *Instance) foreign(o *opened, store string) (is func(changelog.Record) bool, settled int64) {
+	last, ok := task.LastWritten(o.inputs)
+	end, known := last.Ends[store]
+	if !ok || !known || in.cfg.Guarantee != AtLeastOnce {
+		return nil, 0
+	}
+	return func(rec changelog.Record) bool {
+		if rec.Offset < end || rec.Producer == last.Producer {
+			return false
+		}
+		o.foreign.Store(true)
+		return true
+	}, end
 }
 
 // position finds where the task's inputs go on: at their committed offsets, or

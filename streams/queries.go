@@ -112,11 +112,33 @@ func (in *Instance) DB(id processors.TaskID) (db *stores.DB, remaining int64, ok
 	return h.db, h.remaining.Load(), true
 }
 
-// databases returns the open databases of all tasks.
+// Standbys returns the tasks of which this instance keeps a copy of the state,
+// in order.
+func (in *Instance) Standbys() []StandbyInfo {
+	if s := in.copies.Load(); s != nil {
+		return s.all()
+	}
+	return nil
+}
+
+// StandbyDB returns the open copy of the state of a task that others run, and by
+// how many changelog offsets it is behind, or -1 if that is not known yet. Like
+// that of DB it may be closed at any time.
+func (in *Instance) StandbyDB(id processors.TaskID) (db *stores.DB, lag int64, ok bool) {
+	if s := in.copies.Load(); s != nil {
+		return s.open(id)
+	}
+	return nil, 0, false
+}
+
+// databases returns the open databases of all tasks and standbys.
 func (in *Instance) databases() []*stores.DB {
+	var open []*stores.DB
+	if s := in.copies.Load(); s != nil {
+		open = s.databases()
+	}
 	in.mu.Lock()
 	defer in.mu.Unlock()
-	var open []*stores.DB
 	for _, h := range in.tasks {
 		if h.db != nil {
 			open = append(open, h.db)

@@ -5,6 +5,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/twmb/franz-go/pkg/kfake"
 	"github.com/twmb/franz-go/pkg/kgo"
 )
 
@@ -50,6 +51,25 @@ func (w *world) read(topic string) []*kgo.Record {
 	w.t.Helper()
 	return slices.DeleteFunc(w.readMarkers(topic), func(r *kgo.Record) bool { return r.Attrs.IsControl() })
 }
+
+// stable waits until no transaction is open in a topic. One that nobody aborts,
+// since all who knew its producer have gone, ends by its timeout.
+func (w *world) stable(topic string) {
+	w.t.Helper()
+	for range longestOpen / time.Second {
+		if !slices.ContainsFunc(w.cluster.Fake().PartitionInfos(topic), func(info *kfake.PartitionInfo) bool {
+			return info.LastStableOffset < info.HighWatermark
+		}) {
+			return
+		}
+		w.pass(time.Second)
+	}
+	w.t.Fatalf("a transaction is still open in %s, when it must have timed out", topic)
+}
+
+// longestOpen is the default of Config.TransactionTimeout, and how often brokers
+// look for transactions that have timed out.
+const longestOpen = (20 + 10) * time.Second
 
 // readMarkers returns the markers that end transactions too.
 func (w *world) readMarkers(topic string) []*kgo.Record {

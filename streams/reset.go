@@ -70,7 +70,7 @@ func (w *worker) lost(r *running, f *feed, d *kafka.Delivery) error {
 			l.Lost(tp.Topic, tp.Partition, from, to)
 		}
 	})
-	f.answered(d.Time, to, false)
+	f.answered(w.arrived(d), to, false)
 	w.in.fetcher.Seek(tp, to)
 	return nil
 }

@@ -569,14 +569,17 @@ func TestAFullDiskStopsTheInstanceWithItsPath(t *testing.T) {
 	}
 }
 
-// slowFS is a file system on which writing a table takes its time.
+// slowFS is a file system on which making a table takes its time. Pebble holds no
+// lock meanwhile, which would keep virtual time from going on.
 type slowFS struct {
 	vfs.FS
 	takes time.Duration
 }
 
 func (f slowFS) Create(name string, c vfs.DiskWriteCategory) (vfs.File, error) {
-	time.Sleep(f.takes)
+	if strings.HasSuffix(name, ".sst") {
+		time.Sleep(f.takes)
+	}
 	return f.FS.Create(name, c)
 }
 
@@ -600,9 +603,9 @@ func TestASlowDiskDelaysAndLosesNothing(t *testing.T) {
 }
 
 // TestAClockThatIsSetLosesNothing sets the clock of an instance forward and back
-// by an hour. No event is late by that, and commits go on.
+// by half an hour. No event is late by that, and commits go on.
 func TestAClockThatIsSetLosesNothing(t *testing.T) {
-	for _, jump := range []time.Duration{time.Hour, -time.Hour} {
+	for _, jump := range []time.Duration{30 * time.Minute, -30 * time.Minute} {
 		t.Run(jump.String(), func(t *testing.T) {
 			inWorld(t, 1, topics(), func(w *world) {
 				l := w.startLoad(partitions, 20*time.Millisecond)

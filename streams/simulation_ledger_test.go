@@ -13,6 +13,7 @@ func (s *simulation) judge() {
 		if p.result(); p.err != nil && !s.killed[p] {
 			s.t.Errorf("instance %s ended by itself: %v", p.name, p.err)
 		}
+		s.tally.add(throttle, p.wire.throttledSoFar())
 	}
 	for k, text := range logged {
 		s.tally.add(k, s.log.count(text))

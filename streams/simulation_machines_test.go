@@ -52,6 +52,13 @@ func (s *simulation) start(m *machine, fresh bool) {
 		c.Storage = flushing{c.Storage, func() bool { return s.luck.chance(s.plan.flush) }}
 		c.Workers, c.CommitInterval = s.plan.workers, s.plan.commit
 		c.SessionTimeout, c.Heartbeat = session, session/10
+		c.Standby = s.plan.standby
+		if s.plan.static {
+			c.InstanceID = m.name
+		}
+		if s.plan.racks {
+			c.Rack = fmt.Sprint("r", int(m.name[len(m.name)-1])%2)
+		}
 		c.hooks.stateFirst, c.hooks.unfenced = s.mutant, s.plan.unfenced
 		c.hooks.step = func(_ int, step string) error { return s.atStep(m, life, step) }
 	})
@@ -96,9 +103,9 @@ func (s *simulation) keep(what string, disk *vfs.MemFS) {
 }
 
 // ends returns where the partitions of a topic end.
-func (s *simulation) ends(topic string) map[int32]int64 {
+func (w *world) ends(topic string) map[int32]int64 {
 	ends := map[int32]int64{}
-	for _, info := range s.cluster.Fake().PartitionInfos(topic) {
+	for _, info := range w.cluster.Fake().PartitionInfos(topic) {
 		ends[info.Partition] = info.HighWatermark
 	}
 	return ends
@@ -176,7 +183,9 @@ func (s *simulation) inflict(f fault) {
 			s.tally.add(slow, 1)
 		}
 	case throttle:
-		s.throttle(f)
+		if p := s.victim(f); p != nil {
+			p.wire.throttle(f.count, throttled)
+		}
 	case refuse:
 		h := s.cluster.Fake().Fault(kfake.Fault{Keys: []kmsg.Key{f.refusal.key}, Err: f.refusal.err, Count: f.count})
 		s.pass(max(0, simulated-f.at))
@@ -185,22 +194,6 @@ func (s *simulation) inflict(f fault) {
 			s.tally.add(refuse, 1)
 		}
 	}
-}
-
-// throttle has a coordinator answer heartbeats by asking the client to keep
-// silent for a while.
-func (s *simulation) throttle(f fault) {
-	left := f.count
-	s.cluster.Fake().ControlKey(int16(kmsg.Heartbeat), func(r kmsg.Request) (kmsg.Response, error, bool) {
-		s.cluster.Fake().KeepControl()
-		if left--; left == 0 {
-			s.cluster.Fake().DropControl()
-		}
-		s.tally.add(throttle, 1)
-		answer := r.ResponseKind().(*kmsg.HeartbeatResponse)
-		answer.ThrottleMillis = int32(throttled.Milliseconds())
-		return answer, nil, true
-	})
 }
 
 // victim returns the instance on one of the machines.

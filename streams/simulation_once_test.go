@@ -5,7 +5,6 @@ import (
 	"math/rand/v2"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kmsg"
@@ -42,27 +41,6 @@ func drawOnce(seed uint64) *plan {
 		}
 	}
 	return p
-}
-
-// TestSimulationExactlyOnce is TestSimulation with transactions: whatever happens,
-// each window has one final result, the truth.
-func TestSimulationExactlyOnce(t *testing.T) {
-	seeds, from := variable(t, seedsVariable, 20), variable(t, fromVariable, 1)
-	began, total := time.Now(), &tally{}
-	t.Run("seeds", func(t *testing.T) {
-		for seed := from; seed < from+seeds; seed++ {
-			t.Run(fmt.Sprint("seed ", seed), func(t *testing.T) {
-				t.Parallel()
-				p := drawOnce(seed)
-				v := simulate(t, p, false)
-				total.merge(v.tally)
-				if len(v.problems) > 0 {
-					t.Error(v.report(p))
-				}
-			})
-		}
-	})
-	fmt.Printf("exactly once, seeds %d to %d, %.1f s: %v\n", from, from+seeds-1, time.Since(began).Seconds(), total)
 }
 
 // TestTheSimulationCatchesBrokenFencing has members commit what the group refuses,

@@ -34,6 +34,10 @@ type plan struct {
 	align  time.Duration
 	bursts []burst
 	faults []fault
+	// standby is that of all instances. Static ones return under their names, and
+	// racks says that they are in two racks.
+	standby       Standby
+	static, racks bool
 	// luck seeds what is drawn on the way: latencies and flushes.
 	luck uint64
 }
@@ -144,7 +148,7 @@ const (
 func draw(seed uint64) *plan {
 	r := rand.New(rand.NewPCG(seed, 0))
 	p := &plan{
-		seed: seed, partitions: 1 + r.Int32N(4), machines: 2 + r.IntN(4), workers: 1 + r.IntN(2),
+		seed: seed, guarantee: AtLeastOnce, partitions: 1 + r.Int32N(4), machines: 2 + r.IntN(4), workers: 1 + r.IntN(2),
 		commit:  pick(r, 50*time.Millisecond, 200*time.Millisecond, 500*time.Millisecond),
 		latency: pick(r, 0, 2*time.Millisecond, 20*time.Millisecond), flush: pick(r, 0, 0.3, 1),
 		busy: pick(r, 1, 0.5), idle: time.Minute, luck: r.Uint64(),
@@ -166,7 +170,18 @@ func draw(seed uint64) *plan {
 		p.faults = append(p.faults, drawFault(r, among))
 	}
 	slices.SortFunc(p.faults, func(a, b fault) int { return cmp.Compare(a.at, b.at) })
+	p.drawCopies(rand.New(rand.NewPCG(seed, 3)))
 	return p
+}
+
+// drawCopies draws how state is kept in several places, with a source of its own:
+// the rest of a seed is what it was before there were copies.
+func (p *plan) drawCopies(r *rand.Rand) {
+	p.standby = Standby{
+		Replicas: pick(r, 0, 1, 1, 2), AcceptableLag: pick[int64](r, 1, 10, 10_000), MaxWarmups: pick(r, -1, 1, 4),
+		ProbingInterval: pick(r, 100*time.Millisecond, 2*time.Second),
+	}
+	p.static, p.racks = r.IntN(4) == 0 && p.idle >= time.Minute, r.IntN(2) == 0 // what a static member leaves stands still for a while
 }
 
 func (p *plan) drawEvents(r *rand.Rand) []draft {
@@ -214,6 +229,7 @@ func (p *plan) String() string {
 	}
 	fmt.Fprintf(&b, "seed %d: %d of %d machines, %d partitions, %d workers, commits each %v, latency up to %v, %v of commits flushed, %d events in %d bursts, each in %v of the partitions, idle after %v, aligned within %v\n",
 		p.seed, p.running, p.machines, p.partitions, p.workers, p.commit, p.latency, p.flush, n, len(p.bursts), p.busy, p.idle, p.align)
+	fmt.Fprintf(&b, "  standbys %+v, static %v, racks %v\n", p.standby, p.static, p.racks)
 	for _, f := range p.faults {
 		fmt.Fprintf(&b, "  %6.3fs %s\n", f.at.Seconds(), f)
 	}

@@ -104,6 +104,7 @@ func (s *simulation) run() {
 		s.keep(p.name+", stopped", p.disk)
 	}
 	s.world.start("drain", newDisk(), s.topology, func(c *Config) { c.UntilEnd = true }).wait()
+	s.stable("results")
 }
 
 // load writes the plan's bursts.

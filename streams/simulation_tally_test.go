@@ -2,6 +2,7 @@ package streams
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 	"sync"
 )
@@ -21,6 +22,8 @@ const (
 	mended      kind = "changelogs mended"
 	states      kind = "disks with state"
 	repeated    kind = "seeds that count twice"
+	promoted    kind = "standbys promoted"
+	moved       kind = "warm-ups moved"
 )
 
 // logged is how an instance logs what follows.
@@ -29,12 +32,14 @@ var logged = map[kind]string{
 	thrownAway: "throwing tasks away",
 	unfinished: "stopped without a last commit",
 	mended:     "overwriting it",
+	promoted:   "state=promoted warm_up=false",
+	moved:      "state=promoted warm_up=true",
 }
 
 // columns are what a line of figures shows, in order.
 var columns = []kind{
 	join, leave, crash, crashAt, stuck, moveLeaders, moveGroup, cut, slow, throttle, refuse,
-	generations, lost, thrownAway, unfinished, mended, states, repeated,
+	generations, lost, thrownAway, unfinished, mended, states, repeated, promoted, moved,
 }
 
 // crashedAt is a crash at a step of a commit.
@@ -56,22 +61,20 @@ func (t *tally) merge(o *tally) {
 	}
 }
 
-// missing returns what never happened.
-func (t *tally) missing() []kind {
+// missing returns what never happened, of what can under a guarantee.
+func (t *tally) missing(g Guarantee) []kind {
+	wanted := slices.Clone(columns)
+	at := steps
+	if g == ExactlyOnce {
+		at = exactlyOnceSteps
+		wanted = slices.DeleteFunc(wanted, func(k kind) bool { return k == mended || k == repeated })
+	}
+	for _, step := range at {
+		wanted = append(wanted, crashedAt(step))
+	}
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	var never []kind
-	for _, k := range columns {
-		if t.of[k] == 0 {
-			never = append(never, k)
-		}
-	}
-	for _, step := range steps {
-		if t.of[crashedAt(step)] == 0 {
-			never = append(never, crashedAt(step))
-		}
-	}
-	return never
+	return slices.DeleteFunc(wanted, func(k kind) bool { return t.of[k] > 0 })
 }
 
 func (t *tally) String() string {

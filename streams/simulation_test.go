@@ -5,18 +5,19 @@ import (
 	"os"
 	"strconv"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 )
 
-// Variables that choose the seeds of TestSimulation.
+// Variables that choose the seeds of the simulation.
 const (
 	seedsVariable = "MILLRACE_SIM_SEEDS" // how many, 20 by default
-	fromVariable  = "MILLRACE_SIM_FROM"  // the first, 1 by default
+	fromVariable  = "MILLRACE_SIM_FROM"  // the first; by default 1, or behind the last of the record
 )
 
 const (
-	// bunch is for how many seeds TestSimulation prints a line.
+	// bunch is for how many seeds the simulation prints a line.
 	bunch = 25
 	// many seeds are enough for everything to happen at least once.
 	many = 200
@@ -25,12 +26,23 @@ const (
 // TestSimulation runs instances through faults that seeds choose, and checks
 // that nothing is lost. A seed decides on load and faults, not on the order in
 // which goroutines run: one that fails may need several runs to fail again.
-func TestSimulation(t *testing.T) {
-	seeds, from := variable(t, seedsVariable, 20), variable(t, fromVariable, 1)
+func TestSimulation(t *testing.T) { simulateSeeds(t, draw) }
+
+// TestSimulationExactlyOnce is TestSimulation with transactions: whatever happens,
+// each window has one final result, the truth.
+func TestSimulationExactlyOnce(t *testing.T) { simulateSeeds(t, drawOnce) }
+
+// simulateSeeds runs the plans of the seeds that the environment chooses, several
+// at a time, and says every bunch what has happened in it.
+func simulateSeeds(t *testing.T, draw func(seed uint64) *plan) {
+	guarantee := draw(1).guarantee
+	record := openRecord(t, guarantee)
+	seeds, from := variable(t, seedsVariable, 20), variable(t, fromVariable, record.next())
 	total := &tally{}
 	for first := from; first < from+seeds; first += bunch {
 		last := min(first+bunch, from+seeds) - 1
 		began, part := time.Now(), &tally{}
+		var failed atomic.Int64
 		t.Run(fmt.Sprintf("seeds %d to %d", first, last), func(t *testing.T) {
 			for seed := first; seed <= last; seed++ {
 				t.Run(fmt.Sprint("seed ", seed), func(t *testing.T) {
@@ -39,15 +51,19 @@ func TestSimulation(t *testing.T) {
 					v := simulate(t, p, false)
 					part.merge(v.tally)
 					if len(v.problems) > 0 {
-						t.Error(v.report(p))
+						failed.Add(1)
+						t.Error(v.report(t.Name(), p))
 					}
 				})
 			}
 		})
 		total.merge(part)
-		fmt.Printf("seeds %d to %d, %.1f s: %v\n", first, last, time.Since(began).Seconds(), part)
+		record.add(t, first, last-first+1, uint64(failed.Load()))
+		took := time.Since(began).Seconds()
+		fmt.Printf("%s, seeds %d to %d, %.1f s, %.1f seeds a second, %d failed: %v\n",
+			guarantee, first, last, took, float64(last-first+1)/took, failed.Load(), part)
 	}
-	if never := total.missing(); seeds >= many && len(never) > 0 {
+	if never := total.missing(guarantee); seeds >= many && len(never) > 0 {
 		t.Errorf("in %d seeds there was never: %v", seeds, never)
 	}
 }
@@ -68,10 +84,11 @@ func TestTheSimulationCatchesAMutant(t *testing.T) {
 	t.Errorf("none of %d seeds noticed that state is written before the changelog", many)
 }
 
-// report says all that is known of a seed that failed.
-func (v *verdict) report(p *plan) string {
-	return fmt.Sprintf("%s\n%v\n%s\nrun it 20 times:\n  %s=1 %s=%d go test ./streams -run '^TestSimulation$' -count 20",
-		strings.Join(v.problems, "\n"), p, v.log, seedsVariable, fromVariable, p.seed)
+// report says all that is known of a seed that failed in a test.
+func (v *verdict) report(test string, p *plan) string {
+	test, _, _ = strings.Cut(test, "/")
+	return fmt.Sprintf("%s\n%v\n%s\nrun it 20 times:\n  %s=1 %s=%d go test ./streams -run '^%s$' -count 20",
+		strings.Join(v.problems, "\n"), p, v.log, seedsVariable, fromVariable, p.seed, test)
 }
 
 // variable reads a number from the environment.

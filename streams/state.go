@@ -37,6 +37,10 @@ const (
 	TaskClosed    TaskState = "closed"
 )
 
+// TaskStandby is not a state of a task of this instance: others run the task, and
+// a copy of its state is kept here.
+const TaskStandby TaskState = "standby"
+
 // lifecycle keeps the states and tells the listener, in order.
 type lifecycle struct {
 	listener Listener

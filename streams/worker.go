@@ -35,7 +35,7 @@ type worker struct {
 	outlet   *outlet
 	tasks    map[processors.TaskID]*running
 	skips    task.Skips
-	// lastCommit is when the last commit began, and lastGuard when changelogs were
+	// lastCommit is when the last commit ended, and lastGuard when changelogs were
 	// last looked after.
 	lastCommit, lastGuard time.Time
 	clock                 clocks
@@ -159,6 +159,7 @@ func (w *worker) pass(ctx context.Context) (busy bool, err error) {
 		}
 	}
 	if time.Since(w.lastGuard) >= guardInterval {
+		w.lastGuard = time.Now()
 		return busy, w.guard(ctx, slices.Collect(maps.Values(w.tasks)))
 	}
 	return busy, nil
@@ -237,6 +238,11 @@ func (w *worker) add(ctx context.Context, o *opened) error {
 		}
 	}
 	w.tasks[o.id] = r
+	if o.foreign.Load() {
+		if err := w.guard(ctx, []*running{r}); err != nil {
+			return err
+		}
+	}
 	for i, input := range t.Inputs() {
 		tp := kafka.TopicPartition{Topic: input.Topic(), Partition: input.Partition()}
 		f := &feed{input: input, end: w.in.endOf(tp), patience: patienceOf(o.inputs[i].Strategy), reset: w.in.resetOf(o.inputs[i])}
@@ -270,6 +276,7 @@ func (w *worker) shut(r *running) error {
 	delete(w.tasks, r.id)
 	w.in.status.forget(r.id)
 	w.in.detach(r.holding)
+	w.in.standbys.remember(r.id, r.state.DB)
 	// The database refuses queries, cancels those that run, and waits.
 	err := errors.Join(r.task.Close(), w.in.closed(r.id, r.state.DB.Close()))
 	if err != nil {

@@ -11,8 +11,8 @@ import (
 // does not.
 type Step int
 
-// The steps, in the order in which they come. Before a commit's steps lie any
-// number of records.
+// The steps, in the order in which they come on each instance. Before a commit's
+// steps lie any number of records.
 const (
 	// AfterRecord: a record was processed, what it sent is written, and nothing
 	// is committed of it.
@@ -52,11 +52,11 @@ type crashPlan struct {
 	crashes int
 }
 
-// CrashAt crashes the next time that a step is reached.
+// CrashAt crashes the instance that reaches a step next.
 func (d *Driver) CrashAt(s Step) { d.crash = crashPlan{armed: true, step: s, crashes: d.crash.crashes} }
 
-// CrashAfter crashes when n more steps, of any kind, have been reached; n is at
-// least 1.
+// CrashAfter crashes the instance that reaches the n-th step, of any kind, from
+// now on; n is at least 1.
 func (d *Driver) CrashAfter(n int) {
 	d.crash = crashPlan{armed: true, after: max(n, 1), crashes: d.crash.crashes}
 }
@@ -64,8 +64,8 @@ func (d *Driver) CrashAfter(n int) {
 // Crashes returns how many crashes have come by CrashAt and CrashAfter.
 func (d *Driver) Crashes() int { return d.crash.crashes }
 
-// at announces a step, and reports whether the tasks have crashed there.
-func (d *Driver) at(s Step) (crashed bool) {
+// at announces a step of an instance, and reports whether it has crashed there.
+func (d *Driver) at(in *instance, s Step) (crashed bool) {
 	c := &d.crash
 	if !c.armed {
 		return false
@@ -78,23 +78,23 @@ func (d *Driver) at(s Step) (crashed bool) {
 	}
 	if crashed {
 		*c = crashPlan{crashes: c.crashes + 1}
-		d.rebuild(true)
+		d.rebuild(in, true)
 	}
 	return crashed
 }
 
-// Crash throws all tasks away as if the process had died, and starts them anew
-// from the changelogs and the committed offsets. What was not committed is read
+// Crash throws all tasks away as if all processes had died, and starts them anew
+// where they were, from the changelogs and the committed offsets. What was not committed is read
 // again.
 func (d *Driver) Crash() {
 	if d.err == nil {
-		d.rebuild(true)
+		d.rebuildAll(true)
 		d.settle()
 	}
 }
 
-// Restart commits, stops all tasks and starts them anew, as a clean stop of the
-// process does; what the commit has sent is read after it. It also ends what End
+// Restart commits, stops all tasks and starts them anew, as a clean stop of all
+// processes does; what the commit has sent is read after it. It also ends what End
 // began: inputs may go on.
 func (d *Driver) Restart() {
 	if d.err != nil {
@@ -105,7 +105,7 @@ func (d *Driver) Restart() {
 		return
 	}
 	d.ending = false
-	d.rebuild(false)
+	d.rebuildAll(false)
 	d.settle()
 }
 
@@ -118,57 +118,83 @@ func (d *Driver) Commit() {
 	d.settle()
 }
 
-// commit commits all tasks, or those that have something to commit, in the order
-// of at least once.
+// rebuildAll makes all tasks anew.
+func (d *Driver) rebuildAll(crashed bool) {
+	for _, in := range d.instances {
+		d.rebuild(in, crashed)
+	}
+}
+
+// commit has every instance commit its tasks, or those of them that have something
+// to commit.
 func (d *Driver) commit(all bool) {
+	for _, in := range d.instances {
+		d.commitInstance(in, all)
+	}
+}
+
+// commitInstance commits the tasks of an instance, or those that have something to
+// commit, in the order of at least once.
+func (d *Driver) commitInstance(in *instance, all bool) {
 	type prepared struct {
 		*running
 		*task.Commit
 	}
+	if d.err != nil {
+		return
+	}
 	var commits []prepared
-	for _, r := range d.tasks {
+	for _, r := range d.of(in) {
 		if !all && !r.task.Dirty() {
 			continue
 		}
+		d.trace(r, TraceEvent{Kind: TracePrepare})
 		c, err := r.task.Prepare()
 		if err != nil {
-			d.handle(err)
+			d.handle(r, err)
 			return
 		}
 		commits = append(commits, prepared{r, c})
 	}
-	if d.at(BeforeOutputs) {
+	if len(commits) == 0 {
+		in.processed = 0
 		return
 	}
-	d.outlet.flush()
+	if d.at(in, BeforeOutputs) {
+		return
+	}
+	d.flush()
 	for _, c := range commits {
-		if d.at(BeforeChangelog) {
+		if d.at(in, BeforeChangelog) {
 			return
 		}
 		if err := d.logChanges(c.running, c.Commit); err != nil {
 			d.stop(err)
 			return
 		}
+		d.trace(c.running, TraceEvent{Kind: TraceChangelog})
 	}
-	if d.at(BeforeOffsets) {
+	if d.at(in, BeforeOffsets) {
 		return
 	}
 	for _, c := range commits {
 		for _, o := range c.Offsets {
 			d.offsets[place{o.Topic, o.Partition}] = o
 		}
+		d.trace(c.running, TraceEvent{Kind: TraceOffsets})
 	}
 	for _, c := range commits {
-		if d.at(BeforeState) {
+		if d.at(in, BeforeState) {
 			return
 		}
 		if err := c.task.Committed(c.Commit, d.next(c.running)); err != nil {
 			d.stop(err)
 			return
 		}
+		d.trace(c.running, TraceEvent{Kind: TraceCommit})
 	}
-	d.processed = 0
-	d.at(AfterCommit)
+	in.processed = 0
+	d.at(in, AfterCommit)
 }
 
 // logChanges writes the changelogs of one task.

@@ -5,13 +5,11 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
-	"slices"
 	"testing"
 	"time"
 
 	"github.com/millrace/millrace/changelog"
 	"github.com/millrace/millrace/internal/task"
-	"github.com/millrace/millrace/processors"
 	"github.com/millrace/millrace/topology"
 	"github.com/millrace/millrace/window"
 )
@@ -29,22 +27,22 @@ type Driver struct {
 	written int
 	log     *changelog.Memory
 	offsets map[place]task.Offset
-	storage storage
+	// instances are the processes, with their disks.
+	instances []*instance
 
 	// What does not, but for the skips of a replay.
 	tasks      []*running
-	outlet     outlet
+	pending    []pending
 	skips      task.Skips
 	generation int32
 	// aligned are the partitions of sources with AlignWithin, by group.
 	aligned map[int]*window.Alignment[place]
 
-	processed int // records since the last commit
-	batches   int // calls of Batch that have not returned
-	ending    bool
-	crash     crashPlan
-	replays   int
-	dropped   map[Drop]int
+	batches int // calls of Batch that have not returned
+	ending  bool
+	crash   crashPlan
+	replays int
+	dropped map[Drop]int
 
 	err     error
 	claimed bool // Err was asked for
@@ -79,15 +77,13 @@ func Open(top *topology.Topology, opts ...Option) (*Driver, error) {
 		opt(&d.cfg)
 	}
 	d.now = d.cfg.start
-	d.outlet.driver = d
 	if d.cfg.seed != 0 {
 		d.rng = rand.New(rand.NewPCG(uint64(d.cfg.seed), 0))
 	}
 	if err := d.makeTopics(top); err != nil {
 		return nil, err
 	}
-	var err error
-	if d.storage, err = newStorage(&d.cfg); err != nil {
+	if err := d.openInstances(d.cfg.instances); err != nil {
 		return nil, err
 	}
 	if d.err = d.startTasks(); d.err != nil {
@@ -98,8 +94,9 @@ func Open(top *topology.Topology, opts ...Option) (*Driver, error) {
 
 // makeTopics plans the tasks and makes all topics.
 func (d *Driver) makeTopics(top *topology.Topology) error {
-	if d.cfg.step < time.Millisecond || d.cfg.partitions < 1 {
-		return fmt.Errorf("streamtest: ticks every %v, %d partitions: want at least 1ms and 1", d.cfg.step, d.cfg.partitions)
+	if d.cfg.step < time.Millisecond || d.cfg.partitions < 1 || d.cfg.instances < 1 {
+		return fmt.Errorf("streamtest: ticks every %v, %d partitions, %d instances: want at least 1ms, 1 and 1",
+			d.cfg.step, d.cfg.partitions, d.cfg.instances)
 	}
 	topics := map[string]int32{}
 	name := func(names []string) {
@@ -185,10 +182,7 @@ func (d *Driver) Close() error {
 		return d.err
 	}
 	d.closed = true
-	err := d.dropTasks(true)
-	if d.storage != nil {
-		d.storage.close()
-	}
+	err := d.closeInstances()
 	if d.err == nil {
 		d.err = err
 	}
@@ -218,9 +212,7 @@ func (d *Driver) Replays() int { return d.replays }
 // Watermark returns the watermark of a task in Unix milliseconds: window.MinTime
 // if nothing is known yet, window.MaxTime at the end of a bounded run.
 func (d *Driver) Watermark(subTopology int, partition int32) int64 {
-	i := slices.IndexFunc(d.tasks, func(r *running) bool {
-		return r.id == processors.TaskID{Sub: subTopology, Partition: partition}
-	})
+	i := d.indexOf(subTopology, partition)
 	if i < 0 {
 		d.fail("no task %d_%d runs", subTopology, partition)
 		return window.MinTime

@@ -15,6 +15,7 @@ type config struct {
 	start       time.Time
 	step        time.Duration
 	partitions  int32
+	instances   int
 	topics      map[string]int32
 	policy      topology.ErrorPolicy
 	commit      commitMode
@@ -23,6 +24,7 @@ type config struct {
 	pebble      bool
 	keepBytes   bool
 	logger      *slog.Logger
+	trace       func(TraceEvent)
 }
 
 type commitMode int
@@ -38,7 +40,7 @@ var clockStart = time.Date(2026, time.January, 1, 0, 0, 0, 0, time.UTC)
 
 func defaults(application string) config {
 	return config{
-		application: application, start: clockStart, step: 100 * time.Millisecond, partitions: 1,
+		application: application, start: clockStart, step: 100 * time.Millisecond, partitions: 1, instances: 1,
 		topics: map[string]int32{}, logger: slog.New(slog.DiscardHandler),
 	}
 }
@@ -57,6 +59,11 @@ func TickEvery(d time.Duration) Option { return func(c *config) { c.step = d } }
 // Default: 1. Repartition topics follow from that as they do on Kafka.
 func Partitions(n int) Option { return func(c *config) { c.partitions = int32(n) } }
 
+// Instances sets how many processes the application has, each with a worker and a
+// disk of its own: task i, in the order of sub-topology and partition, is on
+// instance i modulo n. Default: 1.
+func Instances(n int) Option { return func(c *config) { c.instances = n } }
+
 // Topic makes a topic with a number of partitions. Topics that the topology
 // names are made without it; those that match the pattern of a source need it.
 func Topic(name string, partitions int) Option {
@@ -67,7 +74,7 @@ func Topic(name string, partitions int) Option {
 // Default: topology.Fail.
 func OnError(p topology.ErrorPolicy) Option { return func(c *config) { c.policy = p } }
 
-// CommitEvery makes the driver commit after each n records that tasks have
+// CommitEvery makes an instance commit after each n records that its tasks have
 // processed, markers included, and otherwise only when it is told to. Default: a
 // commit whenever everything is processed.
 func CommitEvery(n int) Option {

@@ -46,15 +46,16 @@ func (d *Driver) settle() {
 func (d *Driver) rest() (more bool) {
 	d.answer()
 	for _, r := range d.tasks {
+		d.trace(r, TraceEvent{Kind: TraceTick})
 		again, err := r.task.Tick(d.now)
 		if err != nil {
-			d.handle(err)
+			d.handle(r, err)
 			return true
 		}
 		more = more || again
 	}
 	before := d.written
-	d.outlet.flush()
+	d.flush()
 	more = more || d.written > before
 	if more || d.err != nil {
 		return more
@@ -74,6 +75,7 @@ func (d *Driver) answer() (left int) {
 			behind := len(d.topics[in.Topic()].partitions[in.Partition()]) - int(in.Next())
 			left += behind
 			atEnd := behind == 0
+			d.trace(r, TraceEvent{Kind: TraceAnswer, Topic: in.Topic(), Partition: in.Partition(), AtEnd: atEnd, Ended: d.ending && atEnd})
 			in.Answered(d.now, in.Next(), atEnd)
 			if d.ending && atEnd {
 				in.End()
@@ -85,26 +87,27 @@ func (d *Driver) answer() (left int) {
 
 // processNext processes one record, and reports whether there was one.
 func (d *Driver) processNext() bool {
-	in, rec := d.choose()
+	r, in, rec := d.choose()
 	if in == nil {
 		return false
 	}
+	d.traceRecord(r, TraceRead, in.Topic(), rec)
 	f, spoil := rec.fetched(d.cfg.keepBytes)
 	err := in.Process(&f)
 	for i := range spoil {
 		spoil[i] = poison
 	}
 	if err != nil {
-		d.handle(err)
+		d.handle(r, err)
 		return true
 	}
-	d.outlet.flush()
-	if d.at(AfterRecord) {
+	d.flush()
+	if d.at(r.owner, AfterRecord) {
 		return true
 	}
-	d.processed++
-	if d.cfg.commit == commitEvery && d.processed >= d.cfg.every {
-		d.commit(false)
+	r.owner.processed++
+	if d.cfg.commit == commitEvery && r.owner.processed >= d.cfg.every {
+		d.commitInstance(r.owner, false)
 	}
 	return true
 }
@@ -136,8 +139,8 @@ func (d *Driver) align() {
 	}
 }
 
-// choose returns the next record to process and the input that reads it.
-func (d *Driver) choose() (input *task.Input, next *record) {
+// choose returns the next record to process, and the task and input that read it.
+func (d *Driver) choose() (by *running, input *task.Input, next *record) {
 	d.align()
 	ready := 0
 	for _, r := range d.tasks {
@@ -150,18 +153,18 @@ func (d *Driver) choose() (input *task.Input, next *record) {
 			if d.rng != nil {
 				// Each of those that are ready has the same chance.
 				if d.rng.IntN(ready) == 0 {
-					input, next = in, rec
+					by, input, next = r, in, rec
 				}
 			} else if next == nil || rec.order < next.order {
-				input, next = in, rec
+				by, input, next = r, in, rec
 			}
 		}
 	}
-	return input, next
+	return by, input, next
 }
 
 // handle acts on an error of a task.
-func (d *Driver) handle(err error) {
+func (d *Driver) handle(r *running, err error) {
 	replay, ok := errors.AsType[*task.ReplayError](err)
 	if !ok {
 		d.stop(err)
@@ -173,7 +176,7 @@ func (d *Driver) handle(err error) {
 		return
 	}
 	d.skips.Add(replay)
-	d.rebuild(false)
+	d.rebuild(r.owner, false)
 }
 
 func (d *Driver) dirty() bool {
@@ -186,8 +189,9 @@ func (d *Driver) dirty() bool {
 }
 
 // End is a bounded run's end: everything that was sent is processed, all inputs
-// end, every window fires and closes, and the result is committed. Nothing may
-// be sent after it until Restart.
+// end, every window fires and closes, and the result is committed. If an instance
+// crashes meanwhile, the clock moves on until others have repeated their watermark
+// markers, which they do every 10 s. Nothing may be sent after it until Restart.
 func (d *Driver) End() {
 	d.ending = true
 	for range maxRounds {
@@ -200,6 +204,10 @@ func (d *Driver) End() {
 		d.commit(true)
 		if ended && d.err == nil && d.ended() && d.written == before && !d.dirty() {
 			return
+		}
+		if d.written == before && !ended {
+			// One that has crashed waits for others to repeat what they have said.
+			d.now = d.now.Add(d.cfg.step)
 		}
 	}
 	d.stop(fmt.Errorf("streamtest: the bounded run does not end: tasks %v wait", d.waiting()))

@@ -9,7 +9,7 @@ import (
 	"github.com/millrace/millrace/stores"
 )
 
-// storage is where tasks keep their state.
+// storage is where the tasks of an instance keep their state.
 type storage interface {
 	open(id processors.TaskID) (stores.Engine, error)
 	// crash forgets what a crash would lose. The engines are still open, and
@@ -18,13 +18,13 @@ type storage interface {
 	close()
 }
 
-func newStorage(cfg *config) (storage, error) {
+func newStorage(cfg *config, instance int) (storage, error) {
 	if !cfg.pebble {
 		return memoryStorage{}, nil
 	}
 	return &pebbleStorage{
 		fs:        vfs.NewCrashableMem(),
-		rng:       rand.New(rand.NewPCG(uint64(cfg.seed), 1)),
+		rng:       rand.New(rand.NewPCG(uint64(cfg.seed), uint64(instance)+1)),
 		resources: stores.NewPebbleResources(8<<20, 64, 8),
 	}, nil
 }

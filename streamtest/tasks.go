@@ -10,28 +10,41 @@ import (
 	"github.com/millrace/millrace/stores"
 )
 
-// running is a task with its database.
+// running is a task with its database and the instance that has it.
 type running struct {
-	id   processors.TaskID
-	db   *stores.DB
-	task *task.Task
+	id    processors.TaskID
+	owner *instance
+	db    *stores.DB
+	task  *task.Task
 }
 
 // startTasks makes all tasks, from the changelogs and committed offsets.
 func (d *Driver) startTasks() error {
+	for i, id := range d.plan.Tasks() {
+		d.tasks = append(d.tasks, &running{id: id, owner: d.instances[i%len(d.instances)]})
+	}
+	return d.start(d.tasks...)
+}
+
+// start makes tasks under a new generation, through which all others go on.
+func (d *Driver) start(tasks ...*running) error {
 	d.generation++
-	for _, id := range d.plan.Tasks() {
-		r := &running{id: id}
-		d.tasks = append(d.tasks, r)
-		if err := d.start(r); err != nil {
-			return fmt.Errorf("streamtest: start task %v: %w", id, err)
+	for _, r := range tasks {
+		d.trace(r, TraceEvent{Kind: TraceStart, Generation: d.generation})
+		if err := d.startTask(r); err != nil {
+			return fmt.Errorf("streamtest: start task %v: %w", r.id, err)
+		}
+	}
+	for _, r := range d.tasks {
+		if r.task != nil {
+			r.task.SetGeneration(d.generation)
 		}
 	}
 	return nil
 }
 
-func (d *Driver) start(r *running) error {
-	engine, err := d.storage.open(r.id)
+func (d *Driver) startTask(r *running) error {
+	engine, err := r.owner.storage.open(r.id)
 	if err != nil {
 		return err
 	}
@@ -60,7 +73,7 @@ func (d *Driver) start(r *running) error {
 	}
 	r.task, err = task.New(task.Config{
 		Topology: d.plan.Topology, Application: d.cfg.application, ID: r.id, Tasks: d.plan.Subs[r.id.Sub].Tasks,
-		Generation: d.generation, State: state, Inputs: inputs, Outlet: &d.outlet, Policy: d.cfg.policy,
+		Generation: d.generation, State: state, Inputs: inputs, Outlet: &outlet{driver: d, from: r}, Policy: d.cfg.policy,
 		Skips: &d.skips, Now: d.Now, Logger: d.cfg.logger,
 		Observer: processors.Observer{Dropped: func(node string, reason processors.DropReason) {
 			d.dropped[Drop{node, string(reason)}]++
@@ -69,34 +82,21 @@ func (d *Driver) start(r *running) error {
 	return err
 }
 
-// dropTasks throws all tasks away with what they have not committed. Processors
-// are closed if the tasks end by themselves, and not in a crash.
-func (d *Driver) dropTasks(closeNodes bool) error {
+// drop throws tasks away with what they have not committed. Processors are
+// closed if the tasks end by themselves, and not in a crash.
+func (d *Driver) drop(closeNodes bool, tasks ...*running) error {
 	var errs []error
-	for _, r := range d.tasks {
+	for _, r := range tasks {
 		if r.task != nil && closeNodes {
 			errs = append(errs, r.task.Close())
 		}
 		if r.db != nil {
 			errs = append(errs, r.db.Close())
 		}
+		r.task, r.db = nil, nil
 	}
-	d.tasks = nil
-	d.outlet.pending = d.outlet.pending[:0]
-	d.processed = 0
+	d.pending = d.pending[:0]
 	return errors.Join(errs...)
-}
-
-// rebuild makes all tasks anew, as after an error that only that can mend.
-func (d *Driver) rebuild(crashed bool) {
-	if crashed {
-		d.storage.crash()
-	}
-	err := d.dropTasks(!crashed)
-	if err == nil {
-		err = d.startTasks()
-	}
-	d.stop(err)
 }
 
 // stop ends the topology with an error, if there is one.

@@ -78,10 +78,11 @@ func (r *record) fetched(keep bool) (f task.Fetched, spoil []byte) {
 // poison is what the bytes of a processed record are overwritten with.
 const poison = 0xDB
 
-// outlet keeps what tasks send until it is flushed: a crash loses it.
+// outlet is what a task sends by. It is kept until it is flushed: a crash loses
+// it.
 type outlet struct {
-	driver  *Driver
-	pending []pending
+	driver *Driver
+	from   *running
 }
 
 type pending struct {
@@ -95,7 +96,8 @@ func (o *outlet) Send(topic string, partition int32, key, value []byte, time int
 	for _, h := range headers {
 		r.headers = append(r.headers, topology.Header{Key: h.Key, Value: bytes.Clone(h.Value)})
 	}
-	o.pending = append(o.pending, pending{o.driver.topic(topic), r})
+	o.driver.pending = append(o.driver.pending, pending{o.driver.topic(topic), r})
+	o.driver.traceRecord(o.from, TraceSend, topic, r)
 	return nil
 }
 
@@ -116,12 +118,12 @@ func (d *Driver) topic(name string) *topic {
 }
 
 // flush writes what tasks have sent.
-func (o *outlet) flush() {
-	for i, p := range o.pending {
-		o.driver.append(p.to, p.record)
-		o.pending[i] = pending{}
+func (d *Driver) flush() {
+	for i, p := range d.pending {
+		d.append(p.to, p.record)
+		d.pending[i] = pending{}
 	}
-	o.pending = o.pending[:0]
+	d.pending = d.pending[:0]
 }
 
 // isMarker reports whether the record is a watermark marker.

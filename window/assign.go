@@ -111,9 +111,10 @@ func (w Windows) Order(x Window) int64 {
 }
 
 // Complete reports whether x is complete at the watermark: no on-time event of
-// it is to come.
+// it is to come. A count window is not even at the end of a bounded run: replayed
+// events may still come.
 func (w Windows) Complete(x Window, watermark int64) bool {
-	return watermark >= w.Due(x)
+	return w.kind != CountKind && watermark >= w.Due(x)
 }
 
 // Closed reports whether x is closed at the watermark: it takes no event any

@@ -264,3 +264,12 @@ func TestResultsFrom(t *testing.T) {
 		}
 	})
 }
+
+// TestACountWindowIsNeverComplete: a late event would end what counts events.
+func TestACountWindowIsNeverComplete(t *testing.T) {
+	for _, w := range []int64{MinTime, 0, MaxTime - 1, MaxTime} {
+		if Count(2).Complete(Window{Start: 0, End: 1}, w) {
+			t.Errorf("a count window is complete at %s", FormatTime(w))
+		}
+	}
+}

@@ -68,12 +68,12 @@ type demo struct {
 
 	cluster *embedded.Cluster
 	client  *kafka.Client
-	account *account
+	account *accounts
 }
 
 func (p *program) demo(c *cli.Context) (err error) {
 	d := &demo{
-		program: p, log: p.logger(slog.LevelWarn), config: llm.DefaultConfig(),
+		program: p, log: p.logger(slog.LevelWarn), config: llm.FullConfig(),
 		limit: c.Duration("for"), instances: c.Int("instances"), listen: c.String("http"), anyPort: !c.IsSet("http"),
 	}
 	var speedErr, limitErr, instancesErr error
@@ -142,10 +142,7 @@ func (d *demo) kafkaDir() string { return filepath.Join(d.dir, "kafka") }
 // account.
 func (d *demo) run(ctx context.Context) error {
 	var err error
-	d.cluster, err = embedded.Start(embedded.Config{
-		Dir:    d.kafkaDir(),
-		Topics: map[string]int32{d.config.Topic: demoPartitions, llm.StatsTopic: 1, llm.LateTopic: 1},
-	})
+	d.cluster, err = embedded.Start(embedded.Config{Dir: d.kafkaDir(), Topics: d.topics()})
 	if err != nil {
 		return err
 	}
@@ -156,7 +153,7 @@ func (d *demo) run(ctx context.Context) error {
 		return err
 	}
 	defer d.client.Close()
-	generator, total, err := d.generator()
+	traffic, total, err := d.traffic()
 	if err != nil {
 		return err
 	}
@@ -165,14 +162,14 @@ func (d *demo) run(ctx context.Context) error {
 	}
 	d.introduce(total)
 	show := d.progress("replayed", total)
-	d.account = newAccount(d.config, func(r llm.Result) { fmt.Fprintln(show, row(r)) })
-	results, err := follow(atEnd, d.client, d.account.take, llm.StatsTopic, llm.LateTopic)
+	d.account = newAccounts(d.config, func(r llm.Result) { fmt.Fprintln(show, row(r)) })
+	results, err := follow(atEnd, d.client, d.account.take, d.account.outputs()...)
 	if err != nil {
 		show.close()
 		return err
 	}
 	defer results.close()
-	err = d.process(ctx, generator, show)
+	err = d.process(ctx, traffic, show)
 	if err == nil {
 		err = results.catchUp(atEnd)
 	}
@@ -182,32 +179,45 @@ func (d *demo) run(ctx context.Context) error {
 		return err
 	}
 	fmt.Fprintln(d.out)
-	return d.print(d.account.report())
+	return d.print(d.account)
 }
 
-// generator makes the events of the trace, so that the last one happens now.
-func (d *demo) generator() (*trace.Generator, int64, error) {
+// topics are all that the application reads and writes, with their partitions.
+func (d *demo) topics() map[string]int32 {
+	topics := map[string]int32{}
+	for _, topic := range d.topology.SinkTopics() {
+		topics[topic] = 1
+	}
+	for _, topic := range d.config.Topics() {
+		topics[topic] = 1
+	}
+	topics[d.config.Topic] = demoPartitions
+	return topics
+}
+
+// traffic makes the events of the trace, so that the last request happens now.
+func (d *demo) traffic() (*trace.Traffic, int64, error) {
 	rows, err := trace.Load(trace.Both)
 	if err != nil {
 		return nil, 0, err
 	}
-	g, err := trace.NewGenerator(rows, trace.Options{
+	t, err := trace.NewTraffic(rows, trace.Options{
 		End: time.Now(), Disorder: demoDisorder, DisorderShare: demoDisorderShare, Seed: demoSeed,
-	})
-	return g, int64(len(rows)), err
+	}, llm.SourceNames(), nil)
+	return t, int64(len(rows)), err
 }
 
 // process replays the events and runs the application over them until ctx or the
 // time is over. At a speed it runs while they come, and what is still open at
 // the end is closed by a bounded run, as is everything at full speed.
-func (d *demo) process(ctx context.Context, g *trace.Generator, show progress) error {
+func (d *demo) process(ctx context.Context, t *trace.Traffic, show progress) error {
 	if d.limit > 0 {
 		var cancel context.CancelFunc
 		ctx, cancel = context.WithTimeout(ctx, d.limit)
 		defer cancel()
 	}
 	if d.speed == asFastAsPossible {
-		if err := d.replay(ctx, g, show); err != nil || ctx.Err() != nil {
+		if err := d.replay(ctx, t, show); err != nil || ctx.Err() != nil {
 			return err
 		}
 		return d.runInstances(ctx, true)
@@ -219,7 +229,7 @@ func (d *demo) process(ctx context.Context, g *trace.Generator, show progress) e
 		defer stop() // without instances there is nothing to replay for
 		ended <- d.runInstances(live, false)
 	}()
-	err := d.replay(live, g, show)
+	err := d.replay(live, t, show)
 	stop()
 	if err := errors.Join(err, <-ended); err != nil || ctx.Err() != nil {
 		return err
@@ -228,7 +238,7 @@ func (d *demo) process(ctx context.Context, g *trace.Generator, show progress) e
 }
 
 // replay writes the events, and adds them to the truth.
-func (d *demo) replay(ctx context.Context, g *trace.Generator, show progress) error {
+func (d *demo) replay(ctx context.Context, t *trace.Traffic, show progress) error {
 	producer, err := d.client.NewProducer(ctx, kafka.ProducerConfig{})
 	if err != nil {
 		if ctx.Err() != nil {
@@ -237,14 +247,17 @@ func (d *demo) replay(ctx context.Context, g *trace.Generator, show progress) er
 		return err
 	}
 	defer producer.Close()
-	r := &replayer{
-		producer: producer, topic: d.config.Topic, partitions: demoPartitions, speed: d.speed,
-		sent: func(n int64, e llm.Performance) {
-			d.account.truth.Add(e)
-			show.set(n + 1)
-		},
+	targets := map[string]target{}
+	for source, topic := range d.config.Topics() {
+		targets[source] = target{topic, d.topics()[topic]}
 	}
-	_, err = r.run(ctx, g)
+	r := &replayer{producer: producer, targets: targets, speed: d.speed, sent: func(n int64, i trace.Item) {
+		d.account.sent(i)
+		if i.Source == llm.PerformanceSource {
+			show.set(n + 1)
+		}
+	}}
+	_, err = r.run(ctx, t)
 	return err
 }
 

@@ -17,7 +17,7 @@ func (d *demo) introduce(total int64) {
 	var b strings.Builder
 	fmt.Fprintf(&b, "%s requests of the Azure LLM inference trace 2023 (CC-BY 4.0, Microsoft), %s.\n", thousands(total), speed)
 	b.WriteString("Real are arrivals (shifted to end now) and token counts. Models, sessions, latency, price, errors and\n")
-	b.WriteString("quality are made up by a model; 5 % of the events come up to a minute late.\n\n")
+	b.WriteString("quality are made up by a model, and so are the events of all other kinds; 5 % come up to a minute late.\n\n")
 	fmt.Fprintf(&b, "kafka    %s (inside this process), data in %s\n", strings.Join(d.cluster.Addrs(), ", "), d.dir)
 	fmt.Fprintf(&b, "stores   %s/v1/stores, while the demo runs\n", localURL(d.listen))
 	fmt.Fprintf(&b, "metrics  %s/metrics\n\n", localURL(d.listen))

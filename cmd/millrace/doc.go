@@ -31,8 +31,9 @@
 //
 // main.go has the process's edge, app.go what the commands share, settings.go
 // the configuration, and each command is a file of its own name. tail.go reads
-// topics, replayer.go writes a trace, account.go compares what an application
-// wrote with the direct computation; demo and run --until-end end with it.
+// topics, replayer.go writes a trace, account.go (performance) and accounts.go (the
+// rest) compare what an application wrote with the direct computation; demo and
+// run --until-end end with it.
 //
 // # Caveats
 //

@@ -136,10 +136,16 @@ func TestProgramsOnPagesCompile(t *testing.T) {
 	if len(whole) != 1 || !strings.HasPrefix(whole[0], "package main") {
 		t.Fatalf("the README has %d blocks of Go, want one program", len(whole))
 	}
-	compile := []string{"list", "-export", "-test"}
-	goTool(t, map[string]string{"main.go": whole[0]}, compile...)
-	goTool(t, map[string]string{
+	goTool(t, map[string]string{"main.go": whole[0]}, "list", "-export")
+}
+
+// TestTheTestOnAPagePasses runs the example of docs/testing.md.
+func TestTheTestOnAPagePasses(t *testing.T) {
+	out := goTool(t, map[string]string{
 		"doc.go":        "// Package pages is on a page.\npackage pages\n",
 		"pages_test.go": goFile(t, "pages", blocks(page(t, "docs/testing.md"), "go"), ""),
-	}, compile...)
+	}, "test", "-v")
+	if !strings.Contains(out, "--- PASS: TestLatency") {
+		t.Errorf("the page's test has not run:\n%s", out)
+	}
 }

@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"log/slog"
 	"os"
+	"slices"
+	"strings"
 	"time"
 
 	"github.com/urfave/cli/v2"
@@ -17,15 +19,17 @@ import (
 func (p *program) replayCommand() *cli.Command {
 	return p.command(&cli.Command{
 		Name:  "replay",
-		Usage: "write a trace of LLM requests to a topic",
+		Usage: "write a trace of LLM requests to the application's inputs",
 		Description: "The trace that comes with millrace is the Azure LLM inference trace 2023 (CC-BY 4.0, by Microsoft): when\n" +
-			"28,185 requests came and their tokens. Model, session, latency, price, errors and quality are modelled.\n" +
+			"28,185 requests came and their tokens. Model, session, latency, price, errors and quality are modelled,\n" +
+			"and so are all events of the other kinds, which --kinds asks for: see llm/trace/README.md.\n" +
 			"A FILE has lines 'time,context tokens,generated tokens' behind one of headings; '-' is standard input.\n" +
 			"For example: millrace replay --brokers localhost:9092 --events 2000000",
 		Flags: []cli.Flag{
 			configFlag(), brokersFlag(),
 			&cli.StringFlag{Name: "trace", Value: "both", Usage: "code, conv, both, or a `FILE`"},
-			&cli.StringFlag{Name: "topic", Usage: "`TOPIC` to write to; made if it is missing", DefaultText: "llm.performance, or that of the file's source"},
+			&cli.StringFlag{Name: "kinds", Value: llm.PerformanceSource, Usage: "`KINDS` of events, with commas: " + strings.Join(llm.SourceNames(), ", ") + "; or all"},
+			&cli.StringFlag{Name: "topic", Usage: "`TOPIC` of the performance events; made if it is missing, as those of the other kinds are", DefaultText: "llm.performance, or that of the file's source"},
 			&cli.IntFlag{Name: "partitions", Value: defaultPartitions, Usage: "`N` partitions of the topic if it is missing"},
 			&cli.Int64Flag{Name: "events", Usage: "`N` events to write, the trace being repeated and shifted", DefaultText: "the trace once"},
 			&cli.StringFlag{Name: "speed", Value: "max", Usage: "`N` times real time, or max for as fast as possible"},
@@ -47,7 +51,8 @@ func (p *program) replay(c *cli.Context) error {
 	}
 	speed, speedErr := parseSpeed(c.String("speed"))
 	partitions, partitionsErr := partitionsOf(c)
-	if err := errors.Join(s.needBrokers(), speedErr, partitionsErr); err != nil {
+	kinds, kindsErr := kindsOf(c.String("kinds"))
+	if err := errors.Join(s.needBrokers(), speedErr, partitionsErr, kindsErr); err != nil {
 		return err
 	}
 	rows, err := p.rows(c.String("trace"))
@@ -61,7 +66,7 @@ func (p *program) replay(c *cli.Context) error {
 	if !c.Bool("keep-time") {
 		options.End = time.Now()
 	}
-	g, err := trace.NewGenerator(rows, options)
+	traffic, err := trace.NewTraffic(rows, options, kinds, nil)
 	if err != nil {
 		return err
 	}
@@ -73,16 +78,24 @@ func (p *program) replay(c *cli.Context) error {
 		return err
 	}
 	defer client.Close()
-	topic := s.llm.Topic
-	if c.IsSet("topic") {
-		topic = c.String("topic")
-	}
-	spec := kafka.TopicSpec{Name: topic, Partitions: partitions, Replication: -1}
-	if c.Bool("keep-time") {
-		spec.Configs = map[string]string{"retention.ms": "-1"}
-	}
-	if partitions, err = makeTopic(c, client, spec, log); err != nil {
-		return err
+	targets := map[string]target{}
+	for _, kind := range kinds {
+		topic, err := s.topicOf(kind)
+		if err != nil {
+			return err
+		}
+		if kind == llm.PerformanceSource && c.IsSet("topic") {
+			topic = c.String("topic")
+		}
+		spec := kafka.TopicSpec{Name: topic, Partitions: partitions, Replication: -1}
+		if c.Bool("keep-time") {
+			spec.Configs = map[string]string{"retention.ms": "-1"}
+		}
+		n, err := makeTopic(c, client, spec, log)
+		if err != nil {
+			return err
+		}
+		targets[kind] = target{topic, n}
 	}
 	producer, err := client.NewProducer(c.Context, kafka.ProducerConfig{})
 	if err != nil {
@@ -95,15 +108,40 @@ func (p *program) replay(c *cli.Context) error {
 	}
 	show := p.progress("sent", total)
 	began := time.Now()
-	r := &replayer{producer: producer, topic: topic, partitions: partitions, speed: speed, sent: func(n int64, _ llm.Performance) { show.set(n + 1) }}
-	n, err := r.run(c.Context, g)
+	r := &replayer{producer: producer, targets: targets, speed: speed, sent: func(n int64, i trace.Item) {
+		if i.Source == kinds[0] {
+			show.set(n + 1)
+		}
+	}}
+	sent, err := r.run(c.Context, traffic)
 	show.close()
 	if err != nil {
 		return err
 	}
 	took := time.Since(began)
-	_, err = fmt.Fprintf(p.out, "%d events in %v to %s, %d partitions (%.0f a second)\n", n, took.Round(time.Millisecond), topic, partitions, float64(n)/took.Seconds())
-	return err
+	for _, kind := range kinds {
+		to := targets[kind]
+		if _, err := fmt.Fprintf(p.out, "%d events in %v to %s, %d partitions (%.0f a second)\n",
+			sent[kind], took.Round(time.Millisecond), to.topic, to.partitions, float64(sent[kind])/took.Seconds()); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// kindsOf reads the kinds of --kinds, performance first if it is among them.
+func kindsOf(text string) ([]string, error) {
+	if text == "all" {
+		return llm.SourceNames(), nil
+	}
+	asked := strings.Split(text, ",")
+	for i := range asked {
+		asked[i] = strings.TrimSpace(asked[i])
+		if !slices.Contains(llm.SourceNames(), asked[i]) {
+			return nil, usagef("--kinds %q: want all, or some of %s", asked[i], strings.Join(llm.SourceNames(), ", "))
+		}
+	}
+	return slices.DeleteFunc(llm.SourceNames(), func(kind string) bool { return !slices.Contains(asked, kind) }), nil
 }
 
 // rows returns the rows of a trace by name, of a file, or of standard input.

@@ -20,7 +20,7 @@ func (p *program) resetCommand() *cli.Command {
 			"Without --execute it only lists what would be deleted. All instances must be stopped. Local state of\n" +
 			"other machines is recognised as outdated when they start.",
 		Flags: []cli.Flag{
-			configFlag(), brokersFlag(), applicationFlag(), stateFlag(),
+			configFlag(), brokersFlag(), applicationFlag(), stateFlag(), sourcesFlag(),
 			&cli.BoolFlag{Name: "execute", Usage: "delete; there is no way back"},
 		},
 		Action: p.reset,

@@ -6,12 +6,12 @@ import (
 	"fmt"
 	"log/slog"
 	"runtime/debug"
+	"slices"
 	"time"
 
 	"github.com/urfave/cli/v2"
 
 	"github.com/millrace/millrace/internal/kafka"
-	"github.com/millrace/millrace/llm"
 	"github.com/millrace/millrace/processors"
 	"github.com/millrace/millrace/streams"
 	"github.com/millrace/millrace/topology"
@@ -21,20 +21,25 @@ func (p *program) runCommand() *cli.Command {
 	return p.command(&cli.Command{
 		Name:  "run",
 		Usage: "run an instance of the application",
-		Description: "Reads llm.performance and writes the performance of each model in windows to llm.stats. Instances share\n" +
-			"the partitions: start up to as many as there are, on one machine each with its own --state and --http.\n" +
+		Description: "Reads the events of LLM serving and writes metrics of their windows: performance by model to llm.stats,\n" +
+			"and the rest as docs/llm.md has it. An input that is missing is made, empty, unless the file names it;\n" +
+			"--sources leaves inputs out. Instances share the partitions: start up to as many as there are, on one\n" +
+			"machine each with its own --state and --http.\n" +
 			"Ctrl-C or SIGTERM: commit and leave the group; a second one stops at once. SIGUSR1: pause, or resume what is\n" +
 			"paused or drained. SIGUSR2: give all tasks to other instances and stay without any.",
 		Flags: []cli.Flag{
 			configFlag(), brokersFlag(), applicationFlag(),
 			&cli.StringFlag{Name: "http", Value: defaultHTTP, Usage: "`HOST:PORT` of queries, metrics and health"},
 			&cli.StringFlag{Name: "advertise", Usage: "`URL` at which other instances reach this one", DefaultText: "made of --http"},
-			stateFlag(),
+			stateFlag(), sourcesFlag(),
 			&cli.StringFlag{Name: "guarantee", Value: "at-least-once", Usage: "processing `GUARANTEE`: at-least-once or exactly-once"},
 			&cli.IntFlag{Name: "workers", Usage: "`N` goroutines that process tasks", DefaultText: "one for each processor"},
 			&cli.DurationFlag{Name: "commit", Usage: "`TIME` between commits", DefaultText: "1s, exactly once 100ms"},
 			&cli.StringFlag{Name: "memory", Usage: "budget of `SIZE`, such as 2GiB", DefaultText: "80 % of the control group's limit, else 4GB"},
 			onErrorFlag(),
+			&cli.IntFlag{Name: "standbys", Usage: "`N` other instances keep a copy of each task's state"},
+			&cli.StringFlag{Name: "rack", Usage: "`NAME` of the place where the instance runs: copies lie in others", DefaultText: "unknown"},
+			&cli.StringFlag{Name: "instance-id", Usage: "`ID` under which the instance returns to its tasks after a restart, unique in the group", DefaultText: "none"},
 			&cli.BoolFlag{Name: "until-end", Usage: "process what the inputs hold now, close all windows, compare with the direct computation, and end"},
 			&cli.BoolFlag{Name: "no-create", Usage: "create no topics: a missing one is an error"},
 		},
@@ -61,7 +66,11 @@ func (p *program) runInstance(c *cli.Context) error {
 	}
 	p.limitMemory(s.streams.Memory)
 	if !s.streams.NoCreate {
-		if err := createOutputs(c.Context, t, s.streams); err != nil {
+		err := s.createInputs(c.Context, t)
+		if err == nil {
+			err = createOutputs(c.Context, t, s.streams)
+		}
+		if err != nil {
 			return unlessStopped(c.Context, adviseCreate(err))
 		}
 	}
@@ -140,6 +149,39 @@ func waitForCluster(ctx context.Context, t *topology.Topology, cfg streams.Confi
 	}
 }
 
+// createInputs makes inputs that are missing. At least one has to exist; one that
+// is missing beside it gets as many partitions as the widest there is, unless
+// the file names it: a name that somebody has written there is to exist.
+func (s *settings) createInputs(ctx context.Context, t *topology.Topology) error {
+	a, err := waitForCluster(ctx, t, s.streams, patience)
+	if err != nil {
+		return err
+	}
+	defer a.Close()
+	topics, err := a.Topics(ctx, 1)
+	if err != nil {
+		return err
+	}
+	topics = slices.DeleteFunc(topics, func(t streams.Topic) bool { return t.Kind != streams.InputTopic })
+	widest := int32(0)
+	for _, topic := range topics {
+		if topic.Exists {
+			widest = max(widest, topic.Partitions)
+		}
+	}
+	for _, topic := range topics {
+		if topic.Exists || widest == 0 || slices.Contains(s.named, topic.Name) {
+			continue
+		}
+		topic.Partitions = widest
+		if err := a.Create(ctx, topic); err != nil {
+			return err
+		}
+		s.streams.Logger.Warn("an input was missing: it was made, and is empty; --sources leaves inputs out", "topic", topic.Name)
+	}
+	return nil
+}
+
 // createOutputs makes the topics that the application writes and nobody has
 // made. Of the others, inputs have to exist, and the instance makes its own.
 func createOutputs(ctx context.Context, t *topology.Topology, cfg streams.Config) error {
@@ -177,17 +219,21 @@ func (p *program) accountFor(ctx context.Context, s *settings, t *topology.Topol
 	if err != nil {
 		return err
 	}
+	inputs := map[string]string{} // sources by topic
+	for source, topic := range s.llm.Topics() {
+		inputs[topic] = source
+	}
 	before := map[kafka.TopicPartition]int64{}
 	for tp, position := range read {
-		if tp.Topic == s.llm.Topic {
+		if _, ok := inputs[tp.Topic]; ok {
 			before[tp] = position.Offset
 		}
 	}
-	a := newAccount(s.llm, nil)
-	if err := a.countEvents(ctx, client, s.llm.Topic, before); err != nil {
+	a := newAccounts(s.llm, nil)
+	if err := a.countEvents(ctx, client, inputs, before); err != nil {
 		return err
 	}
-	results, err := follow(ctx, client, a.take, llm.StatsTopic, llm.LateTopic)
+	results, err := follow(ctx, client, a.take, a.outputs()...)
 	if err != nil {
 		return err
 	}
@@ -195,7 +241,7 @@ func (p *program) accountFor(ctx context.Context, s *settings, t *topology.Topol
 	if err := results.catchUp(ctx); err != nil {
 		return err
 	}
-	return p.print(a.report())
+	return p.print(a)
 }
 
 // aloneAtLast waits until a group has no members: what other instances of a

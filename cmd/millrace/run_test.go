@@ -252,7 +252,18 @@ func TestRunTellsWhatIsMissing(t *testing.T) {
 	_, brokers := newCluster(t)
 	start(t, "run", "--http=127.0.0.1:0", brokers, "--state", t.TempDir()).wait(exitFailure).wants("missing topic", `"llm.performance"`, "topics --create")
 	start(t, "replay", brokers, "--trace=conv", "--events=10").wait(exitOK)
-	start(t, "run", "--http=127.0.0.1:0", brokers, "--no-create", "--state", t.TempDir()).wait(exitFailure).wants("missing topic", `"llm.stats"`, "topics --create")
+	start(t, "run", "--http=127.0.0.1:0", brokers, "--no-create", "--sources=performance", "--state", t.TempDir()).wait(exitFailure).
+		wants("missing topic", `"llm.stats"`, "topics --create")
+	start(t, "run", "--http=127.0.0.1:0", brokers, "--no-create", "--state", t.TempDir()).wait(exitFailure).wants("missing topic", `"llm.feedback"`)
+	file := filepath.Join(t.TempDir(), "millrace.yaml")
+	if err := os.WriteFile(file, []byte("sources: {feedback: {topic: mine}, system: {enabled: false}}"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	start(t, "run", "--http=127.0.0.1:0", brokers, "--config", file, "--state", t.TempDir()).wait(exitFailure).
+		wants("missing topic", `"mine"`, "topics --create", `"topic":"llm.experiment"`)
+	start(t, "run", brokers, "--config", file, "--sources=system,nothing").wait(exitUsage).wants(`unknown source "nothing"`)
+	start(t, "run", brokers, "--config", file, "--sources=system").wait(exitUsage).wants("sources.system.enabled is false")
+	start(t, "topics", brokers).wait(exitFailure).wants("llm.response      ") // made by run, and no other
 }
 
 func TestRunRefusesAStateFolderOfOthers(t *testing.T) {
@@ -276,21 +287,49 @@ func TestRunRefusesAStateFolderOfOthers(t *testing.T) {
 func TestTopicsListsAndMakes(t *testing.T) {
 	_, brokers := newCluster(t)
 	p := start(t, "topics", brokers, "--partitions=3").wait(exitFailure)
-	p.wants("llm.performance", "6 are missing")
-	start(t, "topics", brokers, "--create", "--partitions=3").wait(exitOK)
-	p = start(t, "topics", brokers).wait(exitOK)
+	p.wants("llm.performance", "llm.anomalies", "29 are missing")
+	const only = "--sources=performance"
+	start(t, "topics", brokers, "--create", "--partitions=3", only).wait(exitOK)
+	p = start(t, "topics", brokers, only).wait(exitOK)
 	want := `TOPIC                                KIND         PARTITIONS  STATE
 llm.performance                      input        3           exists
+llm.anomalies                        output       3           exists
 llm.late                             output       3           exists
 llm.stats                            output       3           exists
 llm-metrics-by-model-repartition     repartition  3           exists
+llm-metrics-model-signals-changelog  changelog    3           exists
 llm-metrics-model-stats-changelog    changelog    3           exists
 llm-metrics-by-model-meta-changelog  changelog    3           exists
 `
 	if p.out.String() != want {
 		t.Errorf("%s", p.out)
 	}
-	serving(t, brokers, "--no-create", "--state", t.TempDir())
+	serving(t, brokers, "--no-create", "--state", t.TempDir(), only)
+}
+
+func TestTheWholeApplicationAsAUserRunsIt(t *testing.T) {
+	_, brokers := newCluster(t)
+	start(t, "replay", brokers, "--kinds=all", "--events=4000", "--partitions=2").wait(exitOK).
+		wants("4000 events", "to llm.response, 2 partitions", "to llm.system, 2 partitions")
+	start(t, "replay", brokers, "--kinds=feedback,others").wait(exitUsage).wants(`--kinds "others"`, "performance, feedback")
+	state := "--state=" + t.TempDir()
+	p := start(t, "run", "--http=127.0.0.1:0", brokers, state, "--until-end").wait(exitOK)
+	if p.lastLine() != equal(4000) {
+		t.Errorf("the last line is %q", p.lastLine())
+	}
+	p.wants("response: "+equal(4000), "feedback: ", "system: ", "experiment: ")
+	if text := p.out.String(); strings.Count(text, "direct computation: equal") != 5 {
+		t.Errorf("%s", text)
+	}
+	_, url := serving(t, brokers, state)
+	for store, field := range map[string]string{
+		"session-stats": "rating_mean", "response-stats": "ttft_ms", "component-stats": "availability",
+		"experiment-stats": "p_holm",
+	} {
+		if q := start(t, "query", "--http", url, store).wait(exitOK); !strings.Contains(q.out.String(), field) {
+			t.Errorf("%s has no %s:\n%.500s", store, field, q.out)
+		}
+	}
 }
 
 func TestReplayReadsFilesAndRepeats(t *testing.T) {

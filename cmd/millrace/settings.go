@@ -28,6 +28,8 @@ import (
 const (
 	defaultHTTP = "127.0.0.1:8080"
 	mostWorkers = 1024
+	// mostStandbys is how many copies of state there may be.
+	mostStandbys = 15
 )
 
 // Flags of several commands.
@@ -51,6 +53,10 @@ func stateFlag() cli.Flag {
 	return &cli.StringFlag{Name: "state", Usage: "`DIR` of the local state; one for each instance on a machine", DefaultText: "millrace in the temporary folder"}
 }
 
+func sourcesFlag() cli.Flag {
+	return &cli.StringFlag{Name: "sources", Usage: "`NAMES` of the sources to read, with commas: " + strings.Join(llm.SourceNames(), ", "), DefaultText: "all that the file enables"}
+}
+
 // settings are what flags, environment, file and defaults come to.
 type settings struct {
 	llm     llm.Config
@@ -60,6 +66,8 @@ type settings struct {
 	listen, advertise string
 	// adminToken is what orders over HTTP must have; empty for no orders.
 	adminToken config.Secret
+	// named are the inputs that the file names.
+	named []string
 }
 
 // settings reads the configuration of a command. The error joins every mistake.
@@ -76,6 +84,9 @@ func (p *program) settings(c *cli.Context, log *slog.Logger) (*settings, error) 
 	file.Guarantee.Override(c.String("guarantee"), c.IsSet("guarantee"))
 	file.Workers.Override(c.Int("workers"), c.IsSet("workers"))
 	file.CommitInterval.Override(c.Duration("commit"), c.IsSet("commit"))
+	file.Rack.Override(c.String("rack"), c.IsSet("rack"))
+	file.Group.InstanceID.Override(c.String("instance-id"), c.IsSet("instance-id"))
+	file.Standby.Replicas.Override(c.Int("standbys"), c.IsSet("standbys"))
 	file.OnError.Override(c.String("on-error"), c.IsSet("on-error"))
 	var errs []error
 	if c.IsSet("memory") {
@@ -95,11 +106,14 @@ func (p *program) settings(c *cli.Context, log *slog.Logger) (*settings, error) 
 	if c.IsSet("commit") && c.Duration("commit") < time.Millisecond {
 		errs = append(errs, usagef("--commit %v: want at least 1ms", c.Duration("commit")))
 	}
+	if n := c.Int("standbys"); c.IsSet("standbys") && (n < 0 || n > mostStandbys) {
+		errs = append(errs, usagef("--standbys %d: want 0 to %d", n, mostStandbys))
+	}
 	file.HTTP.Listen.Default(defaultHTTP)
 	file.Guarantee.Default(config.AtLeastOnce)
 
 	s := &settings{
-		llm:       llm.DefaultConfig().With(file), // the application's name included
+		llm:       llm.FullConfig().With(file), // the application's name included
 		listen:    file.HTTP.Listen.Value,
 		advertise: file.HTTP.Advertise.Value,
 		streams: streams.Config{
@@ -107,6 +121,20 @@ func (p *program) settings(c *cli.Context, log *slog.Logger) (*settings, error) 
 			Workers: file.Workers.Value, CommitInterval: file.CommitInterval.Value, Guarantee: streams.Guarantee(file.Guarantee.Value), Logger: log,
 			ReplicationFactor: int16(file.Topics.ReplicationFactor.Value), MinInsyncReplicas: file.Topics.MinInsyncReplicas.Value,
 		},
+	}
+	s.streams.Rack, s.streams.InstanceID = file.Rack.Value, file.Group.InstanceID.Value
+	s.streams.OnStop, s.streams.SessionTimeout = streams.OnStop(file.Group.OnStop.Value), file.Group.SessionTimeout.Value
+	s.streams.Standby = streams.Standby{
+		Replicas: file.Standby.Replicas.Value, AcceptableLag: int64(file.Standby.AcceptableLag.Value),
+		MaxWarmups: file.Standby.MaxWarmups.Value, ProbingInterval: file.Standby.ProbingInterval.Value,
+	}
+	for _, source := range file.Sources {
+		if source.Topic.IsSet {
+			s.named = append(s.named, source.Topic.Value)
+		}
+	}
+	if c.IsSet("sources") {
+		errs = append(errs, s.only(c.String("sources")))
 	}
 	s.streams.Memory = memoryBudget(file, p.readFile, log)
 	if file.State.HotOnly.Value {
@@ -124,6 +152,34 @@ func (p *program) settings(c *cli.Context, log *slog.Logger) (*settings, error) 
 	errs = append(errs, err, checkGuarantee(file.Guarantee.Value), checkListen(s.listen), checkURL("--advertise", s.advertise))
 	s.streams.SASL, err = p.sasl(file)
 	return s, errors.Join(append(errs, err)...)
+}
+
+// only leaves out the sources that --sources does not name.
+func (s *settings) only(text string) error {
+	names := strings.Split(text, ",")
+	for i := range names {
+		names[i] = strings.TrimSpace(names[i])
+	}
+	only, err := s.llm.Only(names...)
+	if err != nil {
+		return usagef("--sources: %w", err)
+	}
+	for _, name := range names {
+		if _, ok := only.Topics()[name]; !ok {
+			return usagef("--sources names %s, and the file leaves it out: sources.%[1]s.enabled is false", name)
+		}
+	}
+	s.llm = only
+	return nil
+}
+
+// topicOf returns the topic of a source.
+func (s *settings) topicOf(source string) (string, error) {
+	topic, ok := s.llm.Topics()[source]
+	if !ok {
+		return "", usagef("the file leaves %s out: sources.%[1]s.enabled is false", source)
+	}
+	return topic, nil
 }
 
 // file reads a configuration file; without a name nothing is set.

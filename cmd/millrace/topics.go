@@ -21,7 +21,7 @@ func (p *program) topicsCommand() *cli.Command {
 		Description: "Without --create nothing is changed, and the exit code is 1 if a topic is missing or does not fit.\n" +
 			"Topics that exist are never changed.",
 		Flags: []cli.Flag{
-			configFlag(), brokersFlag(), applicationFlag(),
+			configFlag(), brokersFlag(), applicationFlag(), sourcesFlag(),
 			onErrorFlag(),
 			&cli.BoolFlag{Name: "create", Usage: "make what is missing"},
 			&cli.IntFlag{Name: "partitions", Value: defaultPartitions, Usage: "`N` partitions of an input that is missing; it cannot be changed later"},

@@ -18,7 +18,7 @@ func (p *program) topologyCommand() *cli.Command {
 		Description: "text is the form of Kafka Streams, which its viewers read; dot is for Graphviz, mermaid for Markdown.\n" +
 			"No cluster is asked.",
 		Flags: []cli.Flag{
-			configFlag(), applicationFlag(),
+			configFlag(), applicationFlag(), sourcesFlag(),
 			&cli.StringFlag{Name: "format", Value: "text", Usage: "`FORMAT`: " + strings.Join(formats[:], ", ")},
 		},
 		Action: p.topology,

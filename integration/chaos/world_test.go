@@ -22,6 +22,7 @@ func environment(t testing.TB) (*world, string) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	t.Logf("all logs are in %s", dir)
 	t.Cleanup(func() {
 		if t.Failed() {
 			t.Logf("everything that is left of the run is in %s", dir)

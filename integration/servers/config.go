@@ -109,6 +109,10 @@ func properties(id int, nodes []*node, extra map[string]string) string {
 		// default buffer is a third of the heap.
 		"log.cleaner.backoff.ms":         "200",
 		"log.cleaner.dedupe.buffer.size": "16777216",
+		// A topic that is to keep old records and does not say so loses them at once,
+		// instead of in the one test that runs 30 s after the start.
+		"log.initial.task.delay.ms":       "1000",
+		"log.retention.check.interval.ms": "1000",
 	}
 	maps.Copy(p, extra)
 	var b strings.Builder

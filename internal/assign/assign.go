@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"encoding/hex"
 	"fmt"
+	"hash/fnv"
 	"slices"
 )
 
@@ -111,6 +112,15 @@ type Subscription struct {
 	Write uint8
 }
 
+// Fingerprint tells subscriptions apart that lead to other plans or directories,
+// whatever the member runs or has copied. It is not 0.
+func (s Subscription) Fingerprint() uint64 {
+	s.Generation, s.Owned, s.State, s.Remembers = NoGeneration, nil, nil, nil
+	h := fnv.New64a()
+	h.Write(s.Append(nil))
+	return max(1, h.Sum64())
+}
+
 // Assignment is what the leader tells a member. What to revoke is not in it:
 // that is what the member owns and is not assigned, see Diff.
 type Assignment struct {
@@ -129,6 +139,15 @@ type Assignment struct {
 	Active  []Task // to run, sorted
 	Standby []Task // to keep a copy of the state of
 	Warmup  []Task // to copy the state of, since they are to move here
+
+	// Follows says that another rebalance comes at once, as soon as members have
+	// given away what is to move.
+	Follows bool
+
+	// Planned is the Fingerprint of the subscription that the plan was made for.
+	// A static member that returns gets the assignment of its earlier self; if
+	// that said something else, the member joins once more.
+	Planned uint64
 
 	Remember []Producers // for the next subscription
 	Abort    []Producers // whose processes are gone: to fence before anything is read
@@ -160,8 +179,14 @@ type Assignments struct {
 	// gives them away. If it is empty the plan is complete and no round follows.
 	Withheld []Move
 
+	// Standby and Warmup have entries for those members that keep copies: of
+	// tasks that others run, and of tasks that are to move to them. Tasks are
+	// sorted. No task is twice in the entries of a member, Active included.
+	Standby, Warmup map[string][]Task
+
 	common  uint8
 	members int32
+	planned map[string]uint64 // by member: the fingerprint of its subscription
 	// remember and abort are by member, as in Assignment.
 	remember, abort map[string][]Producers
 }
@@ -174,6 +199,10 @@ func (a Assignments) For(member, leader string) Assignment {
 		Members: a.members,
 		Leader:  leader,
 		Active:  a.Active[member],
+		Standby: a.Standby[member],
+		Warmup:  a.Warmup[member],
+		Follows: len(a.Withheld) > 0,
+		Planned: a.planned[member],
 
 		Remember: a.remember[member],
 		Abort:    a.abort[member],

@@ -48,7 +48,8 @@ type copyOf struct {
 
 // placeByState places tasks where their state is least behind: first those that
 // nobody runs, which wait for their restore, then those whose owner has to give
-// some away.
+// some away. Of copies that have caught up those come first with which
+// sub-topologies are spread more evenly.
 func (p *planner) placeByState() {
 	var copies []copyOf
 	for m, member := range p.members {
@@ -58,7 +59,11 @@ func (p *planner) placeByState() {
 		for _, s := range member.State {
 			t, ok := p.index[s.Task]
 			if ok && p.owner[t] != int32(m) && (p.owner[t] == nobody || p.surplus(&p.load[p.owner[t]])) {
-				copies = append(copies, copyOf{task: t, member: int32(m), lag: s.Lag})
+				lag := s.Lag
+				if lag > 0 && lag <= p.policy.AcceptableLag {
+					lag = 0
+				}
+				copies = append(copies, copyOf{task: t, member: int32(m), lag: lag})
 			}
 		}
 	}
@@ -70,17 +75,50 @@ func (p *planner) placeByState() {
 			cmp.Compare(a.member, b.member),
 		)
 	})
-	for _, c := range copies {
-		if !p.room(&p.load[c.member]) {
-			continue
+	for from := 0; from < len(copies); {
+		to := from + 1
+		for to < len(copies) && copies[to].lag == copies[from].lag &&
+			(p.owner[copies[to].task] == nobody) == (p.owner[copies[from].task] == nobody) {
+			to++
 		}
-		switch now := p.plan[c.task]; {
-		case now == nobody:
-			p.place(c.task, c.member)
-		case now == p.owner[c.task] && p.surplus(&p.load[now]):
-			p.release(c.task)
-			p.place(c.task, c.member)
+		alike := copies[from:to]
+		from = to
+		if p.policy.AcceptableLag > 0 && alike[0].lag == 0 {
+			for _, c := range alike {
+				if p.evens(c) {
+					p.takeCopy(c)
+				}
+			}
 		}
+		for _, c := range alike {
+			p.takeCopy(c)
+		}
+	}
+}
+
+// evens says whether a sub-topology is spread more evenly if the task runs where
+// the copy is.
+func (p *planner) evens(c copyOf) bool {
+	sub := int(p.sub[c.task])
+	if p.excess(&p.load[c.member], sub) >= 0 {
+		return false
+	}
+	now := p.plan[c.task]
+	return now == nobody || p.excess(&p.load[now], sub) > 0
+}
+
+// takeCopy plans a task where the copy is, if there is room and the task is to
+// be had.
+func (p *planner) takeCopy(c copyOf) {
+	if !p.room(&p.load[c.member]) {
+		return
+	}
+	switch now := p.plan[c.task]; {
+	case now == nobody:
+		p.place(c.task, c.member)
+	case now == p.owner[c.task] && p.surplus(&p.load[now]):
+		p.release(c.task)
+		p.place(c.task, c.member)
 	}
 }
 

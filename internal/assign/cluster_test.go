@@ -16,13 +16,17 @@ type cluster struct {
 	members    map[string]*instance
 	disks      map[string]map[Task]int64 // state by instance, running or not, with its lag
 	slowest    time.Duration             // of all plans; the simulation resets it
+	policy     Policy
+	record     int // bytes of the largest group record so far; the simulation resets it
 }
 
 // instance is a running member.
 type instance struct {
 	workers    int32
+	rack       string
 	generation int32
 	owned      []Task
+	copying    []Task // standbys and warm-ups
 	remembers  []Producers
 }
 
@@ -72,7 +76,7 @@ func (c *cluster) owners() (map[Task]string, error) {
 func (c *cluster) subscribe(id string) Member {
 	in := c.members[id]
 	sub := Subscription{
-		Workers: in.workers, Generation: in.generation, Owned: in.owned, Producers: in.workers, Remembers: in.remembers,
+		Workers: in.workers, Rack: in.rack, Generation: in.generation, Owned: in.owned, Producers: in.workers, Remembers: in.remembers,
 	}
 	copy(sub.Process[:], id)
 	for t, lag := range c.disks[id] {
@@ -80,6 +84,7 @@ func (c *cluster) subscribe(id string) Member {
 			sub.State = append(sub.State, TaskState{Task: t, Lag: lag})
 		}
 	}
+	sub = sub.Fit(len(c.members))
 	decoded, err := DecodeSubscription(sub.Append(nil))
 	if err != nil {
 		panic(err)
@@ -88,7 +93,8 @@ func (c *cluster) subscribe(id string) Member {
 }
 
 // round is one rebalance: join, plan, and every member acts. It fails if a task
-// is given to a member while another one runs it.
+// is given to a member while another one runs it, or if a member is to copy what
+// it runs.
 func (c *cluster) round() (Assignments, error) {
 	var members []Member
 	for _, id := range c.ids() {
@@ -99,7 +105,7 @@ func (c *cluster) round() (Assignments, error) {
 		return Assignments{}, err
 	}
 	began := time.Now()
-	plan := Plan(members, c.tasks)
+	plan := Plan(members, c.tasks, c.policy)
 	c.slowest = max(c.slowest, time.Since(began))
 	c.generation++
 	for _, id := range c.ids() {
@@ -115,18 +121,55 @@ func (c *cluster) round() (Assignments, error) {
 			}
 		}
 		in.owned, in.generation, in.remembers = a.Active, c.generation, a.Remember
+		in.copying = slices.Concat(a.Standby, a.Warmup)
+		for _, t := range in.copying {
+			if slices.Contains(a.Active, t) || slices.Contains(a.Standby, t) && slices.Contains(a.Warmup, t) {
+				return plan, fmt.Errorf("%s is to run and to copy task %v, or to copy it twice", id, t)
+			}
+			if _, ok := c.disks[id][t]; !ok {
+				c.disks[id][t] = c.policy.AcceptableLag + 1000
+			}
+		}
 	}
+	c.record = max(c.record, groupRecord(members, plan))
 	c.age()
 	return plan, nil
 }
 
-// age lets the changelogs of running tasks grow by 10 records.
+// catchUp brings all standbys and warm-ups up to date.
+func (c *cluster) catchUp() {
+	for id, in := range c.members {
+		for _, t := range in.copying {
+			c.disks[id][t] = 0
+		}
+	}
+}
+
+// converge settles the group, lets warm-ups catch up, and does it again while
+// there are some. It returns all plans.
+func (c *cluster) converge() (plans []Assignments, err error) {
+	for range len(c.tasks) + 2 {
+		more, err := c.settle()
+		plans = append(plans, more...)
+		if err != nil || len(plans[len(plans)-1].Warmup) == 0 {
+			return plans, err
+		}
+		c.catchUp()
+	}
+	return plans, fmt.Errorf("warm-ups without end: %d rounds", len(plans))
+}
+
+// age lets the changelogs of running tasks grow by 10 records, which those who
+// follow them read.
 func (c *cluster) age() {
 	for id, disk := range c.disks {
+		in := c.members[id]
 		for t := range disk {
-			disk[t] += 10
+			if in == nil || !slices.Contains(in.copying, t) {
+				disk[t] += 10
+			}
 		}
-		if in := c.members[id]; in != nil {
+		if in != nil {
 			for _, t := range in.owned {
 				disk[t] = 0
 			}

@@ -12,7 +12,10 @@
 //   - [Task] is one sub-topology on one partition, the unit that is assigned.
 //   - [Subscription] is what a member says: what it runs, what lies on its disk
 //     and how far that is behind, how many workers it has, where it answers.
-//   - [Assignment] is what the leader answers: the tasks to run.
+//   - [Policy] is how many copies of state there are to be, and when a task may
+//     move to one.
+//   - [Assignment] is what the leader answers: the tasks to run, and those to
+//     keep a copy of.
 //   - [Assignments] is a whole plan, with the tasks that are under way from one
 //     member to another as [Move] values.
 //
@@ -26,13 +29,24 @@
 // sub-topology is spread and not piled up. Spreading chooses which tasks move
 // and where to, but moves none by itself.
 //
+// # Copies of state
+//
+// With a [Policy] a task does not wait for its state. One that nobody runs goes
+// to the member that is least behind, even beyond its share; one that is to move
+// stays where it runs, while the member that is to have it copies the state as a
+// warm-up. When that has caught up its member asks for a rebalance, and the plan
+// of that one moves the task. Standbys are copies that stay; they lie in another
+// rack than the task, where there is one. The order is: least lag, then balance,
+// then as little movement as they allow.
+//
 // # Cooperation
 //
 // A task is never planned on two members at once. One that moves from a member
 // that runs it is withheld: in this round nobody gets it, its owner sees that it
 // is missing ([Diff]), commits, closes it and joins again, and the plan of that
 // second round gives it to its new member. All other tasks run on through both
-// rounds. Two rounds reach a stable plan; a third changes nothing.
+// rounds. Two rounds reach a stable plan; a third changes nothing. Where tasks
+// wait for warm-ups, each of these takes two rounds of its own.
 //
 // # The wire form
 //

@@ -17,7 +17,7 @@ func ExamplePlan() {
 		{ID: "c", Subscription: assign.Subscription{Generation: assign.NoGeneration}},
 	}
 	for round := 1; ; round++ {
-		plan := assign.Plan(members, tasks)
+		plan := assign.Plan(members, tasks, assign.Policy{})
 		for i := range members {
 			m := &members[i]
 			given := plan.For(m.ID, "http://leader:8080")

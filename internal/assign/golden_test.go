@@ -12,10 +12,13 @@ import (
 // TestGoldenPlans runs the tables of testdata. Their commands:
 //
 //	tasks      sub-topologies on the command line as sub=partitions: a new group
-//	join       ids, then settle; workers=N; a known id finds its disk again
+//	policy     standbys=N warmups=N acceptable=N stateless=SUB, of the group
+//	sizes      of tasks, as 0_0:records,...
+//	catchup    standbys and warm-ups are up to date; then settle
+//	join       ids, then settle; workers=N rack=NAME; a known id finds its disk again
 //	leave      ids, then settle
 //	plan       one round without any history, members given line by line as
-//	           "id [workers=N] [generation=N] [owned=0_1,...] [state=0_1:lag,...]"
+//	           "id [workers=N] [rack=NAME] [generation=N] [owned=0_1,...] [state=0_1:lag,...]"
 func TestGoldenPlans(t *testing.T) {
 	datadriven.Walk(t, "testdata", func(t *testing.T, path string) {
 		c := newCluster(nil)
@@ -30,12 +33,34 @@ func TestGoldenPlans(t *testing.T) {
 				}
 				c = newCluster(grid(sizes...))
 				return fmt.Sprintf("%d tasks\n", len(c.tasks))
-			case "join":
-				workers := int32(1)
-				d.MaybeScanArgs(t, "workers", &workers)
+			case "policy":
+				c.policy.Stateless = nil
+				d.MaybeScanArgs(t, "standbys", &c.policy.Standbys)
+				d.MaybeScanArgs(t, "warmups", &c.policy.Warmups)
+				d.MaybeScanArgs(t, "acceptable", &c.policy.AcceptableLag)
+				var sub int32
+				if d.MaybeScanArgs(t, "stateless", &sub) {
+					c.policy.Stateless = []int32{sub}
+				}
+				return ""
+			case "sizes":
+				c.policy.Sizes = map[Task]int64{}
 				for _, arg := range d.CmdArgs {
-					if arg.Key != "workers" {
+					task, n, _ := strings.Cut(arg.Key, ":")
+					c.policy.Sizes[parseTask(t, task)] = parseInt(t, n)
+				}
+				return ""
+			case "catchup":
+				c.catchUp()
+				return settleAndShow(t, c)
+			case "join":
+				workers, rack := int32(1), ""
+				d.MaybeScanArgs(t, "workers", &workers)
+				d.MaybeScanArgs(t, "rack", &rack)
+				for _, arg := range d.CmdArgs {
+					if arg.Key != "workers" && arg.Key != "rack" {
 						c.join(arg.Key, workers)
+						c.members[arg.Key].rack = rack
 					}
 				}
 				return settleAndShow(t, c)
@@ -54,7 +79,7 @@ func TestGoldenPlans(t *testing.T) {
 				for i, m := range members {
 					ids[i] = m.ID
 				}
-				show(&b, ids, Plan(members, c.tasks))
+				show(&b, ids, Plan(members, c.tasks, c.policy))
 				return b.String()
 			}
 			d.Fatalf(t, "unknown command %q", d.Cmd)
@@ -87,7 +112,14 @@ func settleAndShow(t *testing.T, c *cluster) string {
 
 func show(b *strings.Builder, ids []string, plan Assignments) {
 	for _, id := range ids {
-		fmt.Fprintf(b, "  %s  %s\n", id, format(plan.Active[id]))
+		fmt.Fprintf(b, "  %s  %s", id, format(plan.Active[id]))
+		if tasks := plan.Standby[id]; len(tasks) > 0 {
+			fmt.Fprintf(b, "   standby %s", format(tasks))
+		}
+		if tasks := plan.Warmup[id]; len(tasks) > 0 {
+			fmt.Fprintf(b, "   warm-up %s", format(tasks))
+		}
+		b.WriteByte('\n')
 	}
 	for _, m := range plan.Withheld {
 		fmt.Fprintf(b, "  withheld %v from %s to %s\n", m.Task, m.From, m.To)
@@ -102,6 +134,8 @@ func parseMember(t *testing.T, line string) Member {
 		switch key {
 		case "workers":
 			m.Workers = int32(parseInt(t, value))
+		case "rack":
+			m.Rack = value
 		case "generation":
 			m.Generation = int32(parseInt(t, value))
 		case "owned":

@@ -24,13 +24,21 @@ import (
 // workers rounding may move a few more. A first plan for 1,000 members and 10,000
 // tasks takes some tens of milliseconds (tasks times members), one that changes
 // little a few.
-func Plan(members []Member, tasks []Task) Assignments {
+//
+// Tasks wait for their state as policy says: one that nobody runs is run by the
+// member that is least behind, and one that is to move stays, until the member
+// that is to have it in the end has caught up. Meanwhile members may run more or
+// less than their shares.
+func Plan(members []Member, tasks []Task, policy Policy) Assignments {
 	p := newPlanner(members, tasks)
+	p.policy = policy
 	if len(p.members) > 0 {
 		p.keep()
 		p.placeByState()
 		p.shed()
 		p.placeBySpread()
+		p.settle()
+		p.placeStandbys()
 	}
 	return p.result()
 }
@@ -41,6 +49,7 @@ const nobody int32 = -1
 // planner holds one plan while it is made. Members, tasks and sub-topologies are
 // named by their index in sorted order. Plan calls its steps in their order.
 type planner struct {
+	policy  Policy
 	members []Member
 	load    []load // beside members
 	workers int64  // of all members
@@ -53,6 +62,14 @@ type planner struct {
 	size  []int64 // beside sub-topologies: how many tasks
 	owner []int32 // beside tasks: who runs it now, or nobody
 	plan  []int32 // beside tasks: who is to run it, or nobody yet
+
+	// copies are, beside tasks, who has their state and does not run them, in the
+	// order of members.
+	copies [][]copyAt
+	// aim is, beside tasks, who copies the state in order to run it, or nobody;
+	// standbys are those who keep a copy.
+	aim      []int32
+	standbys [][]int32
 }
 
 // load is what one member is planned to run. It ends with its low or its high:
@@ -108,6 +125,9 @@ func newPlanner(members []Member, tasks []Task) *planner {
 	return p
 }
 
+// drains reports whether a member gives everything away.
+func (p *planner) drains(m int32) bool { return p.load[m].workers == 0 }
+
 // keep settles who owns what and plans it there for the present.
 func (p *planner) keep() {
 	for m, member := range p.members {
@@ -126,14 +146,26 @@ func (p *planner) keep() {
 			p.place(int32(t), m)
 		}
 	}
+	p.copies = make([][]copyAt, len(p.tasks))
+	for m, member := range p.members {
+		for _, s := range member.State {
+			if t, ok := p.index[s.Task]; ok && p.owner[t] != int32(m) {
+				p.copies[t] = append(p.copies[t], copyAt{int32(m), s.Lag})
+			}
+		}
+	}
 }
 
 // result divides the plan into what takes effect now and what waits for an
 // owner to let go.
 func (p *planner) result() Assignments {
-	a := Assignments{Active: make(map[string][]Task, len(p.members)), common: Version, members: int32(len(p.members))}
+	a := Assignments{
+		Active: make(map[string][]Task, len(p.members)), Standby: map[string][]Task{}, Warmup: map[string][]Task{},
+		common: Version, members: int32(len(p.members)), planned: make(map[string]uint64, len(p.members)),
+	}
 	for m, member := range p.members {
 		a.Active[member.ID] = make([]Task, 0, p.load[m].count)
+		a.planned[member.ID] = member.Fingerprint()
 		if member.Newest > 0 {
 			a.common = min(a.common, member.Newest)
 		}
@@ -147,6 +179,21 @@ func (p *planner) result() Assignments {
 			a.Active[id] = append(a.Active[id], task)
 		default:
 			a.Withheld = append(a.Withheld, Move{Task: task, From: p.members[from].ID, To: p.members[to].ID})
+		}
+		if len(p.members) == 0 {
+			continue
+		}
+		for _, m := range p.standbys[t] {
+			id := p.members[m].ID
+			a.Standby[id] = append(a.Standby[id], task)
+		}
+		aim := p.aim[t]
+		if from != nobody && from != to && p.follows(t, to) {
+			aim = to // until it has the task
+		}
+		if aim != nobody {
+			id := p.members[aim].ID
+			a.Warmup[id] = append(a.Warmup[id], task)
 		}
 	}
 	a.share(p.members)

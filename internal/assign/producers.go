@@ -104,6 +104,8 @@ const (
 	tagRemembers uint64 = 2 // of a subscription: producers
 	tagRemember  uint64 = 1 // of an assignment: producers
 	tagAbort     uint64 = 2 // of an assignment: producers
+	tagFollows   uint64 = 3 // of an assignment: a byte, not 0
+	tagPlanned   uint64 = 4 // of an assignment: 8 bytes, big-endian
 
 	tagShape    uint64 = 16 // of a subscription: text
 	tagDraining uint64 = 17 // of a subscription: there for yes

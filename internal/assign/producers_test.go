@@ -48,7 +48,7 @@ func (g *group) round(t *testing.T) map[string][]Producers {
 		}
 		members = append(members, Member{ID: m.ID, Subscription: s})
 	}
-	plan := Plan(members, g.tasks)
+	plan := Plan(members, g.tasks, Policy{})
 	abort := map[string][]Producers{}
 	for id, m := range g.members {
 		want := plan.For(id, "")

@@ -127,7 +127,7 @@ func TestMovementIsMinimal(t *testing.T) {
 		}
 		kept += min(above, extras)
 
-		plan := Plan(members, tasks)
+		plan := Plan(members, tasks, Policy{})
 		if got := len(plan.Withheld); got != owned-kept {
 			t.Fatalf("%d tasks move, %d need to", got, owned-kept)
 		}
@@ -208,7 +208,7 @@ func TestOrderDoesNotMatter(t *testing.T) {
 			}
 			members = append(members, Member{ID: string(rune('a' + i)), Subscription: sub})
 		}
-		want := Plan(members, tasks)
+		want := Plan(members, tasks, Policy{})
 		random := rand.New(rand.NewPCG(rapid.Uint64().Draw(t, "seed"), 0))
 		random.Shuffle(len(members), func(i, j int) { members[i], members[j] = members[j], members[i] })
 		tasks = append(tasks, tasks[:len(tasks)/2]...)
@@ -218,7 +218,7 @@ func TestOrderDoesNotMatter(t *testing.T) {
 			slices.Reverse(members[i].Owned)
 			slices.Reverse(members[i].State)
 		}
-		if got := Plan(members, tasks); !reflect.DeepEqual(got, want) {
+		if got := Plan(members, tasks, Policy{}); !reflect.DeepEqual(got, want) {
 			t.Fatalf("another order, another plan:\n%v\n%v", got, want)
 		}
 	})

@@ -41,7 +41,7 @@ func TestTheLeaderWritesWhatAllRead(t *testing.T) {
 		{ID: "new", Subscription: Subscription{Newest: 7}},
 		{ID: "old", Subscription: Subscription{Newest: Version}},
 	}
-	a := Plan(members, grid(4)).For("new", "")
+	a := Plan(members, grid(4), Policy{}).For("new", "")
 	if a.Common != Version {
 		t.Errorf("common version %d, want %d", a.Common, Version)
 	}
@@ -97,7 +97,7 @@ func TestADrainingMemberGivesEverythingAway(t *testing.T) {
 		{ID: "c", Subscription: Subscription{Workers: 1, Generation: NoGeneration}},
 	}
 	for range 3 {
-		plan := Plan(members, tasks)
+		plan := Plan(members, tasks, Policy{})
 		for i := range members {
 			members[i].Owned = plan.Active[members[i].ID]
 			members[i].Generation++
@@ -110,7 +110,7 @@ func TestADrainingMemberGivesEverythingAway(t *testing.T) {
 		t.Errorf("a %v, b %v, c %v: want none, 8 and 4", members[0].Owned, members[1].Owned, members[2].Owned)
 	}
 	alone := []Member{{ID: "a", Subscription: Subscription{Workers: 1, Generation: 1, Owned: tasks, Draining: true}}}
-	if plan := Plan(alone, tasks); len(plan.Active["a"]) != len(tasks) {
+	if plan := Plan(alone, tasks, Policy{}); len(plan.Active["a"]) != len(tasks) {
 		t.Error("tasks that nobody else can take are to stay")
 	}
 }

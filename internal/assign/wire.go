@@ -109,7 +109,14 @@ func (a Assignment) Append(dst []byte) []byte {
 	for _, tasks := range [][]Task{a.Active, a.Standby, a.Warmup} {
 		dst = appendTasks(dst, slices.Clone(tasks))
 	}
-	return appendTagged(dst, producersField(tagRemember, a.Remember), producersField(tagAbort, a.Abort),
+	follows, planned := tagged{tag: tagFollows}, tagged{tag: tagPlanned}
+	if a.Follows {
+		follows.b = []byte{1}
+	}
+	if a.Planned != 0 {
+		planned.b = binary.BigEndian.AppendUint64(nil, a.Planned)
+	}
+	return appendTagged(dst, producersField(tagRemember, a.Remember), producersField(tagAbort, a.Abort), follows, planned,
 		tagged{tagRefused, []byte(a.Refused)})
 }
 
@@ -133,6 +140,13 @@ func DecodeAssignment(b []byte) (Assignment, error) {
 			a.Abort = f.producers("producers to abort")
 		case tagRefused:
 			a.Refused = f.rest()
+		case tagFollows:
+			b := f.take(1, "whether a round follows")
+			a.Follows = len(b) == 1 && b[0] != 0
+		case tagPlanned:
+			if b := f.take(8, "fingerprint of the subscription"); b != nil {
+				a.Planned = binary.BigEndian.Uint64(b)
+			}
 		}
 	})
 	if err := r.close(); err != nil {

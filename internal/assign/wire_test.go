@@ -238,7 +238,7 @@ func FuzzDecode(f *testing.F) {
 			if err != nil || !reflect.DeepEqual(s, again) {
 				t.Errorf("%+v became %+v, %v", s, again, err)
 			}
-			Plan([]Member{{ID: "a", Subscription: s}, {ID: "b"}}, s.Owned)
+			Plan([]Member{{ID: "a", Subscription: s}, {ID: "b"}}, s.Owned, Policy{Standbys: 1, Warmups: 1})
 		} else if !errors.Is(err, ErrMalformed) && !errors.Is(err, ErrVersion) {
 			t.Errorf("an error of neither kind: %v", err)
 		}

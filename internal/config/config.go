@@ -29,8 +29,12 @@ type Config struct {
 	// read: earliest, latest or fail.
 	OffsetReset Setting[string]
 	// Memory is the budget of the process in bytes; at least 64 MiB.
-	Memory    Setting[int64]
-	Topics    Topics
+	Memory Setting[int64]
+	Topics Topics
+	// Rack is where the process runs, such as an availability zone.
+	Rack      Setting[string]
+	Group     Group
+	Standby   Standby
 	Windowing Windowing
 	// Sources holds what is set for single sources, by name. Each name of
 	// Options.Sources is there.
@@ -97,6 +101,35 @@ type State struct {
 	WarmCacheSize Setting[int64]
 }
 
+// Group says how the instance is a member of its group.
+type Group struct {
+	// InstanceID makes it a static member.
+	InstanceID Setting[string]
+	// SessionTimeout is how long the group waits for a member that is silent.
+	SessionTimeout Setting[time.Duration]
+	// OnStop is OnStopLeave or OnStopStay.
+	OnStop Setting[string]
+}
+
+// What becomes of the tasks at a graceful stop.
+const (
+	OnStopLeave = "leave"
+	OnStopStay  = "stay"
+)
+
+// Standby says how copies of state are kept, and when a task may move to one.
+type Standby struct {
+	// Replicas is how many other instances keep a copy of each task's state.
+	Replicas Setting[int]
+	// AcceptableLag is in changelog records.
+	AcceptableLag Setting[int]
+	// MaxWarmups is how many tasks are copied at a time to move here; -1 for moving
+	// without.
+	MaxWarmups Setting[int]
+	// ProbingInterval is how long a copy that has caught up waits for others.
+	ProbingInterval Setting[time.Duration]
+}
+
 // Topics says how the application's own topics are made.
 type Topics struct {
 	// ReplicationFactor is -1 for the broker's default, or 1 to 32,767.
@@ -121,10 +154,23 @@ type Windowing struct {
 	// ahead of the slowest partition another is read, and AdvanceWhenIdle how far
 	// behind the clock the watermark follows it while everything is idle.
 	MaxAhead, AlignWithin, AdvanceWhenIdle Setting[time.Duration]
+	// EarlyInterval is how often a window that is not complete sends what it has;
+	// 0 is never.
+	EarlyInterval Setting[time.Duration]
+	// SessionGap is the silence that ends a session, SessionAtMost the longest that
+	// one lasts; 0 is without a bound.
+	SessionGap, SessionAtMost Setting[time.Duration]
+	// ExperimentSize is the length of the windows of experiments.
+	ExperimentSize Setting[time.Duration]
+	// AnomalySize is the length of the windows in which anomalies are looked for, 0
+	// for none, and AnomalyAdvance how far apart these begin.
+	AnomalySize, AnomalyAdvance Setting[time.Duration]
 }
 
 // Source overrides Windowing and the topic for one source.
 type Source struct {
+	// Enabled is false for a source that is left out.
+	Enabled                                Setting[bool]
 	Topic                                  Setting[string]
 	MaxDelay, IdleTimeout                  Setting[time.Duration]
 	MaxAhead, AlignWithin, AdvanceWhenIdle Setting[time.Duration]

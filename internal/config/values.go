@@ -165,6 +165,26 @@ func commitInterval(n *yaml.Node) (time.Duration, string) {
 	return duration(n, time.Millisecond, 10*time.Minute)
 }
 
+func sessionTimeout(n *yaml.Node) (time.Duration, string) {
+	return duration(n, time.Second, 30*time.Minute)
+}
+
+func probingInterval(n *yaml.Node) (time.Duration, string) {
+	return duration(n, 10*time.Millisecond, time.Hour)
+}
+
+// warmups reads a number of warm-ups, or -1 for none.
+func warmups(n *yaml.Node) (int, string) {
+	if n.Value == "-1" {
+		return -1, ""
+	}
+	v, problem := integer(1, 1024)(n)
+	if problem != "" {
+		problem = strings.Replace(problem, "want", "want -1 (move without) or", 1)
+	}
+	return v, problem
+}
+
 // short writes a duration without the units that are zero.
 func short(d time.Duration) string {
 	s := d.String()

@@ -1,6 +1,7 @@
 package kafka
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -241,6 +242,27 @@ func each(tps []TopicPartition, code func(TopicPartition) (sarama.KError, bool))
 type GroupDescription struct {
 	State   string // Empty, PreparingRebalance, CompletingRebalance, Stable, Dead
 	Members int
+	// Assigned are the members, by id.
+	Assigned []AssignedMember
+}
+
+// AssignedMember is a member of a group with what it was given, in the bytes of
+// Subscription.UserData and Assignment.UserData. They are empty for members of
+// other programs, and while the group rebalances.
+type AssignedMember struct {
+	ID                       string
+	Subscription, Assignment []byte
+}
+
+func describeMember(id string, member *sarama.GroupMemberDescription) AssignedMember {
+	m := AssignedMember{ID: id}
+	if meta, err := member.GetMemberMetadata(); err == nil && meta != nil {
+		m.Subscription = meta.UserData
+	}
+	if given, err := member.GetMemberAssignment(); err == nil && given != nil {
+		m.Assignment = given.UserData
+	}
+	return m
 }
 
 // DescribeGroup returns the state of a consumer group. One that does not exist is
@@ -261,6 +283,10 @@ func (c *Client) DescribeGroup(ctx context.Context, group string) (GroupDescript
 				return err
 			}
 			d = GroupDescription{State: g.State, Members: len(g.Members)}
+			for id, member := range g.Members {
+				d.Assigned = append(d.Assigned, describeMember(id, member))
+			}
+			slices.SortFunc(d.Assigned, func(a, b AssignedMember) int { return cmp.Compare(a.ID, b.ID) })
 		}
 		return nil
 	})

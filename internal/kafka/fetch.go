@@ -30,6 +30,7 @@ type Batch struct {
 	baseTime int64 // Unix ms
 	appended bool  // all records have the time at which the broker appended them
 	size     int
+	producer int64
 }
 
 // Len returns the number of records.
@@ -55,6 +56,10 @@ func (b *Batch) All() iter.Seq[Record] {
 		}
 	}
 }
+
+// Producer returns the id of the idempotent producer that wrote the batch; -1 if
+// another kind did. See [Producer.ID].
+func (b *Batch) Producer() int64 { return b.producer }
 
 // Size returns the bytes of all keys and values, for accounting.
 func (b *Batch) Size() int { return b.size }
@@ -195,7 +200,7 @@ func (d *Delivery) decode(block *sarama.FetchResponseBlock, from int64, isolatio
 // newBatch is a view of rb without the records before from: a broker answers
 // with whole batches.
 func newBatch(rb *sarama.RecordBatch, from int64) Batch {
-	b := Batch{records: rb.Records, base: rb.FirstOffset, baseTime: -1, appended: rb.LogAppendTime}
+	b := Batch{records: rb.Records, base: rb.FirstOffset, baseTime: -1, appended: rb.LogAppendTime, producer: rb.ProducerID}
 	switch {
 	case rb.LogAppendTime && !rb.MaxTimestamp.IsZero():
 		b.baseTime = rb.MaxTimestamp.UnixMilli()

@@ -198,6 +198,10 @@ func (p *Producer) identify(ctx context.Context) (err error) {
 	})
 }
 
+// ID returns what tells the producer from all others that the cluster has known:
+// it stands in each batch that the producer writes.
+func (p *Producer) ID() int64 { return p.id }
+
 // maxTime is the last millisecond that sarama can encode.
 const maxTime = math.MaxInt64 / int64(time.Millisecond)
 

@@ -27,7 +27,7 @@ var rooms = []room{
 	{"integration", []string{everything}},
 	{"examples", []string{"llm", "query", "streams", "streamtest", "topology", "stores", "codec", "window"}},
 	{"deploy", nil},
-	{"llm", []string{"topology", "window", "codec", "stores", "internal/msgp", "internal/config"}},
+	{"llm", []string{"topology", "window", "codec", "stores", "internal/config", "internal/exact", "internal/msgp", "internal/student"}},
 	{"query", []string{"streams", "topology", "stores", "window", "codec", "internal/invariants"}},
 	{"streams", []string{"internal/task", "topology", "processors", "stores", "changelog", "window", "codec", smallParts}},
 	{"streamtest", []string{"internal/task", "topology", "processors", "stores", "changelog", "window", "codec", "internal/invariants"}},

@@ -75,9 +75,10 @@ func (t *Task) Prepare() (*Commit, error) {
 	}
 	c := &Commit{Changes: changes}
 	for i, in := range t.inputs {
-		// The metadata says which entry of the task's own store counts.
-		if in.next != in.committed || saved && i == 0 {
-			c.Offsets = append(c.Offsets, Offset{in.config.Topic, in.config.Partition, in.next, in.metadata()})
+		// The metadata says which entry of the task's own store counts, and how far
+		// time had come.
+		if in.next != in.committed || i == 0 && (saved || t.durable != t.kept) {
+			c.Offsets = append(c.Offsets, Offset{in.config.Topic, in.config.Partition, in.next, in.metadata().Encode()})
 		}
 	}
 	return c, nil
@@ -88,7 +89,7 @@ func (t *Task) Prepare() (*Commit, error) {
 func (t *Task) Positions() []Offset {
 	positions := make([]Offset, 0, len(t.inputs))
 	for _, in := range t.inputs {
-		positions = append(positions, Offset{in.config.Topic, in.config.Partition, in.next, in.metadata()})
+		positions = append(positions, Offset{in.config.Topic, in.config.Partition, in.next, in.metadata().Encode()})
 	}
 	return positions
 }
@@ -100,6 +101,7 @@ func (t *Task) Committed(c *Commit, next map[string]int64) error {
 	if err := t.db.Commit(c.Changes, next, t.now.UnixMilli()); err != nil {
 		return fmt.Errorf("task %v: write state: %w", t.cfg.ID, err)
 	}
+	t.kept = t.durable
 	t.rt.Punctuated = false
 	for _, in := range t.inputs {
 		in.committed = in.next

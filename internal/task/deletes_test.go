@@ -151,6 +151,9 @@ func TestIdleTasksDelete(t *testing.T) {
 	}
 }
 
+// seeds is how many random runs a test makes.
+const seeds = 300
+
 // TestPutsAndDeletesWithCrashesAnywhere: each key ends with what was asked of it
 // last.
 func TestPutsAndDeletesWithCrashesAnywhere(t *testing.T) {
@@ -363,3 +366,6 @@ func TestAnyNumberOfDeletes(t *testing.T) {
 	maps.DeleteFunc(live, func(_ string, v bool) bool { return !v })
 	want(t, "the records of the task's own store", slices.Sorted(maps.Keys(live)), "0", "1", "shape")
 }
+
+// ms returns so many milliseconds.
+func ms(n int64) time.Duration { return time.Duration(n) * time.Millisecond }

@@ -9,6 +9,11 @@ import (
 	"github.com/millrace/millrace/window"
 )
 
+// earlyTimeName is the name under which a partition's highest event time rides in
+// the metadata of its committed offset if it lies before 1970: for Kafka Streams a
+// negative time there is one that is not known.
+const earlyTimeName = "millrace.time"
+
 // Fetched is one record as it was read. Its bytes stay unchanged for as long
 // as anybody refers to them.
 type Fetched struct {
@@ -85,6 +90,9 @@ func CommittedWatermark(s window.Strategy, metadata string) int64 {
 func restoreClock(c *window.PartitionClock, s window.Strategy, meta codec.OffsetMetadata) {
 	if meta.Time >= 0 {
 		c.RestoreHighest(meta.Time)
+	}
+	if early, ok := meta.Processors[earlyTimeName]; ok {
+		c.RestoreHighest(early)
 	}
 	if w, ok := meta.Processors[generatedName]; ok && s.Generates() {
 		c.Restore(w)
@@ -383,12 +391,15 @@ func (in *Input) generate(now int64) (moved bool, err error) {
 }
 
 // metadata is what goes with the input's committed offset.
-func (in *Input) metadata() string {
+func (in *Input) metadata() codec.OffsetMetadata {
 	m := codec.OffsetMetadata{Time: -1, Processors: map[string]int64{}}
 	if in.partition != nil {
-		if highest := in.partition.Highest(); highest != window.MinTime {
+		switch highest := in.partition.Highest(); {
+		case highest >= 0:
 			// Kafka Streams reads it as the partition's highest time.
 			m.Time = highest
+		case highest != window.MinTime:
+			m.Processors[earlyTimeName] = highest
 		}
 		if w := in.partition.Durable(); in.generator != nil && w != window.MinTime {
 			m.Processors[generatedName] = w
@@ -400,7 +411,7 @@ func (in *Input) metadata() string {
 	if n := in.task.progress.number; n > 0 {
 		m.Processors[numberName] = n
 	}
-	return m.Encode()
+	return m
 }
 
 // String returns "topic/partition".

@@ -72,8 +72,9 @@ type Task struct {
 	// full. due is set while some node has more to do.
 	told, at []int64
 	due      bool
-	// durable is the watermark to keep: never that of a bounded run's end.
-	durable int64
+	// durable is the watermark to keep: never that of a bounded run's end. kept is
+	// the one that is committed.
+	durable, kept int64
 	// rose is when the watermark last rose, or the task was made.
 	rose time.Time
 	// suspects are the aggregates that could not be encoded before a replay.
@@ -173,6 +174,7 @@ func (t *Task) restore() error {
 	t.tracker.Restore(w)
 	w = t.tracker.Watermark()
 	t.setWatermark(w)
+	t.kept = t.durable
 	t.db.SetTime(w)
 	if err := t.db.Redelete(kept.deletes); err != nil {
 		return err

@@ -93,3 +93,45 @@ func TestNoHeaderOfOursLeaves(t *testing.T) {
 		t.Errorf("%v: headers %+v", ok, m.Headers)
 	}
 }
+
+// TestAPartitionsTimeBefore1970IsKept: through a restart, so that a partition that
+// is behind still holds the watermark back.
+func TestAPartitionsTimeBefore1970IsKept(t *testing.T) {
+	d := streamtest.New(t, build(t, func(b *topology.Builder) {
+		source(b, "a", topology.AndTopics("b")).EventTime(nil, window.BoundedDelay(0)).
+			GroupByKey(codec.String, codec.Int64).WindowedBy(window.Tumbling(time.Second)).Count(topology.Store("counts"))
+	}))
+	begin := time.Date(1950, time.January, 1, 0, 0, 0, 0, time.UTC)
+	d.Batch(func() {
+		input(d, "a").Send("k", 1, begin.Add(10*time.Second))
+		input(d, "b").Send("k", 1, begin.Add(5*time.Second))
+	})
+	d.Restart()
+	input(d, "a").Send("k", 1, begin.Add(20*time.Second))
+	if got, want := d.Watermark(0, 0), begin.Add(5*time.Second).UnixMilli(); got != want {
+		t.Errorf("the watermark is %s, want %s", window.FormatTime(got), window.FormatTime(want))
+	}
+}
+
+// TestAWatermarkThatMovesAloneIsCommitted: an input falls idle, no record is read,
+// and there is no state to write.
+func TestAWatermarkThatMovesAloneIsCommitted(t *testing.T) {
+	d := streamtest.New(t, build(t, func(b *topology.Builder) {
+		source(b, "a", topology.AndTopics("b")).EventTime(nil, window.BoundedDelay(0).IdleAfter(time.Second)).
+			To("out", codec.String, codec.Int64)
+	}))
+	start := d.Now()
+	d.Batch(func() {
+		input(d, "a").Send("k", 1, start)
+		input(d, "b").Send("k", 1, start)
+	})
+	d.Advance(700 * time.Millisecond)
+	input(d, "a").Send("k", 1, start.Add(time.Minute))
+	d.Advance(500 * time.Millisecond)
+	for _, when := range []string{"before", "after"} {
+		if got, want := d.Watermark(0, 0), start.Add(time.Minute).UnixMilli(); got != want {
+			t.Errorf("%s the restart the watermark is %s, want %s", when, window.FormatTime(got), window.FormatTime(want))
+		}
+		d.Restart()
+	}
+}

@@ -13,6 +13,20 @@ import (
 	"github.com/millrace/millrace/window"
 )
 
+// bag is an aggregate that shows everything that went into it.
+type bag []int64
+
+func bagging(merges bool) topology.Aggregator[int64, bag] {
+	a := topology.Aggregator[int64, bag]{
+		New: func() *bag { return new(bag) },
+		Add: func(b *bag, v int64) error { *b = append(*b, v); return nil },
+	}
+	if merges {
+		a.Merge = func(into, from *bag) error { *into = append(*into, *from...); return nil }
+	}
+	return a
+}
+
 // TestEveryKindOfWindowSurvivesCrashes crashes at any step of commits, with every
 // kind of window, in memory and in Pebble. At least once: each event is in final
 // results of all windows that it belongs to, and no window that closes has lost
@@ -130,5 +144,22 @@ func TestCountWindowsSurviveCrashes(t *testing.T) {
 		if len(seen) < events-2 {
 			t.Errorf("seed %d: %d of %d events are in windows that have ended", seed, len(seen), events)
 		}
+	}
+}
+
+// TestTheEndClosesPanes: what comes after a bounded run for a window that its end
+// has closed is late, counted, and changes nothing.
+func TestTheEndClosesPanes(t *testing.T) {
+	d := streamtest.New(t, build(t, func(b *topology.Builder) {
+		w := window.Hopping(2 * time.Second).Every(time.Second).Retention(time.Hour)
+		source(b, "in").GroupByKey(codec.String, codec.Int64).WindowedBy(w).Count(topology.Store("counts"))
+	}))
+	in := input(d, "in")
+	in.Send("k", 1, d.Now())
+	d.End()
+	d.Restart()
+	in.Send("k", 1, d.Now())
+	if n := d.Dropped()[streamtest.Drop{Node: "in.aggregate", Reason: "late"}]; n != 1 {
+		t.Errorf("%d dropped, want 1: %v", n, d.Dropped())
 	}
 }

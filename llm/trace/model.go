@@ -65,7 +65,7 @@ func newModeller(seed uint64) *modeller {
 func (m *modeller) event(row Row, at int64) llm.Performance {
 	p := m.profile(row.Service)
 	v := llm.Performance{
-		Event:            llm.Event{Timestamp: at, RequestID: m.requestID(), Model: p.name},
+		Event:            llm.Event{Timestamp: at, RequestID: randomID(m.random), Model: p.name},
 		PromptTokens:     row.ContextTokens,
 		CompletionTokens: row.GeneratedTokens,
 		Error:            m.random.Float64() < p.errors,
@@ -102,11 +102,11 @@ func (m *modeller) profile(s Service) *profile {
 	return &of[len(of)-1]
 }
 
-// requestID returns a random UUID (version 4).
-func (m *modeller) requestID() llm.RequestID {
+// randomID returns a random UUID (version 4).
+func randomID(random *rand.Rand) llm.RequestID {
 	var id llm.RequestID
-	binary.BigEndian.PutUint64(id[:8], m.random.Uint64())
-	binary.BigEndian.PutUint64(id[8:], m.random.Uint64())
+	binary.BigEndian.PutUint64(id[:8], random.Uint64())
+	binary.BigEndian.PutUint64(id[8:], random.Uint64())
 	id[6] = id[6]&0x0f | 0x40
 	id[8] = id[8]&0x3f | 0x80
 	return id

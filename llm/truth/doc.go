@@ -1,5 +1,6 @@
-// Package truth computes the metrics of Performance events directly, to check
-// the ones that a topology computed.
+// Package truth computes the metrics of the application directly, to check the
+// ones that a topology computed: a Truth those of Performance events, and
+// Sessions, Responses, Components, Experiments and Verdicts the others.
 //
 // It shares no code with the engine: windows are a division, groups are a map,
 // percentiles come from all latencies sorted. From package llm it takes the

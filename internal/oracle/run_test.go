@@ -1,0 +1,240 @@
+package oracle
+
+import (
+	"fmt"
+	"math"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/millrace/millrace/codec"
+	"github.com/millrace/millrace/streamtest"
+	"github.com/millrace/millrace/topology"
+	"github.com/millrace/millrace/window"
+)
+
+// bag is an aggregate that shows every event that went into it.
+type bag []int64
+
+func bagging(merges bool) topology.Aggregator[event, bag] {
+	a := topology.Aggregator[event, bag]{
+		New: func() *bag { return new(bag) },
+		Add: func(b *bag, e event) error { *b = append(*b, e.ID); return nil },
+	}
+	if merges {
+		a.Merge = func(into, from *bag) error { *into = append(*into, *from...); return nil }
+	}
+	return a
+}
+
+// result is what an aggregate sends.
+type result struct {
+	Key    string
+	Window window.Window
+	Pane   window.Pane
+	Time   int64
+	Events bag // sorted
+}
+
+// span names a key and window.
+type span struct {
+	key    string
+	window window.Window
+}
+
+func (r result) span() span { return span{r.Key, r.Window} }
+
+// show is a line for people, with times since base.
+func (r result) show(base int64) string {
+	kind := r.Pane.Kind.String()
+	if r.Pane.Final {
+		kind += ", final"
+	}
+	if r.Pane.Retracted {
+		kind += ", retracted"
+	}
+	return fmt.Sprintf("%s[%d, %d) %s #%d at %d: %v", r.Key, r.Window.Start-base, r.Window.End-base, kind, r.Pane.Sequence, r.Time-base, r.Events)
+}
+
+// step is one thing that a task did, and the results that came of it.
+type step struct {
+	streamtest.TraceEvent
+	results []result
+}
+
+// place is a position in a topic.
+type place struct {
+	topic     string
+	partition int32
+	offset    int64
+}
+
+// history is what happened in a run.
+type history struct {
+	k       *kase
+	steps   []step
+	records map[place]event
+	out     []result // as they stand in the topic
+	stored  map[span]bag
+	dropped map[string]int
+	err     error
+	// What the script did, for the statistics.
+	crashes, restarts, moves int
+}
+
+const application = "oracle"
+
+// topology returns the topology of a case. see is called with each result.
+func (k *kase) topology(see func(result)) (*topology.Topology, error) {
+	b := topology.New(application)
+	strategy := window.BoundedDelay(ms(k.delay)).MaxAhead(math.MaxInt64 / time.Millisecond * time.Millisecond)
+	if k.idle > 0 {
+		strategy = strategy.IdleAfter(ms(k.idle))
+	}
+	s := topology.Source(b, "in", codec.String, codec.JSON[event](), topology.AndTopics(k.topics[1:]...)).
+		EventTime(func(e event) int64 { return e.Time }, strategy)
+	g := s.GroupByKey(codec.String, codec.JSON[event]())
+	if k.shuffle {
+		g = topology.GroupBy(s, codec.String, codec.JSON[event](), func(r topology.Record[string, event]) string { return strings.Clone(r.Key) }, topology.Named("shuffle"))
+	}
+	bags := topology.Aggregate(g.WindowedBy(k.w.engine()), codec.JSON[bag](), bagging(k.w.merges), topology.Emit(k.e.engine()), topology.Store("bags"))
+	results := topology.MapValues(bags.Stream(), func(r topology.Record[string, bag]) (result, error) {
+		events := append(bag{}, r.Value...)
+		slices.Sort(events)
+		res := result{Key: strings.Clone(r.Key), Window: r.Window, Pane: r.Pane, Time: r.Time, Events: events}
+		if len(events) == 0 {
+			res.Time = 0 // it has the time of no event
+		}
+		see(res)
+		return res, nil
+	})
+	results.To("out", codec.String, codec.JSON[result]())
+	return b.Build()
+}
+
+// operator is the sub-topology that aggregates.
+func (k *kase) operator() int {
+	if k.shuffle {
+		return 1
+	}
+	return 0
+}
+
+// run runs a case.
+func run(k *kase) (*history, error) {
+	h := &history{k: k, records: map[place]event{}}
+	current := 0 // the step that is no sending
+	top, err := k.topology(func(r result) { h.steps[current].results = append(h.steps[current].results, r) })
+	if err != nil {
+		return nil, err
+	}
+	opts := []streamtest.Option{
+		streamtest.Start(time.UnixMilli(k.base)), streamtest.Partitions(k.partitions), streamtest.Instances(k.instances),
+		streamtest.Seed(int64(k.seed) + 1),
+		streamtest.Trace(func(e streamtest.TraceEvent) {
+			if h.steps = append(h.steps, step{TraceEvent: e}); e.Kind != streamtest.TraceSend {
+				current = len(h.steps) - 1
+			}
+		}),
+	}
+	if k.every > 0 {
+		opts = append(opts, streamtest.CommitEvery(k.every))
+	}
+	if k.pebble {
+		opts = append(opts, streamtest.Pebble())
+	}
+	d, err := streamtest.Open(top, opts...)
+	if err != nil {
+		return nil, err
+	}
+	k.play(d, h)
+	d.End()
+	h.crashes += d.Crashes()
+	h.err = d.Err()
+	for _, topic := range k.topics {
+		h.read(d, topic)
+	}
+	if k.shuffle {
+		h.read(d, topology.RepartitionTopic(application, "shuffle"))
+	}
+	for _, m := range streamtest.Output(d, "out", codec.String, codec.JSON[result]()).All() {
+		h.out = append(h.out, m.Value)
+	}
+	h.stored, h.dropped = map[span]bag{}, map[string]int{}
+	for _, e := range streamtest.Entries[string, bag](d.Store("bags")) {
+		slices.Sort(e.Value)
+		h.stored[span{e.Key, e.Window}] = e.Value
+	}
+	for drop, n := range d.Dropped() {
+		h.dropped[drop.Reason] += n
+	}
+	if err := d.Close(); h.err == nil {
+		h.err = err
+	}
+	return h, nil
+}
+
+// read takes the records of a topic.
+func (h *history) read(d *streamtest.Driver, topic string) {
+	for _, m := range streamtest.Output(d, topic, codec.String, codec.JSON[event]()).All() {
+		m.Value.Key = m.Key
+		h.records[place{topic, m.Partition, m.Offset}] = m.Value
+	}
+}
+
+// play runs the script.
+func (k *kase) play(d *streamtest.Driver, h *history) {
+	in := map[string]*streamtest.InputTopic[string, event]{}
+	for _, topic := range k.topics {
+		in[topic] = streamtest.Input(d, topic, codec.String, codec.JSON[event]())
+	}
+	alive := map[int]bool{}
+	for i := range k.instances {
+		alive[i] = true
+	}
+	for _, o := range k.ops {
+		switch o.kind {
+		case opBatch:
+			d.Batch(func() {
+				for _, s := range o.sent {
+					in[s.topic].SendTo(s.partition, s.Key, s.event, time.UnixMilli(s.Time))
+				}
+			})
+		case opAdvance:
+			d.Advance(ms(o.n))
+		case opCommit:
+			d.Commit()
+		case opRestart:
+			h.restarts++
+			d.Restart()
+		case opEndAndRestart:
+			h.restarts++
+			d.End()
+			d.Restart()
+		case opCrash:
+			h.crashes++
+			d.Crash()
+		case opCrashAfter:
+			d.CrashAfter(int(o.n))
+		case opRebalance:
+			h.moves++
+			alive = map[int]bool{}
+			for i := range int(o.n) {
+				alive[i] = true
+			}
+			d.Rebalance(int(o.n))
+		case opMove:
+			sub, partition := 0, int32(o.n)%int32(k.partitions)
+			if to := int(o.n) / 4; alive[to] {
+				h.moves++
+				d.Move(sub, partition, to)
+			}
+		case opKill:
+			if alive[int(o.n)] && len(alive) > 1 {
+				h.crashes++
+				delete(alive, int(o.n))
+				d.Kill(int(o.n))
+			}
+		}
+	}
+}
