@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/millrace/millrace/internal/config"
+	"github.com/millrace/millrace/topology"
 	"github.com/millrace/millrace/window"
 )
 
@@ -34,6 +35,9 @@ type Config struct {
 	// Early is how often a window that is not complete sends what it has; 0 is
 	// never. Windows of the detection of anomalies send nothing early.
 	Early time.Duration
+	// Reset is where the events go on whose position is lost; the application's if it
+	// is topology.DefaultReset.
+	Reset topology.OffsetReset
 	// PackedResults writes results as MessagePack instead of JSON.
 	PackedResults bool
 
@@ -57,6 +61,7 @@ type Input struct {
 	Topic string
 	// These are as in Config.
 	Delay, Idle, Ahead, Align, Advance time.Duration
+	Reset                              topology.OffsetReset
 }
 
 // strategy is how the watermark follows the events.
@@ -76,7 +81,7 @@ func (i Input) strategy() window.Strategy {
 
 // performanceInput is where Performance events come from.
 func (c *Config) performanceInput() Input {
-	return Input{c.Topic, c.Delay, c.Idle, c.Ahead, c.Align, c.Advance}
+	return Input{c.Topic, c.Delay, c.Idle, c.Ahead, c.Align, c.Advance, c.Reset}
 }
 
 // DefaultConfig is performance by model alone: in windows of 5 minutes, with 2
@@ -129,15 +134,16 @@ func SourceNames() []string {
 type settings struct {
 	topic                              *string
 	delay, idle, ahead, align, advance *time.Duration
+	reset                              *topology.OffsetReset
 }
 
 // inputs returns the settings of each source, by the order of SourceNames.
 func (c *Config) inputs() [5]settings {
 	of := func(i *Input) settings {
-		return settings{&i.Topic, &i.Delay, &i.Idle, &i.Ahead, &i.Align, &i.Advance}
+		return settings{&i.Topic, &i.Delay, &i.Idle, &i.Ahead, &i.Align, &i.Advance, &i.Reset}
 	}
 	return [...]settings{
-		{&c.Topic, &c.Delay, &c.Idle, &c.Ahead, &c.Align, &c.Advance},
+		{&c.Topic, &c.Delay, &c.Idle, &c.Ahead, &c.Align, &c.Advance, &c.Reset},
 		of(&c.Feedback), of(&c.Responses), of(&c.Health), of(&c.Experiments),
 	}
 }
@@ -193,6 +199,9 @@ func (c Config) With(file *config.Config) Config {
 			over(in.ahead, source.MaxAhead)
 			over(in.align, source.AlignWithin)
 			over(in.advance, source.AdvanceWhenIdle)
+			if reset, err := topology.ParseOffsetReset(source.OffsetReset.Value); err == nil && source.OffsetReset.IsSet {
+				*in.reset = reset
+			}
 		}
 	}
 	return c

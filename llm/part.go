@@ -36,7 +36,7 @@ type part[V, A, R any] struct {
 // be done with them.
 func (p part[V, A, R]) add(a *application) topology.Grouped[string, *V] {
 	events := pointed(p.events)
-	source := topology.Source(a.b, p.in.Topic, codec.String, events).
+	source := topology.Source(a.b, p.in.Topic, codec.String, events, topology.OnLostOffset(p.in.Reset)).
 		EventTime(func(v *V) int64 { return p.time(*v) }, p.in.strategy())
 	groups := topology.GroupBy(source, codec.String, events,
 		func(r topology.Record[string, *V]) string { return p.by(r.Value) }, topology.Named(p.named))

@@ -95,7 +95,7 @@ type application struct {
 }
 
 func (a *application) performance() {
-	events := topology.Source(a.b, a.Topic, codec.String, PerformanceCodec).
+	events := topology.Source(a.b, a.Topic, codec.String, PerformanceCodec, topology.OnLostOffset(a.Reset)).
 		EventTime(PerformanceTime, a.performanceInput().strategy())
 	groups := topology.GroupBy(events, codec.String, PerformanceCodec, Model, topology.Named("by-model"))
 	windows := groups.WindowedBy(window.Tumbling(a.Size).AllowedLateness(a.Lateness))

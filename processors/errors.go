@@ -12,10 +12,14 @@ var (
 	// not to blame for. No policy skips it.
 	ErrOutlet = errors.New("cannot send")
 
+	// ErrNoTopic: a topic does not exist. If its name was computed from the record
+	// it is judged by the error policy; a fixed one is missing for all records.
+	ErrNoTopic = errors.New("there is no such topic")
+
 	// ErrBufferFull: more results wait for their time than the buffer may hold.
 	// No policy skips it.
 	ErrBufferFull = errors.New("buffer is full")
 
-	// errNoTopic is returned for a computed topic that is empty.
-	errNoTopic = errors.New("the computed topic is empty: return a topic's name, or filter the record out before the sink")
+	// errEmptyTopic is returned for a computed topic that is empty.
+	errEmptyTopic = errors.New("the computed topic is empty: return a topic's name, or filter the record out before the sink")
 )

@@ -74,7 +74,7 @@ func (s *sink[K, V]) write(r *Record[K, V]) error {
 	topic := c.Topic
 	if c.Route != nil {
 		if topic = c.Route(*r); topic == "" {
-			return s.node.fail(errNoTopic)
+			return s.node.fail(errEmptyTopic)
 		}
 	}
 	if r.nullKey && c.Repartition {
@@ -82,6 +82,9 @@ func (s *sink[K, V]) write(r *Record[K, V]) error {
 		return nil
 	}
 	partitions, err := s.rt.Outlet.Partitions(topic)
+	if c.Route != nil && errors.Is(err, ErrNoTopic) {
+		return s.node.fail(fmt.Errorf("the computed topic %q: %w", topic, err))
+	}
 	if err != nil {
 		return fmt.Errorf("%w: partitions of %q: %w", ErrOutlet, topic, err)
 	}

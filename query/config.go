@@ -30,6 +30,11 @@ type Config struct {
 	// server's own that follows no redirects and uses no proxy.
 	Client *http.Client
 
+	// AdminToken is what a request must have as its bearer token to pause, resume or
+	// drain the instance; at least 16 bytes. It goes over the wire as it is: use TLS
+	// in front, or a network of one's own. Empty: nobody can.
+	AdminToken string
+
 	// Timeout bounds the work on one request, other instances' included.
 	// Default: 5 s.
 	Timeout time.Duration
@@ -75,6 +80,9 @@ func (c Config) resolve() (Config, error) {
 	}
 	if c.Timeout < time.Millisecond {
 		wrong("timeout %v: use at least 1ms", c.Timeout)
+	}
+	if c.AdminToken != "" && len(c.AdminToken) < leastToken {
+		wrong("admin token of %d bytes: use at least %d that nobody can guess", len(c.AdminToken), leastToken)
 	}
 	if c.MaxItems < 1 {
 		wrong("max items %d: use at least 1", c.MaxItems)

@@ -36,12 +36,16 @@ const (
 	// CodeWrongKind: the store has windows and the path none, or the reverse.
 	CodeWrongKind = "wrong_kind"
 
+	// CodeUnauthorized, status 401: the request changes something, and has not the
+	// token for that.
+	CodeUnauthorized = "unauthorized"
+
 	// Status 404.
 	CodeNoPath       = "no_such_path"
 	CodeUnknownStore = "unknown_store"
 	CodeUnknownKey   = "unknown_key"
 
-	// CodeMethod, status 405: only GET and HEAD are answered.
+	// CodeMethod, status 405: only GET and HEAD are answered, or only POST.
 	CodeMethod = "method_not_allowed"
 	// CodeTooLarge, status 413: one item alone is longer than an answer may be.
 	CodeTooLarge = "too_large"

@@ -70,6 +70,17 @@ type member struct {
 	generation int32
 	status     []streams.TaskStatus
 	asked      int // calls of Directory
+	orders     []string
+	refuses    error // StartDrain's
+}
+
+func (m *member) order(o string) { m.set(func() { m.orders = append(m.orders, o) }) }
+func (m *member) Pause()         { m.order("pause") }
+func (m *member) Resume()        { m.order("resume") }
+
+func (m *member) StartDrain(stop bool) error {
+	m.order(fmt.Sprintf("drain(%v)", stop))
+	return m.refuses
 }
 
 type heldTask struct {

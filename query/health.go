@@ -23,11 +23,12 @@ func (s *Server) serveHealth(*request) (any, error) {
 }
 
 // serveReady answers /readyz: each owned task runs, and the instance is in its
-// group and stays there.
+// group and stays there. One that is paused answers queries as ever, and is ready;
+// one that gives its tasks away is not.
 func (s *Server) serveReady(*request) (any, error) {
 	state := s.inst.State()
 	switch state {
-	case streams.Rebalancing, streams.Restoring, streams.Running:
+	case streams.Rebalancing, streams.Restoring, streams.Running, streams.Paused:
 	default:
 		return nil, unavailable(CodeNotReady, "the instance is %s", state)
 	}

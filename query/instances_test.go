@@ -84,7 +84,7 @@ func (g *group) start() *node {
 	server := httptest.NewUnstartedServer(nil)
 	n := &node{
 		url:     "http://" + server.Listener.Addr().String(),
-		storage: &gated{Storage: streams.NewMemoryStorage(), held: "clicks-meta", gate: make(chan struct{})},
+		storage: &gated{Storage: streams.NewMemoryStorage(), held: "held", gate: make(chan struct{})},
 	}
 	var err error
 	n.instance, err = streams.New(g.topology, streams.Config{
@@ -182,7 +182,9 @@ func TestInstancesAnswerForOneAnother(t *testing.T) {
 	}
 	t.Cleanup(cluster.Close)
 	b := topology.New("shared")
-	topology.Source(b, "clicks", codec.String, codec.String).GroupByKey(codec.String, codec.String).Count(topology.Store("counts"))
+	clicks := topology.Source(b, "clicks", codec.String, codec.String).GroupByKey(codec.String, codec.String)
+	clicks.Count(topology.Store("counts"))
+	clicks.Count(topology.Store("held"))
 	top, err := b.Build()
 	if err != nil {
 		t.Fatal(err)

@@ -36,7 +36,12 @@ func openAPI(routes []*route) ([]byte, error) {
 		if params != nil {
 			operation["parameters"] = params
 		}
-		paths[rt.path] = map[string]any{"get": operation}
+		method := "get"
+		if rt.method != "" {
+			method = strings.ToLower(rt.method)
+			operation["security"] = []any{map[string]any{"token": []any{}}}
+		}
+		paths[rt.path] = map[string]any{method: operation}
 	}
 	b, err := json.MarshalIndent(map[string]any{
 		"openapi": "3.0.3",
@@ -49,6 +54,9 @@ func openAPI(routes []*route) ([]byte, error) {
 		"components": map[string]any{
 			"schemas":   schemas,
 			"responses": map[string]any{"Error": failed},
+			"securitySchemes": map[string]any{"token": map[string]any{
+				"type": "http", "scheme": "bearer", "description": "The token that the instance was given for orders.",
+			}},
 		},
 	}, "", "  ")
 	if err != nil {

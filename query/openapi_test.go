@@ -29,6 +29,14 @@ func document(t *testing.T, base string) *openapi3.T {
 	return doc
 }
 
+// operation returns the only one of a path.
+func operation(item *openapi3.PathItem) *openapi3.Operation {
+	if item.Post != nil {
+		return item.Post
+	}
+	return item.Get
+}
+
 // TestDocumentHasEveryPath compares the document with the paths that users are
 // promised, and each path with the mux: it answers there, and nowhere else.
 func TestDocumentHasEveryPath(t *testing.T) {
@@ -40,7 +48,7 @@ func TestDocumentHasEveryPath(t *testing.T) {
 	}
 	slices.Sort(got)
 	want := []string{
-		"/healthz", "/metrics", "/readyz", "/v1/directory", "/v1/openapi.json", "/v1/stores", "/v1/stores/{store}/keys",
+		"/healthz", "/metrics", "/readyz", "/v1/admin/drain", "/v1/admin/pause", "/v1/admin/resume", "/v1/directory", "/v1/openapi.json", "/v1/status", "/v1/stores", "/v1/stores/{store}/keys",
 		"/v1/stores/{store}/keys/{key}", "/v1/stores/{store}/keys/{key}/windows", "/v1/stores/{store}/owner",
 		"/v1/stores/{store}/windows", "/v1/topology", "/v1/watermarks",
 	}
@@ -48,7 +56,7 @@ func TestDocumentHasEveryPath(t *testing.T) {
 		t.Fatalf("got  %v\nwant %v", got, want)
 	}
 	for path, item := range doc.Paths.Map() {
-		for _, p := range item.Get.Parameters {
+		for _, p := range operation(item).Parameters {
 			if p.Value.In == "path" != strings.Contains(path, "{"+p.Value.Name+"}") {
 				t.Errorf("%s: parameter %s is in %s", path, p.Value.Name, p.Value.In)
 			}
@@ -104,6 +112,7 @@ func TestRealAnswersFitTheDocument(t *testing.T) {
 	check("/v1/openapi.json", "/v1/openapi.json", 200)
 	check("/healthz", "/healthz", 200)
 	check("/readyz", "/readyz", 200)
+	check("/v1/status", "/v1/status", 200)
 	check("/v1/stores/counts/keys/nobody", byKey, 404)
 	check("/v1/stores/counts/keys?limit=x", "/v1/stores/{store}/keys", 400)
 	check("/metrics", "/metrics", 404)
@@ -133,13 +142,13 @@ func TestDocumentHasTheStatusesOfFailures(t *testing.T) {
 	doc := document(t, f.urls[0])
 	for path, item := range doc.Paths.Map() {
 		for _, status := range []int{200, 400, 405, 500} {
-			if item.Get.Responses.Status(status) == nil {
+			if operation(item).Responses.Status(status) == nil {
 				t.Errorf("%s: no status %d", path, status)
 			}
 		}
 		if strings.Contains(path, "{store}") {
 			for _, status := range []int{404, 503, 504} {
-				if item.Get.Responses.Status(status) == nil {
+				if operation(item).Responses.Status(status) == nil {
 					t.Errorf("%s: no status %s", path, strconv.Itoa(status))
 				}
 			}

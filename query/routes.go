@@ -21,6 +21,8 @@ type route struct {
 	path, id string
 	summary  string
 	params   []param
+	// method is that of the request; GET if empty, and then HEAD too.
+	method string
 	// answer is a value of the type that a 200 holds; nil for plain text.
 	answer any
 	// fails are the statuses beside 200, 400, 405 and 500.
@@ -65,7 +67,7 @@ func (s *Server) makeRoutes() []*route {
 	toTime := param{name: "to", schema: text, about: "Windows that start before this time."}
 	keyParams := []param{inStore, key}
 	found := []int{404, 413, 421, 503, 504}
-	return []*route{
+	return append(s.adminRoutes(), []*route{
 		{path: "/v1/stores", id: "listStores", summary: "The stores of the topology.", answer: StoreList{}, serve: s.serveStores},
 		{path: "/v1/stores/{store}/keys", id: "scanKeys", summary: "Entries of a store without windows, in the order of encoded keys, over all partitions.",
 			params: []param{
@@ -93,7 +95,8 @@ func (s *Server) makeRoutes() []*route {
 		{path: "/metrics", id: "getMetrics", summary: "Metrics for Prometheus.", fails: []int{404}, serve: s.serveNoMetrics, raw: s.metrics()},
 		{path: "/healthz", id: "getHealth", summary: "Whether the instance is alive; also while it restores.", answer: Health{}, fails: []int{503}, serve: s.serveHealth},
 		{path: "/readyz", id: "getReady", summary: "Whether each task of the instance runs.", answer: Health{}, fails: []int{503}, serve: s.serveReady},
-	}
+		{path: "/v1/status", id: "getStatus", summary: "How this instance stands, and its tasks.", answer: Status{}, serve: s.serveStatus},
+	}...)
 }
 
 // metrics returns the page of the configured gatherer, or nil without one.

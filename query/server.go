@@ -144,7 +144,12 @@ func (r *recorder) Unwrap() http.ResponseWriter { return r.ResponseWriter }
 // handler answers the requests of one route.
 func (s *Server) handler(rt *route) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if r.Method != http.MethodGet && r.Method != http.MethodHead {
+		if rt.method != "" && r.Method != rt.method {
+			w.Header().Set("Allow", rt.method)
+			s.writeFailure(w, r, fail(http.StatusMethodNotAllowed, CodeMethod, "%s is not answered here: use %s", r.Method, rt.method))
+			return
+		}
+		if rt.method == "" && r.Method != http.MethodGet && r.Method != http.MethodHead {
 			w.Header().Set("Allow", "GET, HEAD")
 			s.writeFailure(w, r, fail(http.StatusMethodNotAllowed, CodeMethod, "%s is not answered here: queries only read, use GET", r.Method))
 			return
@@ -205,6 +210,9 @@ func (s *Server) writeFailure(w http.ResponseWriter, r *http.Request, f *failure
 	}
 	if f.status == http.StatusInternalServerError {
 		s.cfg.Logger.Error("query failed", "path", r.URL.Path, "request_id", r.Header.Get(requestIDHeader), "error", f.detail.Message)
+	}
+	if f.status == http.StatusUnauthorized {
+		w.Header().Set("WWW-Authenticate", `Bearer realm="millrace"`)
 	}
 	if f.status == http.StatusServiceUnavailable {
 		w.Header().Set("Retry-After", strconv.Itoa(int(retryAfter.Seconds())))

@@ -122,6 +122,9 @@ func OpenPebble(cfg PebbleConfig) (Engine, error) {
 // RemovePebble removes a database that is not open, with its folder.
 func RemovePebble(cfg PebbleConfig) error {
 	cfg = cfg.withDefaults()
+	if info, err := cfg.FS.Stat(cfg.Dir); err == nil && !info.IsDir() {
+		return cfg.FS.Remove(cfg.Dir)
+	}
 	var lock *pebble.Lock
 	if err := cfg.lockFolder(&lock); err != nil {
 		return err
@@ -151,6 +154,9 @@ func (c PebbleConfig) withDefaults() PebbleConfig {
 
 // lockFolder makes the folder and locks it.
 func (c PebbleConfig) lockFolder(lock **pebble.Lock) error {
+	if info, err := c.FS.Stat(c.Dir); err == nil && !info.IsDir() {
+		return fmt.Errorf("%w: %s is a file and no folder", ErrCorrupt, c.Dir)
+	}
 	if err := c.FS.MkdirAll(c.Dir, 0o755); err != nil {
 		return c.explain(err)
 	}

@@ -132,7 +132,11 @@ func (a *Admin) plan(existing map[string]int32, partitions int32) (*task.Plan, e
 			topics[name] = widest
 		}
 	}
-	return task.NewPlan(a.in.topology, a.in.cfg.Application, topics)
+	p, err := task.NewPlan(a.in.topology, a.in.cfg.Application, topics)
+	a.in.mu.Lock()
+	defer a.in.mu.Unlock()
+	a.in.plan = p
+	return p, err
 }
 
 // check compares a topic of the application's own with what it is to be. The

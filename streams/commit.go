@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"time"
 
 	"github.com/millrace/millrace/internal/kafka"
 	"github.com/millrace/millrace/internal/task"
@@ -47,7 +48,7 @@ const (
 )
 
 func (w *worker) commitDue() bool {
-	if w.in.cfg.Clock().Sub(w.lastCommit) >= w.in.cfg.CommitInterval {
+	if time.Since(w.lastCommit) >= w.in.cfg.CommitInterval {
 		return true
 	}
 	var bytes int64
@@ -117,7 +118,7 @@ func (w *worker) atLeastOnce(ctx context.Context, parts []*prepared) []commitSte
 func (w *worker) commit(ctx context.Context) error {
 	// The interval is between commits: one that takes longer than that must leave
 	// time to process what has arrived meanwhile.
-	defer func() { w.lastCommit = w.in.cfg.Clock() }()
+	defer func() { w.lastCommit = time.Now() }()
 	var parts []*prepared
 	for _, id := range w.order() {
 		r := w.tasks[id]
@@ -148,11 +149,11 @@ func (w *worker) commit(ctx context.Context) error {
 		if err := w.in.cfg.hooks.at(w.index, s.name); err != nil {
 			return err
 		}
-		start := w.in.cfg.Clock()
+		start := time.Now()
 		if err := s.run(); err != nil {
 			return fmt.Errorf("commit, %s: %w", s.name, err)
 		}
-		w.in.metrics.committed(s.name, w.in.cfg.Clock().Sub(start))
+		w.in.metrics.committed(s.name, time.Since(start))
 	}
 	if err := w.in.cfg.hooks.at(w.index, stepDone); err != nil {
 		return err

@@ -86,6 +86,10 @@ type Config struct {
 	// OnError is what to do with a record that user code or a codec cannot
 	// handle. Default: topology.Fail.
 	OnError topology.ErrorPolicy
+	// OffsetReset is where a source goes on whose position is lost, and where one
+	// begins that was never read, unless the source says otherwise
+	// ([topology.OnLostOffset]). Default: topology.Earliest.
+	OffsetReset topology.OffsetReset
 	// UntilEnd makes a bounded run: everything up to the ends that the input
 	// topics have at the start is processed, all windows close, and Run
 	// returns.
@@ -198,6 +202,9 @@ type Listener struct {
 	Standby func(id processors.TaskID, s StandbyState)
 	// Restoring is called while a task's store is restored.
 	Restoring func(id processors.TaskID, store string, remaining int64)
+	// Lost is called when records of an input were deleted before they were read,
+	// and it goes on behind them, at offset to.
+	Lost func(topic string, partition int32, from, to int64)
 	// Committed is called after each commit of a worker.
 	Committed func(tasks []processors.TaskID)
 }
@@ -246,6 +253,7 @@ func (c Config) resolve(t *topology.Topology) (Config, error) {
 	c.Guarantee = cmp.Or(c.Guarantee, AtLeastOnce)
 	c.CommitInterval = cmp.Or(c.CommitInterval, c.Guarantee.CommitInterval())
 	c.TransactionTimeout = cmp.Or(c.TransactionTimeout, max(20*time.Second, 2*c.CommitInterval))
+	c.OffsetReset = cmp.Or(c.OffsetReset, topology.Earliest)
 	c.Memory = cmp.Or(c.Memory, 1<<30)
 	c.SessionTimeout = cmp.Or(c.SessionTimeout, 10*time.Second)
 	c.Heartbeat = cmp.Or(c.Heartbeat, c.SessionTimeout/10)
@@ -274,6 +282,9 @@ func (c Config) resolve(t *topology.Topology) (Config, error) {
 	}
 	if c.Guarantee != AtLeastOnce && c.Guarantee != ExactlyOnce {
 		wrong("guarantee %q: use %s or %s", c.Guarantee, AtLeastOnce, ExactlyOnce)
+	}
+	if c.OffsetReset > topology.FailOnLoss {
+		wrong("offset reset %d: use topology.Earliest, Latest or FailOnLoss", c.OffsetReset)
 	}
 	if c.Guarantee == ExactlyOnce && c.TransactionTimeout < 2*c.CommitInterval {
 		wrong("transaction timeout %v: use at least twice the commit interval %v", c.TransactionTimeout, c.CommitInterval)

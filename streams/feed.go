@@ -8,6 +8,7 @@ import (
 	"github.com/millrace/millrace/internal/kafka"
 	"github.com/millrace/millrace/internal/task"
 	"github.com/millrace/millrace/processors"
+	"github.com/millrace/millrace/topology"
 	"github.com/millrace/millrace/window"
 )
 
@@ -24,7 +25,9 @@ type feed struct {
 	// patience is how long the input may be empty, from its first answer on, before
 	// it counts as idle.
 	patience time.Duration
-	first    time.Time // the first answer; zero before it
+	// reset is where the input goes on if its position is lost.
+	reset topology.OffsetReset
+	first time.Time // the first answer; zero before it
 	// aligned says that the input is not read beyond limit, a watermark. rest is a
 	// delivery that this has stopped in the middle of: at a record of a batch.
 	aligned       bool
@@ -117,7 +120,7 @@ func (w *worker) feed(r *running, f *feed, now time.Time) error {
 	if f.end >= 0 {
 		next = min(next, f.end)
 	}
-	f.answered(d.Time, next, f.queue.front() == nil && d.AtEnd(kafka.ReadCommitted))
+	f.answered(w.arrived(d), next, f.queue.front() == nil && d.AtEnd(kafka.ReadCommitted))
 	f.checkEnd()
 	return nil
 }
@@ -168,14 +171,7 @@ func (f *feed) checkEnd() {
 // read. It tells once when that begins.
 func (w *worker) unreadable(r *running, f *feed, d *kafka.Delivery, now time.Time) error {
 	if errors.Is(d.Err, kafka.ErrOffsetOutOfRange) {
-		next := f.input.Next()
-		if next >= d.LogStart {
-			return fmt.Errorf("task %v: input %v ends before the committed offset %d: the topic was made anew, or its brokers lost data; reset the application with 'millrace reset': %w", r.id, f.input, next, d.Err)
-		}
-		w.in.log.Error("records were deleted before they were read", "task", r.id.String(), "topic", d.Topic, "partition", d.Partition,
-			"from", next, "to", d.LogStart)
-		w.in.fetcher.Seek(d.TopicPartition, d.LogStart)
-		return nil
+		return w.lost(r, f, d)
 	}
 	if errors.Is(d.Err, kafka.ErrUnavailable) { // after Config.TaskTimeout
 		return fmt.Errorf("task %v: input %v cannot be read: %w", r.id, f.input, d.Err)

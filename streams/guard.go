@@ -8,6 +8,7 @@ import (
 	"github.com/millrace/millrace/changelog"
 	"github.com/millrace/millrace/internal/kafka"
 	"github.com/millrace/millrace/internal/task"
+	"github.com/millrace/millrace/processors"
 	"github.com/millrace/millrace/stores"
 )
 
@@ -154,6 +155,9 @@ func (w *worker) log(tp kafka.TopicPartition, rec stores.LogRecord) error {
 	if rec.Header != nil {
 		w.header[0].Value = rec.Header
 		headers = w.header[:]
+	}
+	if err := w.tooLarge(tp.Topic, rec.Key, rec.Value, []processors.Header{{Key: stores.StateHeader, Value: rec.Header}}); err != nil {
+		return fmt.Errorf("changelog %v: %w", tp, err)
 	}
 	err := w.producer.Send(tp.Topic, tp.Partition, rec.Key, rec.Value, task.Clamp(rec.Time, w.in.cfg.Clock()), headers)
 	if err != nil {

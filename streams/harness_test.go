@@ -271,6 +271,12 @@ func (w *world) listening(l Listener) Listener {
 			}
 			w.notify()
 		},
+		Lost: func(topic string, partition int32, from, to int64) {
+			if l.Lost != nil {
+				l.Lost(topic, partition, from, to)
+			}
+			w.notify()
+		},
 		Committed: func(ids []TaskID) {
 			if l.Committed != nil {
 				l.Committed(ids)

@@ -43,6 +43,7 @@ type Instance struct {
 	status   *status
 	purge    *purge
 	memory   *memory
+	control  *control
 	// alignment keeps sources from running ahead of one another.
 	alignment *alignment
 	// queueBytes bounds what is fetched and not yet processed of a partition,
@@ -113,7 +114,7 @@ func New(t *topology.Topology, cfg Config) (*Instance, error) {
 		produceBytes: int(max(1<<20, min(32<<20, cfg.Memory/8/int64(cfg.Workers)))),
 		failed:       make(chan error, 1), opening: make(chan struct{}, openAtOnce),
 		tasks: map[processors.TaskID]*holding{}, draining: map[processors.TaskID]*holding{},
-		computed: map[string]int32{}, retention: map[string]time.Duration{},
+		computed: map[string]int32{}, retention: map[string]time.Duration{}, control: newControl(),
 	}
 	in.metrics = newMetrics(cfg.Metrics, cfg.Application, func() int64 {
 		if s := in.copies.Load(); s != nil {
@@ -122,8 +123,11 @@ func New(t *topology.Topology, cfg Config) (*Instance, error) {
 		return 0
 	})
 	in.life = &lifecycle{
-		listener: cfg.Listener, state: Created, tasks: map[processors.TaskID]TaskState{},
-		log: in.log.Info, count: in.metrics.tasks,
+		listener: cfg.Listener, state: Created, tasks: map[processors.TaskID]TaskState{}, control: in.control,
+		log: in.log.Info, count: in.metrics.tasks, enter: func(s State) {
+			in.metrics.entered(s)
+			in.control.enter(s)
+		},
 	}
 	in.memory = newMemory(cfg.Application, cfg.Memory, in.databases)
 	in.metrics.memory = in.memory
@@ -142,6 +146,8 @@ func (in *Instance) Run(ctx context.Context) error {
 	if again {
 		return errors.New("streams: an Instance runs once; make another with New")
 	}
+	ctx, cancel := in.control.stopper(ctx)
+	defer cancel()
 	in.life.set(Starting)
 	if err := in.metrics.register(); err != nil {
 		in.life.set(Failed)
@@ -205,7 +211,9 @@ func (in *Instance) start(ctx context.Context) error {
 		if err := w.produce(ctx); err != nil {
 			return err
 		}
+		in.mu.Lock()
 		in.workers = append(in.workers, w)
+		in.mu.Unlock()
 		in.memory.add(w)
 	}
 	if in.member, err = newMembership(in); err != nil {
@@ -266,6 +274,7 @@ func (in *Instance) live(ctx context.Context) error {
 	in.work, in.halt = context.WithCancel(in.limit)
 	memberCtx, leave := context.WithCancel(context.Background())
 	defer leave()
+	in.spreadPause() // one that came before there were workers
 	in.alignment.expect(in.currentPlan())
 	var members, workers sync.WaitGroup
 	members.Go(func() {
@@ -321,9 +330,7 @@ func (in *Instance) live(ctx context.Context) error {
 	leave()
 	members.Wait()
 	in.openers.Wait()
-	if left := in.member.leave(stop); left != nil {
-		in.log.Warn("the group was not left: its other members take over when the session times out", "error", left)
-	}
+	in.leave(stop)
 	select {
 	case late := <-in.failed:
 		errs = append(errs, late)
@@ -464,7 +471,7 @@ func (in *Instance) currentPlan() *task.Plan {
 }
 
 // topicsChanged reports whether sources by pattern have other topics than
-// before.
+// before, or inputs more partitions. The error says if state does not fit them.
 func (in *Instance) topicsChanged(ctx context.Context) (bool, error) {
 	before := in.currentPlan()
 	p, err := in.replan(ctx)

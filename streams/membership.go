@@ -27,6 +27,9 @@ type membership struct {
 	// producers that it asked this member to remember.
 	members   int
 	remembers []assign.Producers
+	// common is the newest version of subscriptions that the whole group reads, as
+	// far as this member was told.
+	common uint8
 	// hasty is until when heartbeats are sent often: a rebalance is about to come.
 	hasty time.Time
 	// greeted is set once the first assignment came.
@@ -218,6 +221,9 @@ func (m *membership) round(ctx context.Context) error {
 	if len(owned) == 0 {
 		sub.Generation = assign.NoGeneration
 	}
+	if err := m.introduce(&sub); err != nil {
+		return err
+	}
 	began := m.tick()
 	joined, err := m.member.Join(ctx, kafka.Subscription{
 		Topics: p.SourceTopics(), Generation: sub.Generation, UserData: sub.Fit(m.members).Append(nil),
@@ -240,7 +246,11 @@ func (m *membership) round(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("assignment by the group's leader: %w", err)
 	}
-	m.members = int(a.Members)
+	if a.Refused != "" {
+		return m.in.refusedError(a.Refused)
+	}
+	m.members, m.common = int(a.Members), a.Common
+	m.in.control.tell(sub.Draining)
 	revoke, start := assign.Diff(owned, a.Active)
 	m.change(func() {
 		m.now.id, m.now.generation = joined.MemberID, joined.Generation
@@ -297,20 +307,21 @@ func (m *membership) assign(ctx context.Context, p *task.Plan, joined kafka.Join
 		if err != nil {
 			return nil, nil, fmt.Errorf("subscription of member %q: %w", j.ID, err)
 		}
-		if sub.Topology != m.in.topology.Hash() {
-			m.in.log.Warn("a member runs another topology", "member", j.ID, "endpoint", sub.Endpoint,
-				"topology", sub.Topology, "own", m.in.topology.Hash())
-		}
 		members = append(members, assign.Member{ID: j.ID, Subscription: sub})
 	}
 	var tasks []assign.Task
 	for _, id := range p.Tasks() {
 		tasks = append(tasks, toAssign(id))
 	}
-	planned := m.in.planFor(ctx, p, members, tasks)
+	j := m.judge(joined.MemberID, members)
+	if j.foreign {
+		return j.keepAll(m.in.cfg.Advertise), nil, nil
+	}
+	planned := m.in.planFor(ctx, p, j.admitted, tasks)
 	given := map[string]kafka.Assignment{}
 	directory := &Directory{Generation: joined.Generation}
-	for _, member := range members {
+	j.refuse(given, m.in.cfg.Advertise)
+	for _, member := range j.admitted {
 		a := planned.For(member.ID, m.in.cfg.Advertise)
 		given[member.ID] = kafka.Assignment{Partitions: partitionsRead(p, fromAssigns(a.Active)), UserData: a.Append(nil)}
 		directory.add(member.Endpoint, a)
@@ -329,19 +340,15 @@ func (m *membership) beats(ctx context.Context) error {
 	}
 	ticker := time.NewTicker(interval)
 	defer ticker.Stop()
-	var topics <-chan time.Time
-	if m.in.hasPattern() {
-		t := time.NewTicker(patternInterval)
-		defer t.Stop()
-		topics = t.C
-	}
+	look := time.NewTicker(topicsInterval)
+	defer look.Stop()
 	for {
 		select {
 		case <-ctx.Done():
 			return nil
 		case <-m.again:
 			return nil
-		case <-topics:
+		case <-look.C:
 			if changed, err := m.in.topicsChanged(ctx); err != nil || changed {
 				return err
 			}
@@ -393,9 +400,6 @@ func (m *membership) quiet() bool {
 	return !m.joining && time.Since(m.assigned) >= m.in.cfg.SessionTimeout
 }
 
-// patternInterval is how often sources by pattern look for new topics.
-const patternInterval = 30 * time.Second
-
 // lose gives up every task without a commit: somebody else may run them.
 func (m *membership) lose() {
 	m.change(func() {
@@ -405,14 +409,8 @@ func (m *membership) lose() {
 	m.in.lose()
 }
 
-// leave gives up the member's place, so that its tasks go to others at once,
-// unless it is to stay for the instance's return.
-func (m *membership) leave(ctx context.Context) error {
-	if m.in.cfg.OnStop == Stay {
-		return nil
-	}
-	return m.member.Leave(ctx)
-}
+// leave gives up the member's place, so that its tasks go to others at once.
+func (m *membership) leave(ctx context.Context) error { return m.member.Leave(ctx) }
 
 // routing returns the leader's endpoint, the generation, and the directory if
 // this member leads.

@@ -28,6 +28,10 @@ type metrics struct {
 	remaining  prometheus.Gauge
 	restored   prometheus.Counter
 	taskState  *prometheus.GaugeVec
+	state      *prometheus.GaugeVec
+	expired    *prometheus.CounterVec
+	repairs    *prometheus.CounterVec
+	jumps      prometheus.Counter
 	rebalances prometheus.Counter
 	memory     prometheus.Collector
 	standbyLag prometheus.Collector
@@ -59,6 +63,10 @@ func newMetrics(r prometheus.Registerer, application string, standbyLag func() i
 		remaining:  prometheus.NewGauge(gauge("restore_remaining_records", "Changelog offsets that restores have to go.")),
 		restored:   prometheus.NewCounter(counter("restored_records_total", "Changelog records that restores have applied.")),
 		taskState:  prometheus.NewGaugeVec(gauge("task_state", "Tasks of this instance by state."), []string{"state"}),
+		state:      prometheus.NewGaugeVec(gauge("instance_state", "1 for the state that the instance is in, 0 for the others."), []string{"state"}),
+		expired:    prometheus.NewCounterVec(counter("expired_records_total", "Offsets of inputs that were passed over because their records were gone before they were read."), []string{"topic"}),
+		repairs:    prometheus.NewCounterVec(counter("state_repairs_total", "Times that local state was thrown away and restored from its changelogs."), []string{"reason"}),
+		jumps:      prometheus.NewCounter(counter("clock_jumps_total", "Times that a worker found the wall clock set, or that the machine had slept.")),
 		rebalances: prometheus.NewCounter(counter("rebalances_total", "Rebalances that this instance took part in.")),
 	}
 	m.standbyLag = prometheus.NewGaugeFunc(prometheus.GaugeOpts(gauge("standby_lag_records", "Changelog offsets that the copies of other instances' state are behind.")),
@@ -69,7 +77,7 @@ func newMetrics(r prometheus.Registerer, application string, standbyLag func() i
 func (m *metrics) collectors() []prometheus.Collector {
 	return []prometheus.Collector{
 		m.processed, m.dropped, m.late, m.emitted, m.buffered, m.bufferSize, m.watermark, m.idle, m.paused, m.commits,
-		m.remaining, m.restored, m.taskState, m.rebalances, m.memory, m.standbyLag,
+		m.remaining, m.restored, m.taskState, m.state, m.expired, m.repairs, m.jumps, m.rebalances, m.memory, m.standbyLag,
 	}
 }
 
@@ -119,6 +127,17 @@ func (m *metrics) restoring(change int64)      { m.remaining.Add(float64(change)
 func (m *metrics) applied(records int64)       { m.restored.Add(float64(records)) }
 func (m *metrics) committed(phase string, took time.Duration) {
 	m.commits.WithLabelValues(phase).Observe(took.Seconds())
+}
+
+// entered takes note of the instance's state.
+func (m *metrics) entered(now State) {
+	for _, s := range []State{Created, Starting, Rebalancing, Restoring, Running, Paused, Draining, Drained, Stopping, Stopped, Failed} {
+		value := 0.0
+		if s == now {
+			value = 1
+		}
+		m.state.WithLabelValues(string(s)).Set(value)
+	}
 }
 
 // tasks takes note of how many tasks are in each state.

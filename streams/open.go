@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"sync/atomic"
 
 	"golang.org/x/sync/errgroup"
@@ -20,6 +21,8 @@ type opened struct {
 	plan   *task.Plan
 	state  *task.State
 	inputs []task.InputConfig
+	// strange is set if state was restored that another topology wrote meanwhile.
+	strange bool
 	// foreign is set if a changelog goes on behind the task's last commit with what
 	// another process has written.
 	foreign atomic.Bool
@@ -66,6 +69,7 @@ func (in *Instance) closed(id TaskID, err error) error {
 		return err
 	}
 	in.log.Error("local state is corrupt: restoring it from the changelogs", "task", id.String(), "error", err)
+	in.metrics.repairs.WithLabelValues("corrupt").Inc()
 	return in.storage.Remove(id)
 }
 
@@ -85,6 +89,10 @@ func (in *Instance) restore(h *holding) (*opened, error) {
 		if err = in.closed(h.id, err); err == nil {
 			err = in.openState(h, o)
 		}
+	}
+	if o.strange {
+		// What was read of stores that do not fit must not stay.
+		err = errors.Join(err, in.storage.Remove(h.id))
 	}
 	return o, err
 }
@@ -112,6 +120,9 @@ func (in *Instance) openDB(id TaskID, corrupt func()) (*stores.DB, *task.State, 
 	}
 	state, err := task.OpenState(in.topology, id.Sub, db)
 	if err != nil {
+		if errors.Is(err, stores.ErrLayout) {
+			err = fmt.Errorf("%w: %w", ErrIncompatible, err)
+		}
 		return nil, nil, errors.Join(err, db.Close())
 	}
 	return db, state, nil
@@ -133,18 +144,40 @@ func (in *Instance) openState(h *holding, o *opened) (err error) {
 	in.mu.Lock()
 	h.db = db
 	in.mu.Unlock()
-	group, ctx := errgroup.WithContext(h.ctx)
-	subs := o.plan.Subs[h.id.Sub]
-	for _, store := range subs.Changelogs() {
-		group.Go(func() error { return in.restoreStore(ctx, o, db, store) })
-	}
-	if err := group.Wait(); err != nil {
+	if err := in.restoreStores(h, o, db); err != nil {
 		in.mu.Lock()
 		h.db = nil
 		in.mu.Unlock()
 		return errors.Join(err, db.Close())
 	}
 	return nil
+}
+
+// restoreStores restores the task's stores. Its own comes first if it is not on
+// the disk: the shape of the topology that wrote the others is in it, and what
+// does not fit is not to be read.
+func (in *Instance) restoreStores(h *holding, o *opened, db *stores.DB) error {
+	sub := o.plan.Subs[h.id.Sub].SubTopology
+	names := sub.Changelogs()
+	if _, _, ok := db.Offset(sub.Meta()); !ok && sub.Meta() != "" {
+		if err := in.restoreStore(h.ctx, o, db, sub.Meta()); err != nil {
+			return err
+		}
+		names = sub.Stores
+	}
+	if err := o.state.CheckShape(sub); err != nil {
+		return err
+	}
+	group, ctx := errgroup.WithContext(h.ctx)
+	for _, store := range names {
+		group.Go(func() error { return in.restoreStore(ctx, o, db, store) })
+	}
+	if err := group.Wait(); err != nil {
+		return err
+	}
+	err := o.state.CheckShape(sub)
+	o.strange = err != nil
+	return err
 }
 
 func (in *Instance) restoreStore(ctx context.Context, o *opened, db *stores.DB, store string) error {
@@ -206,17 +239,20 @@ func (in *Instance) position(ctx context.Context, o *opened) error {
 	if err != nil {
 		return err
 	}
-	var fresh []kafka.TopicPartition
-	for _, tp := range tps {
+	fresh := map[int64][]kafka.TopicPartition{} // by where they begin
+	for i, tp := range tps {
 		if _, ok := committed[tp]; !ok {
-			fresh = append(fresh, tp)
+			begin := in.beginning(o.inputs[i])
+			fresh[begin] = append(fresh[begin], tp)
 		}
 	}
 	starts := map[kafka.TopicPartition]int64{}
-	if len(fresh) > 0 {
-		if starts, err = in.client.ListOffsets(ctx, kafka.Earliest, fresh...); err != nil {
+	for begin, tps := range fresh {
+		at, err := in.client.ListOffsets(ctx, begin, tps...)
+		if err != nil {
 			return err
 		}
+		maps.Copy(starts, at)
 	}
 	for i, tp := range tps {
 		if c, ok := committed[tp]; ok {

@@ -17,6 +17,9 @@ type outlet struct {
 }
 
 func (o *outlet) Send(topic string, partition int32, key, value []byte, t int64, headers []processors.Header) error {
+	if err := o.worker.tooLarge(topic, key, value, headers); err != nil {
+		return err
+	}
 	o.headers = o.headers[:0]
 	for _, h := range headers {
 		o.headers = append(o.headers, kafka.Header{Key: []byte(h.Key), Value: h.Value})
@@ -45,6 +48,9 @@ func (in *Instance) partitionsOf(topic string) (int32, error) {
 	ctx, cancel := context.WithTimeout(in.limit, 30*time.Second)
 	defer cancel()
 	n, err := in.client.Partitions(ctx, topic)
+	if errors.Is(err, kafka.ErrUnknownTopic) {
+		return 0, fmt.Errorf("%w: %w", processors.ErrNoTopic, err)
+	}
 	if err != nil {
 		return 0, err
 	}

@@ -20,19 +20,20 @@ type queue struct {
 	mu         sync.Mutex // guards what follows; never held across a wait
 	deliveries []*kafka.Delivery
 	bytes      int
-	paused     bool
+	// The partition is paused while the queue is full or held.
+	paused, full, held bool
 }
 
 // close drops what the queue holds. It is not delivered to any more.
 func (q *queue) close() {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	q.hold(-q.bytes)
+	q.count(-q.bytes)
 	q.deliveries = nil
 }
 
-// hold counts n more bytes. mu is held.
-func (q *queue) hold(n int) {
+// count counts n more bytes. mu is held.
+func (q *queue) count(n int) {
 	q.bytes += n
 	q.fetched.Add(int64(n))
 }
@@ -47,11 +48,8 @@ func (q *queue) Deliver(d *kafka.Delivery) {
 	} else {
 		q.deliveries = append(q.deliveries, d)
 	}
-	q.hold(d.Size())
-	if q.bytes >= q.limit && !q.paused {
-		q.paused = true
-		q.fetcher.Pause(q.tp)
-	}
+	q.count(d.Size())
+	q.regulate()
 	q.mu.Unlock()
 	q.wake()
 }
@@ -66,11 +64,8 @@ func (q *queue) pop() *kafka.Delivery {
 	d := q.deliveries[0]
 	q.deliveries[0] = nil
 	q.deliveries = q.deliveries[1:]
-	q.hold(-d.Size())
-	if q.paused && q.bytes <= q.limit/2 {
-		q.paused = false
-		q.fetcher.Resume(q.tp)
-	}
+	q.count(-d.Size())
+	q.regulate()
 	return d
 }
 

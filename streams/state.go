@@ -10,13 +10,18 @@ import (
 type State string
 
 // An instance goes from Created to Starting, then between Rebalancing,
-// Restoring and Running, and at last to Stopping and then Stopped or Failed.
+// Restoring and Running, and at last to Stopping and then Stopped or Failed. It is
+// Paused instead of Running after [Instance.Pause], and after [Instance.Drain]
+// first Draining, then Drained when its last task is gone.
 const (
 	Created     State = "created"
 	Starting    State = "starting"
 	Rebalancing State = "rebalancing"
 	Restoring   State = "restoring"
 	Running     State = "running"
+	Paused      State = "paused"
+	Draining    State = "draining"
+	Drained     State = "drained"
 	Stopping    State = "stopping"
 	Stopped     State = "stopped"
 	Failed      State = "failed"
@@ -40,8 +45,12 @@ const TaskStandby TaskState = "standby"
 type lifecycle struct {
 	listener Listener
 	log      func(msg string, args ...any)
-	// count is told how many tasks are in each state.
+	// count is told how many tasks are in each state, and enter of the instance's
+	// new state.
 	count func(map[TaskState]int)
+	enter func(State)
+	// control is what the operator wants.
+	control *control
 
 	// telling is held while the listener is called; mu, the inner one, guards
 	// the fields. Neither is held across a wait.
@@ -49,6 +58,9 @@ type lifecycle struct {
 	mu      sync.Mutex
 	state   State
 	tasks   map[processors.TaskID]TaskState
+	// changed is closed, and replaced, when the state changes; nil if nobody
+	// waits.
+	changed chan struct{}
 }
 
 func (l *lifecycle) get() State {
@@ -81,7 +93,12 @@ func (l *lifecycle) change(choose func() State) {
 		return
 	}
 	l.state = to
+	if l.changed != nil {
+		close(l.changed)
+		l.changed = nil
+	}
 	l.mu.Unlock()
+	l.enter(to)
 	l.log("instance", "state", to, "was", from)
 	if l.listener.State != nil {
 		l.listener.State(from, to)
@@ -113,12 +130,23 @@ func (l *lifecycle) setTask(id processors.TaskID, s TaskState) {
 	if l.listener.Task != nil {
 		l.listener.Task(id, s)
 	}
-	l.change(func() State {
-		if l.state == Rebalancing {
-			return Rebalancing
-		}
-		return l.ofTasks()
-	})
+	l.change(l.meanwhile)
+}
+
+// meanwhile is the state that follows from the tasks', unless a rebalance is
+// under way. mu is held.
+func (l *lifecycle) meanwhile() State {
+	if l.state == Rebalancing {
+		return Rebalancing
+	}
+	return l.ofTasks()
+}
+
+// review sets the state anew after a wish of the operator's.
+func (l *lifecycle) review() {
+	l.telling.Lock()
+	defer l.telling.Unlock()
+	l.change(l.meanwhile)
 }
 
 // settle ends a rebalance: the instance's state is that of its tasks.
@@ -128,9 +156,12 @@ func (l *lifecycle) settle() {
 	l.change(l.ofTasks)
 }
 
-// ofTasks is the state that follows from the tasks'. mu is held.
+// ofTasks is the state that follows from the tasks' and from what the operator
+// wants. mu is held.
 func (l *lifecycle) ofTasks() State {
-	if l.state != Running && l.state != Restoring && l.state != Rebalancing {
+	switch l.state {
+	case Running, Restoring, Rebalancing, Paused, Draining, Drained:
+	default:
 		return l.state
 	}
 	for _, s := range l.tasks {
@@ -138,7 +169,32 @@ func (l *lifecycle) ofTasks() State {
 			return Restoring
 		}
 	}
+	switch {
+	case l.control.isTold() && len(l.tasks) == 0:
+		return Drained
+	case l.control.isDraining():
+		return Draining
+	case l.control.isPaused():
+		return Paused
+	}
 	return Running
+}
+
+// watch reports whether the instance is in a state, and returns what is closed
+// when that may have changed.
+func (l *lifecycle) watch(s State) (changed <-chan struct{}, in bool) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.changed == nil {
+		l.changed = make(chan struct{})
+	}
+	return l.changed, l.state == s
+}
+
+// ended reports whether the instance stops or has stopped.
+func (l *lifecycle) ended() bool {
+	s := l.get()
+	return s == Stopping || s == Stopped || s == Failed
 }
 
 // taskStates returns a copy of the tasks' states.

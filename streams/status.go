@@ -86,6 +86,13 @@ func (s *status) update(r *running, now time.Time) {
 	s.observe(st, idle, paused)
 }
 
+// expire makes every status count as old.
+func (s *status) expire() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	clear(s.taken)
+}
+
 // status tells how far the task has come.
 func (r *running) status() TaskStatus {
 	t := r.task

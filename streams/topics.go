@@ -94,10 +94,15 @@ func (in *Instance) checkTopic(t task.InternalTopic, d *kafka.TopicDescription) 
 	in.mu.Lock()
 	in.retention[t.Name] = described.DeleteRetention()
 	in.mu.Unlock()
-	if err := changelog.CheckTopic(described, int(t.Partitions)); err != nil {
-		return fmt.Errorf("%w: %w", ErrTopic, err)
+	var errs []error
+	if d.Partitions != t.Partitions {
+		errs = append(errs, in.explainPartitions(t, d.Partitions))
+		described.Partitions = int(t.Partitions)
 	}
-	return nil
+	if err := changelog.CheckTopic(described, int(t.Partitions)); err != nil {
+		errs = append(errs, fmt.Errorf("%w: %w", ErrTopic, err))
+	}
+	return errors.Join(errs...)
 }
 
 // checkRepartition checks a repartition topic. Markers have no keys, which a
@@ -106,7 +111,7 @@ func (in *Instance) checkTopic(t task.InternalTopic, d *kafka.TopicDescription) 
 func (in *Instance) checkRepartition(t task.InternalTopic, d *kafka.TopicDescription) error {
 	var errs []error
 	if d.Partitions != t.Partitions {
-		errs = append(errs, fmt.Errorf("%w: repartition topic %q has %d partitions and the topology needs %d: the partitions of an input were changed, or another topology used the name; reset the application with 'millrace reset'", ErrTopic, t.Name, d.Partitions, t.Partitions))
+		errs = append(errs, in.explainPartitions(t, d.Partitions))
 	}
 	for _, setting := range []string{"cleanup.policy", "message.timestamp.type"} {
 		want := repartitionConfig()[setting]

@@ -38,7 +38,12 @@ type worker struct {
 	// lastCommit is when the last commit ended, and lastGuard when changelogs were
 	// last looked after.
 	lastCommit, lastGuard time.Time
+	clock                 clocks
 	header                [1]kafka.Header // of changelog records
+	// batchBytes and recordBytes are what brokers have refused, by topic.
+	batchBytes, recordBytes map[string]int
+	// paused is set while the operator wants nothing to be processed.
+	paused bool
 	// broken is set when run has returned an error: nothing in the tasks can be
 	// trusted.
 	broken bool
@@ -100,7 +105,8 @@ func (w *worker) notify() {
 // run works until work ends; what is under way then goes on until it is done or
 // ctx ends. The tasks are still open when run returns: see close.
 func (w *worker) run(ctx, work context.Context) error {
-	w.lastCommit, w.lastGuard = w.in.cfg.Clock(), time.Now()
+	w.lastCommit, w.lastGuard = time.Now(), time.Now()
+	w.clock = readClocks(w.in.cfg.Clock)
 	timer := time.NewTimer(tickInterval)
 	defer timer.Stop()
 	for work.Err() == nil {
@@ -130,10 +136,14 @@ func (w *worker) pass(ctx context.Context) (busy bool, err error) {
 	if err := w.runCommands(ctx); err != nil {
 		return false, err
 	}
+	w.watchClock()
 	if err := w.damaged(); err != nil {
 		return false, err
 	}
 	for _, id := range w.order() {
+		if w.paused {
+			break
+		}
 		more, err := w.step(w.tasks[id])
 		if err != nil {
 			return false, err
@@ -235,7 +245,7 @@ func (w *worker) add(ctx context.Context, o *opened) error {
 	}
 	for i, input := range t.Inputs() {
 		tp := kafka.TopicPartition{Topic: input.Topic(), Partition: input.Partition()}
-		f := &feed{input: input, end: w.in.endOf(tp), patience: patienceOf(o.inputs[i].Strategy)}
+		f := &feed{input: input, end: w.in.endOf(tp), patience: patienceOf(o.inputs[i].Strategy), reset: w.in.resetOf(o.inputs[i])}
 		f.queue = &queue{tp: tp, fetcher: w.in.fetcher, wake: w.notify, limit: w.in.queueBytes, fetched: &w.in.memory.fetched}
 		_, _, f.aligned = input.Aligned()
 		f.checkEnd()
@@ -244,8 +254,14 @@ func (w *worker) add(ctx context.Context, o *opened) error {
 	w.align(r)
 	for _, f := range r.feeds {
 		w.in.fetcher.Add(f.queue.tp, f.input.Next(), f.queue)
+		if w.paused {
+			f.hold(true)
+		}
 	}
 	w.in.life.setTask(o.id, TaskRunning)
+	if w.paused {
+		return nil
+	}
 	_, err = t.Tick(now)
 	return err
 }
@@ -373,7 +389,8 @@ func (w *worker) damaged() error {
 // what err is about.
 func (w *worker) mends(err error) bool {
 	_, replay := errors.AsType[*task.ReplayError](err)
-	return replay || errors.Is(err, errLost) || errors.Is(err, kafka.ErrProducerState) || w.damaged() != nil
+	large, ok := errors.AsType[*kafka.RecordTooLargeError](err)
+	return replay || ok && large.Limit == 0 || errors.Is(err, errLost) || errors.Is(err, kafka.ErrProducerState) || w.damaged() != nil
 }
 
 // recoverFrom throws the worker's tasks away after an error that replay can
@@ -389,7 +406,10 @@ func (w *worker) recoverFrom(ctx context.Context, err error) error {
 	if !w.mends(err) {
 		return err
 	}
-	if replay, ok := errors.AsType[*task.ReplayError](err); ok {
+	if large, ok := errors.AsType[*kafka.RecordTooLargeError](err); ok && large.Limit == 0 {
+		w.refused(large)
+		w.in.log.Warn("replaying to find the record that a broker refuses", "worker", w.index, "topic", large.Topic, "records", large.Records, "bytes", large.Size)
+	} else if replay, ok := errors.AsType[*task.ReplayError](err); ok {
 		w.skips.Add(replay)
 		w.in.log.Warn("replaying without a record", "worker", w.index, "at", replay.Position, "error", replay.Err)
 	} else {
@@ -418,7 +438,7 @@ func (w *worker) recoverFrom(ctx context.Context, err error) error {
 
 // produce makes the worker's producer.
 func (w *worker) produce(ctx context.Context) error {
-	cfg := kafka.ProducerConfig{BufferBytes: w.in.produceBytes}
+	cfg := kafka.ProducerConfig{BufferBytes: w.in.produceBytes, TopicBatchBytes: maps.Clone(w.batchBytes)}
 	newProducer := w.in.client.NewProducer
 	if w.in.cfg.Guarantee == ExactlyOnce {
 		newProducer = w.newTransactional

@@ -91,6 +91,7 @@ func aggregate[K, V, A any](w Windowed[K, V], value codec.Codec[A], agg Aggregat
 	st := b.addStore(o.store, "window store", n)
 	w.windows = kept(w.windows, o.emit, agg)
 	st.open = windowStore(st, w, value, agg, start)
+	st.forms = formsOf(w.g.key, value)
 	n.windows = &w.windows
 	if err := w.windows.Validate(); err != nil {
 		b.mistake(n, "windows: %v", err)
@@ -152,6 +153,7 @@ func aggregateTable[K, V, A any](g Grouped[K, V], value codec.Codec[A], agg Aggr
 	b := g.s.b
 	n := b.add(kindAggregate, o, g.s.node.id)
 	st := b.addStore(o.store, "key-value store", n)
+	st.forms = formsOf(g.key, value)
 	st.open = func(db *stores.DB) (any, error) {
 		return stores.OpenAggregates(db, stores.AggregatesConfig[K, A]{Name: st.name, Key: g.key, Value: value, New: agg.New})
 	}

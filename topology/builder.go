@@ -76,9 +76,14 @@ type node struct {
 	partitions  int32
 	routed      bool
 
+	reset OffsetReset
+
 	eventTime bool
 	strategy  window.Strategy
 	windows   *window.Windows
+
+	// forms are those of a repartition.
+	forms forms
 
 	// compose builds a source's part of an instance.
 	compose func(*instance) (processors.Source, error)
@@ -93,13 +98,14 @@ type store struct {
 	kind  string
 	where string
 	users []int
+	forms forms
 	// open opens the store in a task's database.
 	open func(*stores.DB) (any, error)
 }
 
 // add appends a node; an empty name is made from its first parent's.
 func (b *Builder) add(k kind, o options, parents ...int) *node {
-	n := &node{id: len(b.nodes), kind: k, name: o.name, parents: parents, where: caller(), policy: o.policy}
+	n := &node{id: len(b.nodes), kind: k, name: o.name, parents: parents, where: caller(), policy: o.policy, reset: o.reset}
 	if n.name == "" && len(parents) > 0 {
 		n.name = b.derive(k, b.nodes[parents[0]])
 	}

@@ -60,7 +60,7 @@ func repartition[K, V any](s *stream[K, V], key codec.Codec[K], value codec.Code
 			b.mistake(from, "topology.Partitions(%d): want at least 1", partitions)
 		}
 	}
-	from.repartition, from.partitions = name, partitions
+	from.repartition, from.partitions, from.forms = name, partitions, formsOf(key, value)
 	if key == nil || value == nil {
 		b.mistake(from, "a step that may repartition needs a codec for its keys and one for its values")
 	}

@@ -37,6 +37,7 @@ type options struct {
 	partitioner processors.Partitioner
 	headers     []processors.Header
 	uses        []anyStore
+	reset       OffsetReset
 }
 
 type nameOption string

@@ -21,6 +21,7 @@ func (k KeyValue[K, V]) graphStore() *store { return k.s }
 // <application>-<name>-changelog.
 func KeyValueStore[K, V any](b *Builder, name string, key codec.Codec[K], value codec.Codec[V]) KeyValue[K, V] {
 	s := b.addStore(name, "key-value store", nil)
+	s.forms = formsOf(key, value)
 	s.open = func(db *stores.DB) (any, error) {
 		return stores.OpenKeyValue(db, stores.KeyValueConfig[K, V]{Name: name, Key: key, Value: value})
 	}

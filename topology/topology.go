@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"crypto/sha256"
 	"encoding/hex"
-	"fmt"
 	"regexp"
 	"slices"
 
@@ -101,6 +100,8 @@ type SourceSpec struct {
 	// Strategy is how the source's watermark follows its records; it means
 	// nothing for a repartition, which carries watermarks itself.
 	Strategy window.Strategy
+	// Reset is where the source goes on if its position is lost.
+	Reset OffsetReset
 }
 
 // Repartition is a topic through which records pass from some sub-topologies
@@ -171,29 +172,12 @@ func (t *Topology) DeadLetters() bool {
 	return slices.ContainsFunc(t.nodes, func(n *node) bool { return n.policy == DeadLetter })
 }
 
-// Hash identifies what matters for state: sub-topologies, sources, stores,
-// repartitions and window layouts, but not the names of stateless steps.
+// Hash identifies the topology's [Shape]: what matters for its tasks and its
+// state, but not the names of stateless steps.
 func (t *Topology) Hash() string {
-	h := sha256.New()
-	for _, sub := range t.subs {
-		fmt.Fprintf(h, "sub %s\n", sub.Name)
-		for _, s := range sub.Sources {
-			fmt.Fprintf(h, "source %v %v %s\n", s.Topics, s.Pattern, s.Repartition)
-		}
-		for _, n := range sub.nodes {
-			for _, s := range n.stores {
-				fmt.Fprintf(h, "store %s %s", s.name, s.kind)
-				if n.windows != nil {
-					fmt.Fprintf(h, " %s", n.windows.Layout())
-				}
-				fmt.Fprintln(h)
-			}
-			if n.kind == kindSink && n.repartition != "" {
-				fmt.Fprintf(h, "repartition %s %d\n", n.repartition, n.partitions)
-			}
-		}
-	}
-	return hex.EncodeToString(h.Sum(nil)[:8])
+	b, _ := t.Shape().Encode() // strings and numbers always have a JSON form
+	sum := sha256.Sum256(b)
+	return hex.EncodeToString(sum[:8])
 }
 
 // divide finds the sub-topologies: nodes joined by an edge or by a common
@@ -249,7 +233,7 @@ func (s *SubTopology) add(n *node) {
 	switch n.kind {
 	case kindSource:
 		s.Sources = append(s.Sources, SourceSpec{
-			Node: n.id, Name: n.name, Topics: n.topics, Pattern: n.pattern, Repartition: n.repartition, Strategy: n.strategy,
+			Node: n.id, Name: n.name, Topics: n.topics, Pattern: n.pattern, Repartition: n.repartition, Strategy: n.strategy, Reset: n.reset,
 		})
 	case kindSink:
 		s.Sinks = append(s.Sinks, n.id)

@@ -42,6 +42,8 @@ type program struct {
 	in       io.Reader
 	out, err io.Writer
 	env      func(string) (string, bool)
+	// orders come from signals; nil for none.
+	orders <-chan order
 	// fromEnv are the variables that have set flags of the command.
 	fromEnv []string
 }
@@ -49,7 +51,11 @@ type program struct {
 // run runs a command line, whose first word is the program's name, until it is
 // done or ctx ends, and returns the exit code. Several may run at once.
 func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.Writer, env func(string) (string, bool)) int {
-	p := &program{in: stdin, out: stdout, err: stderr, env: env}
+	return (&program{in: stdin, out: stdout, err: stderr, env: env}).run(ctx, args)
+}
+
+func (p *program) run(ctx context.Context, args []string) int {
+	stderr := p.err
 	app := p.app()
 	err := app.RunContext(ctx, reorder(app, args))
 	code := exitCode(err)
@@ -93,7 +99,7 @@ func (p *program) app() *cli.App {
 			"1 failed, 2 wrong usage or configuration.",
 		Commands: []*cli.Command{
 			p.demoCommand(), p.runCommand(), p.replayCommand(), p.topologyCommand(), p.queryCommand(), p.resetCommand(),
-			p.topicsCommand(), p.benchCommand(), p.versionCommand(), p.helpCommand(),
+			p.topicsCommand(), p.dlqCommand(), p.benchCommand(), p.versionCommand(), p.helpCommand(),
 		},
 		Flags:          []cli.Flag{versionFlag(), helpFlag()},
 		Writer:         p.out,

@@ -14,6 +14,7 @@ import (
 
 	"github.com/urfave/cli/v2"
 
+	"github.com/millrace/millrace/internal/config"
 	"github.com/millrace/millrace/internal/embedded"
 	"github.com/millrace/millrace/internal/kafka"
 	"github.com/millrace/millrace/llm"
@@ -271,7 +272,7 @@ func (d *demo) runInstances(ctx context.Context, untilEnd bool) error {
 		log := d.log.With("instance", i)
 		h, err := newHost(ctx, d.topology, streams.Config{
 			Brokers: d.cluster.Addrs(), StateDir: filepath.Join(d.dir, stateName, strconv.Itoa(i)), UntilEnd: untilEnd, Logger: log,
-		}, d.address(i), "", log)
+		}, d.address(i), "", config.Secret{}, log)
 		if err != nil {
 			errs[i] = err
 			stop()

@@ -9,6 +9,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
 
+	"github.com/millrace/millrace/internal/config"
 	"github.com/millrace/millrace/query"
 	"github.com/millrace/millrace/streams"
 	"github.com/millrace/millrace/topology"
@@ -23,9 +24,9 @@ type host struct {
 }
 
 // newHost listens and makes an instance that says so to its group. advertise is
-// the URL that others use; empty for one made of the address. The host is to be
-// run.
-func newHost(ctx context.Context, t *topology.Topology, cfg streams.Config, listen, advertise string, log *slog.Logger) (*host, error) {
+// the URL that others use; empty for one made of the address. token is for orders
+// over HTTP; without one there are none. The host is to be run.
+func newHost(ctx context.Context, t *topology.Topology, cfg streams.Config, listen, advertise string, token config.Secret, log *slog.Logger) (*host, error) {
 	ln, err := query.Listen(ctx, listen)
 	if err != nil {
 		return nil, err
@@ -37,7 +38,7 @@ func newHost(ctx context.Context, t *topology.Topology, cfg streams.Config, list
 	registry := prometheus.NewRegistry()
 	cfg.Advertise, cfg.Metrics = h.url, registry
 	if h.instance, err = streams.New(t, cfg); err == nil {
-		h.server, err = query.New(h.instance, query.Config{Advertise: h.url, Gatherer: registry, Logger: log})
+		h.server, err = query.New(h.instance, query.Config{Advertise: h.url, Gatherer: registry, AdminToken: token.Reveal(), Logger: log})
 	}
 	if err == nil {
 		err = errors.Join(registry.Register(collectors.NewGoCollector()),

@@ -20,5 +20,6 @@ func main() {
 		<-signals
 		os.Exit(stoppedAtOnce)
 	}()
-	os.Exit(run(ctx, os.Args, os.Stdin, os.Stdout, os.Stderr, os.LookupEnv))
+	p := &program{in: os.Stdin, out: os.Stdout, err: os.Stderr, env: os.LookupEnv, orders: ordersBySignal()}
+	os.Exit(p.run(ctx, os.Args))
 }

@@ -117,7 +117,7 @@ func (p *process) lastLine() string {
 }
 
 // wants fails the test unless both outputs together hold the texts.
-func (p *process) wants(texts ...string) {
+func (p *process) wants(texts ...string) *process {
 	p.t.Helper()
 	all := p.out.String() + p.err.String()
 	for _, text := range texts {
@@ -125,6 +125,7 @@ func (p *process) wants(texts ...string) {
 			p.t.Errorf("%q is not in:\n%s", text, all)
 		}
 	}
+	return p
 }
 
 // newCluster starts a Kafka and returns --brokers for it.

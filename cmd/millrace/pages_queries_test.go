@@ -51,14 +51,16 @@ func TestThePageOfQueriesShowsRealAnswers(t *testing.T) {
 		}
 	}
 
-	var document struct{ Paths map[string]any }
+	var document struct{ Paths map[string]map[string]any }
 	if err := json.Unmarshal([]byte(get(t, url+"/v1/openapi.json", http.StatusOK)), &document); err != nil {
 		t.Fatal(err)
 	}
 	named := strings.NewReplacer("model-stats", "{store}", "chat-large", "{key}", "?", "`").Replace(text)
-	for path := range document.Paths {
-		if !strings.Contains(named, "`GET "+path+"`") {
-			t.Errorf("the page has no %s", path)
+	for path, methods := range document.Paths {
+		for method := range methods {
+			if request := strings.ToUpper(method) + " " + path; !strings.Contains(named, "`"+request+"`") {
+				t.Errorf("the page has no %s", request)
+			}
 		}
 	}
 }

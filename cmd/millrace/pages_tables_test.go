@@ -227,7 +227,7 @@ func TestThePageOfMetricsIsWhole(t *testing.T) {
 func TestSymptomsAreThoseThatShow(t *testing.T) {
 	metrics := metricsOf(t)
 	var source strings.Builder
-	for _, dir := range []string{"streams", "stores", "changelog", "query", "internal/task", "internal/kafka", "cmd/millrace"} {
+	for _, dir := range []string{"streams", "stores", "changelog", "query", "internal/task", "internal/kafka", "topology", "cmd/millrace"} {
 		files, err := filepath.Glob(filepath.Join(root, dir, "*.go"))
 		if err != nil || len(files) == 0 {
 			t.Fatal(dir, err)

@@ -208,11 +208,16 @@ func writeTable(out io.Writer, entries []query.Entry) error {
 	return w.Flush()
 }
 
-// text is JSON for people: a string without its quotes. What a terminal would
-// obey rather than show is escaped: keys and values are whoever's wrote them.
+// text is JSON for people: a string without its quotes.
 func text(raw json.RawMessage) string {
 	s := string(raw)
 	_ = json.Unmarshal(raw, &s) // what is no string stays as it is
+	return printable(s)
+}
+
+// printable escapes what a terminal would obey rather than show: keys and values
+// are whoever's wrote them.
+func printable(s string) string {
 	var b strings.Builder
 	for _, r := range s {
 		if unicode.IsPrint(r) {

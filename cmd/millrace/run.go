@@ -25,7 +25,8 @@ func (p *program) runCommand() *cli.Command {
 			"and the rest as docs/llm.md has it. An input that is missing is made, empty, unless the file names it;\n" +
 			"--sources leaves inputs out. Instances share the partitions: start up to as many as there are, on one\n" +
 			"machine each with its own --state and --http.\n" +
-			"Ctrl-C or SIGTERM: drain, commit, leave the group; a second one stops at once.",
+			"Ctrl-C or SIGTERM: commit and leave the group; a second one stops at once. SIGUSR1: pause, or resume what is\n" +
+			"paused or drained. SIGUSR2: give all tasks to other instances and stay without any.",
 		Flags: []cli.Flag{
 			configFlag(), brokersFlag(), applicationFlag(),
 			&cli.StringFlag{Name: "http", Value: defaultHTTP, Usage: "`HOST:PORT` of queries, metrics and health"},
@@ -73,10 +74,11 @@ func (p *program) runInstance(c *cli.Context) error {
 			return unlessStopped(c.Context, adviseCreate(err))
 		}
 	}
-	h, err := newHost(c.Context, t, s.streams, s.listen, s.advertise, log)
+	h, err := newHost(c.Context, t, s.streams, s.listen, s.advertise, s.adminToken, log)
 	if err != nil {
 		return err
 	}
+	defer p.obey(h.instance, log)()
 	if err := h.run(c.Context); err != nil || !s.streams.UntilEnd || c.Context.Err() != nil {
 		return adviseOnError(err)
 	}

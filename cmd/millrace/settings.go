@@ -64,6 +64,8 @@ type settings struct {
 	// listen is where queries are answered; advertise the URL that others are
 	// told, or empty to tell listen's.
 	listen, advertise string
+	// adminToken is what orders over HTTP must have; empty for no orders.
+	adminToken config.Secret
 	// named are the inputs that the file names.
 	named []string
 }
@@ -137,6 +139,12 @@ func (p *program) settings(c *cli.Context, log *slog.Logger) (*settings, error) 
 	s.streams.Memory = memoryBudget(file, p.readFile, log)
 	if file.State.HotOnly.Value {
 		s.streams.Storage = streams.NewMemoryStorage()
+	}
+	s.adminToken, err = p.adminToken(file)
+	errs = append(errs, err)
+	if file.OffsetReset.IsSet {
+		s.streams.OffsetReset, err = topology.ParseOffsetReset(file.OffsetReset.Value)
+		errs = append(errs, err)
 	}
 	s.streams.OnError, err = onError(file.OnError.Value)
 	errs = append(errs, err)
@@ -317,6 +325,18 @@ func (p *program) tls(file *config.Config) (*tls.Config, error) {
 		c.Certificates = []tls.Certificate{pair}
 	}
 	return c, nil
+}
+
+// adminToken returns the token of those who may give orders over HTTP.
+func (p *program) adminToken(file *config.Config) (config.Secret, error) {
+	token, err := config.ReadSecret(config.TokenVariable, file.HTTP.AdminTokenFile.Value, p.env, p.readFile)
+	if err != nil {
+		return token, usageError{err}
+	}
+	if n := len(token.Reveal()); n > 0 && n < 16 {
+		return token, usagef("the token of http.admin_token_file or %s has %d characters: want at least 16 that nobody can guess", config.TokenVariable, n)
+	}
+	return token, nil
 }
 
 func (p *program) sasl(file *config.Config) (streams.SASL, error) {

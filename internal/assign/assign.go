@@ -72,8 +72,10 @@ type Subscription struct {
 	Rack string
 
 	// Topology is the hash of what the member runs. Members that differ are in
-	// the middle of a rolling upgrade, or misconfigured; the leader judges.
-	Topology string
+	// the middle of a rolling upgrade, or misconfigured; the leader judges. Shape
+	// is what the hash is of, for the leader to say what differs; Fit leaves it
+	// out where there is no room.
+	Topology, Shape string
 
 	// Application is the version of the user's program, for people to read.
 	Application string
@@ -101,6 +103,13 @@ type Subscription struct {
 	// Remembers are those of other processes that earlier assignments asked the
 	// member to remember or to abort, the latter until it has done so.
 	Remembers []Producers
+
+	// Draining says that the member wants to give all its tasks away and get none.
+	Draining bool
+
+	// Write is the version to write, Assignment.Common of the last one. A newcomer
+	// leaves it 0 and writes the oldest.
+	Write uint8
 }
 
 // Fingerprint tells subscriptions apart that lead to other plans or directories,
@@ -142,6 +151,9 @@ type Assignment struct {
 
 	Remember []Producers // for the next subscription
 	Abort    []Producers // whose processes are gone: to fence before anything is read
+
+	// Refused says why the member gets nothing and is to leave, or is empty.
+	Refused string
 }
 
 // Member is a member of the group as the leader sees it.

@@ -18,13 +18,17 @@ const memberOverhead = 250
 
 // Fit returns the subscription with as much of State as a group of that many
 // members has room for: the entries that are furthest behind are left out, and
-// count as state that is not there. members is Assignment.Members, 0 before the
-// first one.
+// count as state that is not there. So is the shape, which only explains a
+// difference. members is Assignment.Members, 0 before the first one.
 func (s Subscription) Fit(members int) Subscription {
 	room := (GroupLimit/max(members, 1) - memberOverhead) * 2 / 3
+	if len(s.Owned) > 0 && len(s.Shape)*max(members, 1) > GroupLimit/8 {
+		s.Shape = "" // whoever owns tasks has been judged before
+	}
 	if len(s.Append(nil)) <= room {
 		return s
 	}
+	s.Shape = ""
 	state := slices.Clone(s.State)
 	slices.SortFunc(state, func(a, b TaskState) int {
 		if c := compareLag(a.Lag, b.Lag); c != 0 {

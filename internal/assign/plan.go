@@ -16,6 +16,9 @@ import (
 // and every leader since then has left the task to it or waited for it. To give
 // it away at once would let two members run it.
 //
+// A member that drains has no share: its tasks go to the others. If all drain,
+// there is nobody to give them to, and they stay.
+//
 // Movement is the least that the bounds of balance allow. In a group of equal
 // members a newcomer moves its own share and a leaver its own tasks; with uneven
 // workers rounding may move a few more. A first plan for 1,000 members and 10,000
@@ -103,8 +106,12 @@ func newPlanner(members []Member, tasks []Task) *planner {
 	p.plan = slices.Clone(p.owner)
 
 	p.load = make([]load, len(p.members))
+	allDrain := !slices.ContainsFunc(p.members, func(m Member) bool { return !m.Draining })
 	for m, member := range p.members {
 		p.load[m] = load{workers: int64(max(member.Workers, 1)), bySub: make([]int64, len(p.size))}
+		if member.Draining && !allDrain {
+			p.load[m].workers = 0
+		}
 		p.workers += p.load[m].workers
 	}
 	p.extras = len(p.tasks)
@@ -117,6 +124,9 @@ func newPlanner(members []Member, tasks []Task) *planner {
 	}
 	return p
 }
+
+// drains reports whether a member gives everything away.
+func (p *planner) drains(m int32) bool { return p.load[m].workers == 0 }
 
 // keep settles who owns what and plans it there for the present.
 func (p *planner) keep() {

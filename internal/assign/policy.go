@@ -122,7 +122,7 @@ func (p *planner) stateless(t int) bool { return slices.Contains(p.policy.Statel
 func (p *planner) leastBehind(t int) int32 {
 	best, least := p.plan[t], p.lagAt(t, p.plan[t])
 	for _, c := range p.copies[t] {
-		if compareGap(c.lag, least) < 0 {
+		if !p.drains(c.member) && compareGap(c.lag, least) < 0 {
 			best, least = c.member, c.lag
 		}
 	}

@@ -106,12 +106,24 @@ const (
 	tagAbort     uint64 = 2 // of an assignment: producers
 	tagFollows   uint64 = 3 // of an assignment: a byte, not 0
 	tagPlanned   uint64 = 4 // of an assignment: 8 bytes, big-endian
+
+	tagShape    uint64 = 16 // of a subscription: text
+	tagDraining uint64 = 17 // of a subscription: there for yes
+	tagRefused  uint64 = 16 // of an assignment: text
 )
 
 // tagged is a field that is left out if it is empty.
 type tagged struct {
 	tag uint64
 	b   []byte
+}
+
+// flagField is a field that says yes by being there.
+func flagField(tag uint64, set bool) tagged {
+	if !set {
+		return tagged{}
+	}
+	return tagged{tag, []byte{1}}
 }
 
 func producersField(tag uint64, producers []Producers) tagged {

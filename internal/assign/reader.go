@@ -148,6 +148,9 @@ func (r *reader) tagged(known func(tag uint64, field *reader)) {
 	}
 }
 
+// rest reads what is left as text.
+func (r *reader) rest() string { return string(r.take(len(r.b)-r.pos, "text")) }
+
 // close returns the first problem; bytes that are left over are one.
 func (r *reader) close() error {
 	if r.err == nil && r.pos < len(r.b) {

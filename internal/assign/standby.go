@@ -70,7 +70,7 @@ func (s *standbyPlan) choose(t int) int32 {
 	}
 	best := nobody
 	consider := func(m int32) {
-		if !slices.Contains(s.taken, m) && (best == nobody || s.better(t, m, best)) {
+		if !slices.Contains(s.taken, m) && !s.drains(m) && (best == nobody || s.better(t, m, best)) {
 			best = m
 		}
 	}

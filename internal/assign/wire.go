@@ -8,10 +8,22 @@ import (
 	"github.com/millrace/millrace/internal/invariants"
 )
 
-// Version is the version of the wire form that this program writes, and the
-// newest that it reads. A change that old readers may skip needs no new version:
-// it goes into a tagged field.
-const Version uint8 = 1
+// Version is the newest version of the wire form that this program reads and
+// writes, and Oldest the oldest. A change that old readers may skip needs no new
+// version: it goes into a tagged field.
+//
+// In a group of several programs nobody writes what another cannot read. A
+// newcomer, which does not know the others yet, writes the oldest version that it
+// can, with the newest that it reads beside it; the leader writes to all in the
+// newest that every member reads, and tells them so: Assignment.Common.
+const (
+	Version uint8 = 1
+	Oldest  uint8 = 1
+)
+
+// written returns the version to write to readers of up to common, which is 0 if
+// nothing is known of them.
+func written(common uint8) uint8 { return max(Oldest, min(Version, common)) }
 
 // Append appends the wire form. The lists need not be sorted; equal
 // subscriptions have equal bytes.
@@ -32,7 +44,7 @@ const Version uint8 = 1
 // difference less 1, and what comes before the first is -1: each list has one
 // form, sorted and without repeats, and a task costs one byte or two.
 func (s Subscription) Append(dst []byte) []byte {
-	dst = append(dst, Version, cmp.Or(s.Newest, Version))
+	dst = append(dst, written(s.Write), cmp.Or(s.Newest, Version))
 	dst = append(dst, s.Process[:]...)
 	for _, text := range []string{s.Endpoint, s.Rack, s.Topology, s.Application} {
 		dst = appendText(dst, text)
@@ -45,7 +57,8 @@ func (s Subscription) Append(dst []byte) []byte {
 	if s.Producers > 0 {
 		count.b = binary.AppendUvarint(nil, uint64(s.Producers))
 	}
-	return appendTagged(dst, count, producersField(tagRemembers, s.Remembers))
+	return appendTagged(dst, count, producersField(tagRemembers, s.Remembers),
+		tagged{tagShape, []byte(s.Shape)}, flagField(tagDraining, s.Draining))
 }
 
 // DecodeSubscription reads what Append wrote. The result does not alias b. The
@@ -69,6 +82,10 @@ func DecodeSubscription(b []byte) (Subscription, error) {
 			s.Producers = f.int32("producers")
 		case tagRemembers:
 			s.Remembers = f.producers("remembered producers")
+		case tagShape:
+			s.Shape = f.rest()
+		case tagDraining:
+			s.Draining = true
 		}
 	})
 	if err := r.close(); err != nil {
@@ -86,7 +103,7 @@ func DecodeSubscription(b []byte) (Subscription, error) {
 //	active, standby, warm-up    tasks, each
 //	tagged      as there
 func (a Assignment) Append(dst []byte) []byte {
-	dst = append(dst, Version, cmp.Or(a.Common, Version))
+	dst = append(dst, written(cmp.Or(a.Common, Version)), cmp.Or(a.Common, Version))
 	dst = binary.AppendUvarint(dst, uint64(max(a.Members, 0)))
 	dst = appendText(dst, a.Leader)
 	for _, tasks := range [][]Task{a.Active, a.Standby, a.Warmup} {
@@ -99,7 +116,8 @@ func (a Assignment) Append(dst []byte) []byte {
 	if a.Planned != 0 {
 		planned.b = binary.BigEndian.AppendUint64(nil, a.Planned)
 	}
-	return appendTagged(dst, producersField(tagRemember, a.Remember), producersField(tagAbort, a.Abort), follows, planned)
+	return appendTagged(dst, producersField(tagRemember, a.Remember), producersField(tagAbort, a.Abort), follows, planned,
+		tagged{tagRefused, []byte(a.Refused)})
 }
 
 // DecodeAssignment reads what Append wrote. The result does not alias b. The
@@ -120,6 +138,8 @@ func DecodeAssignment(b []byte) (Assignment, error) {
 			a.Remember = f.producers("producers to remember")
 		case tagAbort:
 			a.Abort = f.producers("producers to abort")
+		case tagRefused:
+			a.Refused = f.rest()
 		case tagFollows:
 			b := f.take(1, "whether a round follows")
 			a.Follows = len(b) == 1 && b[0] != 0

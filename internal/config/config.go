@@ -25,6 +25,9 @@ type Config struct {
 	// OnError is what becomes of a record that cannot be handled: OnErrorFail,
 	// OnErrorSkip or OnErrorDeadLetter.
 	OnError Setting[string]
+	// OffsetReset is where a source goes on whose records expired before they were
+	// read: earliest, latest or fail.
+	OffsetReset Setting[string]
 	// Memory is the budget of the process in bytes; at least 64 MiB.
 	Memory Setting[int64]
 	Topics Topics
@@ -78,6 +81,9 @@ type HTTP struct {
 	Listen Setting[string]
 	// Advertise is the URL by which other instances reach this one.
 	Advertise Setting[string]
+	// AdminTokenFile holds the token of those who may pause, resume and drain; see
+	// ReadSecret.
+	AdminTokenFile Setting[string]
 }
 
 // State says where state lives. Sizes are in bytes, ceilings within
@@ -168,6 +174,8 @@ type Source struct {
 	Topic                                  Setting[string]
 	MaxDelay, IdleTimeout                  Setting[time.Duration]
 	MaxAhead, AlignWithin, AdvanceWhenIdle Setting[time.Duration]
+	// OffsetReset is Config.OffsetReset for this source.
+	OffsetReset Setting[string]
 }
 
 // Setting is a value that knows whether it was set.

@@ -35,6 +35,7 @@ func value[T any](name string, to *Setting[T], parse func(n *yaml.Node) (T, stri
 const (
 	noColdTier      = "the cold tier is not supported by this version; leave the key out"
 	noCheckpointing = "checkpoints are not supported by this version: state is restored from its changelog; leave the key out"
+	noToken         = "a token does not belong into this file: name a file with http.admin_token_file, or set " + TokenVariable
 	noPassword      = "a password does not belong into this file: name a file with sasl.password_file, or set " + PasswordVariable
 )
 
@@ -55,7 +56,9 @@ func keys(c *Config, sources []string) []named {
 			refused("password", noPassword)),
 		group("http",
 			value("listen", &c.HTTP.Listen, hostPort),
-			value("advertise", &c.HTTP.Advertise, httpURL)),
+			value("advertise", &c.HTTP.Advertise, httpURL),
+			value("admin_token_file", &c.HTTP.AdminTokenFile, text),
+			refused("admin_token", noToken)),
 		group("state",
 			value("dir", &c.State.Dir, text),
 			value("hot_only", &c.State.HotOnly, boolean),
@@ -69,6 +72,7 @@ func keys(c *Config, sources []string) []named {
 		value("workers", &c.Workers, integer(1, 1024)),
 		value("commit_interval", &c.CommitInterval, commitInterval),
 		value("on_error", &c.OnError, oneOf(OnErrorFail, OnErrorSkip, OnErrorDeadLetter)),
+		value("offset_reset", &c.OffsetReset, oneOf(offsetResets...)),
 		value("memory", &c.Memory, memory),
 		value("rack", &c.Rack, text),
 		group("group",
@@ -105,6 +109,9 @@ func keys(c *Config, sources []string) []named {
 	}
 }
 
+// offsetResets are what offset_reset takes.
+var offsetResets = []string{"earliest", "latest", "fail"}
+
 func sourceKeys(c *Config, sources []string) []named {
 	all := make([]named, len(sources))
 	for i, name := range sources {
@@ -117,7 +124,8 @@ func sourceKeys(c *Config, sources []string) []named {
 			value("idle_timeout", &s.IdleTimeout, positiveMillis),
 			value("max_ahead", &s.MaxAhead, positiveMillis),
 			value("align_within", &s.AlignWithin, positiveMillis),
-			value("advance_when_idle", &s.AdvanceWhenIdle, positiveMillis))
+			value("advance_when_idle", &s.AdvanceWhenIdle, positiveMillis),
+			value("offset_reset", &s.OffsetReset, oneOf(offsetResets...)))
 	}
 	return all
 }

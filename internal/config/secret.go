@@ -35,6 +35,9 @@ func (s Secret) LogValue() slog.Value { return slog.StringValue(hidden) }
 // PasswordVariable is the environment variable of the SASL password.
 const PasswordVariable = "MILLRACE_SASL_PASSWORD"
 
+// TokenVariable is the environment variable of the token for orders over HTTP.
+const TokenVariable = "MILLRACE_ADMIN_TOKEN"
+
 // ErrSecret means that a secret cannot be had.
 var ErrSecret = errors.New("config: no secret")
 

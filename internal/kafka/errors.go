@@ -80,12 +80,13 @@ type RecordTooLargeError struct {
 	Partition int32
 	Size      int // bytes of key, value and headers; of the whole batch if the broker refused it
 	Limit     int // bytes; 0 if only the broker knows
+	Records   int // of the batch that the broker refused; 0 if it was not sent
 }
 
 func (e *RecordTooLargeError) Error() string {
 	if e.Limit == 0 {
-		return fmt.Sprintf("%v: topic %q partition %d refused a batch of %d bytes (before compression); raise the topic's max.message.bytes",
-			ErrRecordTooLarge, e.Topic, e.Partition, e.Size)
+		return fmt.Sprintf("%v: topic %q partition %d refused a batch of %d records with %d bytes (before compression); raise the topic's max.message.bytes",
+			ErrRecordTooLarge, e.Topic, e.Partition, e.Records, e.Size)
 	}
 	return fmt.Sprintf("%v: topic %q partition %d: %d bytes, at most %d are allowed", ErrRecordTooLarge, e.Topic, e.Partition, e.Size, e.Limit)
 }

@@ -51,6 +51,10 @@ type ProducerConfig struct {
 	// BatchBytes is the size of a full batch, before compression. Default 256 KiB.
 	BatchBytes int
 
+	// TopicBatchBytes is the same for single topics, where it is less: those
+	// whose brokers have refused larger batches.
+	TopicBatchBytes map[string]int
+
 	// BufferBytes bounds what is sent and not acknowledged; beyond it Send
 	// blocks. Default 32 MiB.
 	BufferBytes int
@@ -126,6 +130,7 @@ type Producer struct {
 // outgoing is one partition of a Producer. Producer.mu guards it.
 type outgoing struct {
 	tp       TopicPartition
+	full     int      // bytes of a full batch
 	sequence int32    // of the next batch
 	open     *batch   // being filled
 	queue    []*batch // full, in order
@@ -207,6 +212,12 @@ const (
 	headerOverhead = 8
 )
 
+// RecordSize is what Send counts for a record without headers.
+func RecordSize(key, value int) int { return recordOverhead + key + value }
+
+// HeaderSize is what Send counts for a header beside it.
+func HeaderSize(key, value int) int { return headerOverhead + key + value }
+
 // Send adds a record to a batch and returns; key, value and headers are copied.
 // A nil key or value stays null. at is in Unix milliseconds. When
 // ProducerConfig.BufferBytes are waiting for acknowledgement it blocks until some
@@ -216,9 +227,9 @@ const (
 // producer goes on, unless the error is also ErrProducerFailed: then it is about
 // an earlier record, and the producer is done for.
 func (p *Producer) Send(topic string, partition int32, key, value []byte, at int64, headers []Header) error {
-	size := recordOverhead + len(key) + len(value)
+	size := RecordSize(len(key), len(value))
 	for i := range headers {
-		size += headerOverhead + len(headers[i].Key) + len(headers[i].Value)
+		size += HeaderSize(len(headers[i].Key), len(headers[i].Value))
 	}
 	if size > p.cfg.MaxRecordBytes {
 		return &RecordTooLargeError{Topic: topic, Partition: partition, Size: size, Limit: p.cfg.MaxRecordBytes}
@@ -240,7 +251,7 @@ func (p *Producer) Send(topic string, partition int32, key, value []byte, at int
 		o = p.outgoing(TopicPartition{topic, partition})
 		p.last = o
 	}
-	if o.open != nil && o.open.size+size > p.cfg.BatchBytes {
+	if o.open != nil && o.open.size+size > o.full {
 		p.seal(o)
 	}
 	if o.open == nil {
@@ -249,7 +260,7 @@ func (p *Producer) Send(topic string, partition int32, key, value []byte, at int
 	o.open.add(key, value, at, headers)
 	o.open.size += size
 	p.buffered += size
-	if o.open.size >= p.cfg.BatchBytes {
+	if o.open.size >= o.full {
 		p.seal(o)
 	}
 	return nil
@@ -349,7 +360,10 @@ func (p *Producer) fail(err error) {
 func (p *Producer) outgoing(tp TopicPartition) *outgoing {
 	o := p.partitions[tp]
 	if o == nil {
-		o = &outgoing{tp: tp, leader: noLeader}
+		o = &outgoing{tp: tp, leader: noLeader, full: p.cfg.BatchBytes}
+		if least, ok := p.cfg.TopicBatchBytes[tp.Topic]; ok {
+			o.full = min(o.full, least)
+		}
 		p.partitions[tp] = o
 		p.order = append(p.order, o)
 	}

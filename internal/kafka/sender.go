@@ -188,7 +188,7 @@ func (p *Producer) outcome(b *batch, block *sarama.ProduceResponseBlock, err err
 		case code == sarama.ErrDuplicateSequenceNumber:
 			p.acknowledged(b, -1)
 		case code == sarama.ErrMessageSizeTooLarge, code == sarama.ErrMessageSetSizeTooLarge:
-			p.fail(&RecordTooLargeError{Topic: o.tp.Topic, Partition: o.tp.Partition, Size: b.size})
+			p.fail(&RecordTooLargeError{Topic: o.tp.Topic, Partition: o.tp.Partition, Size: b.size, Records: len(b.records)})
 		case code == sarama.ErrOutOfOrderSequenceNumber && o.broken:
 			// The batch before this one failed, and both are sent again in order.
 		case moved(code), loading(code), code == sarama.ErrUnknownTopicOrPartition:

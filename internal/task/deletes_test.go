@@ -364,7 +364,7 @@ func TestAnyNumberOfDeletes(t *testing.T) {
 		live[string(r.Key)] = r.Value != nil
 	}
 	maps.DeleteFunc(live, func(_ string, v bool) bool { return !v })
-	want(t, "the records of the task's own store", slices.Sorted(maps.Keys(live)), "0", "1")
+	want(t, "the records of the task's own store", slices.Sorted(maps.Keys(live)), "0", "1", "shape")
 }
 
 // ms returns so many milliseconds.

@@ -341,6 +341,14 @@ func (in *Input) Resume() {
 	}
 }
 
+// ClockSet tells the input that the wall clock was set forward by d, or back if
+// d is negative: how long it has been silent does not change by that.
+func (in *Input) ClockSet(d time.Duration) {
+	if in.partition != nil {
+		in.partition.ClockSet(d.Milliseconds())
+	}
+}
+
 // End tells an input of a bounded run that it is read to where the run stops.
 // A repartition input ends by its markers instead.
 func (in *Input) End() {

@@ -267,7 +267,7 @@ func (p *Plan) Inputs(id processors.TaskID) []InputConfig {
 	for _, in := range p.Subs[id.Sub].Inputs {
 		if id.Partition < p.Partitions[in.Topic] {
 			inputs = append(inputs, InputConfig{
-				Node: in.Node, Topic: in.Topic, Partition: id.Partition, Upstream: in.Upstream, Strategy: in.Strategy, Group: in.Group,
+				Node: in.Node, Topic: in.Topic, Partition: id.Partition, Upstream: in.Upstream, Strategy: in.Strategy, Group: in.Group, Reset: in.Reset,
 			})
 		}
 	}

@@ -6,9 +6,7 @@ import (
 	"fmt"
 	"runtime/debug"
 	"slices"
-	"strconv"
 
-	"github.com/millrace/millrace/codec"
 	"github.com/millrace/millrace/processors"
 	"github.com/millrace/millrace/stores"
 	"github.com/millrace/millrace/window"
@@ -239,42 +237,4 @@ func (t *Task) discard(r *Fetched, policy processors.ErrorPolicy, cause error) e
 	t.cfg.Observer.Dropped(nodeName(cause), reason)
 	t.cfg.Logger.Warn("record dropped", "task", t.cfg.ID, "at", t.rt.Position, "policy", policy, "error", cause)
 	return nil
-}
-
-// DeadLetterTopic returns the name of an application's dead-letter topic.
-func DeadLetterTopic(application string) string { return application + "-dlq" }
-
-// deadLetter sends the record as it was read, with the error in the header
-// names of Kafka Streams (KIP-1034).
-func (t *Task) deadLetter(r *Fetched, cause error) error {
-	topic := DeadLetterTopic(t.cfg.Application)
-	partitions, err := t.cfg.Outlet.Partitions(topic)
-	if err != nil {
-		return err
-	}
-	var partition int32
-	if r.Key != nil {
-		partition = codec.Partition(r.Key, partitions)
-	}
-	root := cause
-	for next := errors.Unwrap(root); next != nil; next = errors.Unwrap(root) {
-		root = next
-	}
-	var stack []byte
-	if p, ok := errors.AsType[*PanicError](cause); ok {
-		stack = p.Stack
-	} else if e, ok := errors.AsType[*stores.EncodeError](cause); ok {
-		stack = e.Stack
-	}
-	at := t.rt.Position
-	headers := append([]processors.Header(nil), r.Headers...)
-	headers = append(headers,
-		processors.Header{Key: "__streams.errors.exception", Value: fmt.Appendf(nil, "%T", root)},
-		processors.Header{Key: "__streams.errors.message", Value: []byte(cause.Error())},
-		processors.Header{Key: "__streams.errors.stacktrace", Value: stack},
-		processors.Header{Key: "__streams.errors.topic", Value: []byte(at.Topic)},
-		processors.Header{Key: "__streams.errors.partition", Value: strconv.AppendInt(nil, int64(at.Partition), 10)},
-		processors.Header{Key: "__streams.errors.offset", Value: strconv.AppendInt(nil, at.Offset, 10)},
-	)
-	return t.rt.Outlet.Send(topic, partition, r.Key, r.Value, r.Time, headers)
 }

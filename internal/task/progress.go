@@ -2,6 +2,7 @@ package task
 
 import (
 	"encoding/binary"
+	"encoding/json"
 	"fmt"
 	"slices"
 	"strconv"
@@ -32,6 +33,8 @@ type progress struct {
 	parts [2]int
 	// last is the last entry, buf what the next one is made in.
 	last, buf []byte
+	// shape is that of the sub-topology, and stored the one in the store.
+	shape, stored []byte
 }
 
 // numberName is the name under which the number of the entry rides in the
@@ -61,7 +64,11 @@ func openProgress(db *stores.DB, sub topology.SubTopology) (*progress, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &progress{store: store}, nil
+	shape, err := json.Marshal(sub.Shape())
+	if err != nil {
+		return nil, err
+	}
+	return &progress{store: store, shape: shape}, nil
 }
 
 // saved is what an entry says.
@@ -119,6 +126,9 @@ func (p *progress) read() (slots [2]map[int][]byte, err error) {
 	for e, err := range p.store.All() {
 		if err != nil {
 			return slots, err
+		}
+		if e.Key == shapeKey {
+			continue
 		}
 		var slot, part int
 		if n, _ := fmt.Sscanf(e.Key, "%d.%d", &slot, &part); n == 0 || slot < 0 || slot >= len(slots) || part < 0 {
@@ -179,6 +189,9 @@ func joinParts(parts map[int][]byte) (number int64, entry []byte, whole bool, er
 func (p *progress) save(inputs []*Input, nodes []topology.StatefulNode, told []int64, db *stores.DB) (bool, error) {
 	if p.store == nil {
 		return false, nil
+	}
+	if err := p.saveShape(); err != nil {
+		return false, err
 	}
 	b := binary.AppendUvarint(p.buf[:0], uint64(len(told)+ticks(nodes, func(string, int64) {})))
 	for i, w := range told {

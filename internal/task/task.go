@@ -49,6 +49,8 @@ type InputConfig struct {
 	// topic it is nil, and Strategy says how the watermark follows.
 	Upstream []window.Upstream
 	Strategy window.Strategy
+	// Reset is the source's own, where its position is lost.
+	Reset topology.OffsetReset
 	// Group is that of the planned input.
 	Group int
 }
@@ -147,6 +149,9 @@ func (t *Task) restore() error {
 			w = max(w, kept)
 		}
 		number = max(number, metas[i].Processors[numberName])
+	}
+	if err := t.progress.checkShape(t.cfg.Topology.SubTopologies()[t.cfg.ID.Sub]); err != nil {
+		return err
 	}
 	kept, found, err := t.progress.load(number, t.cfg.Inputs)
 	if err != nil {
