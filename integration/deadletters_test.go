@@ -70,8 +70,6 @@ func TestDeadLettersOfARealBrokerComeBackOnce(t *testing.T) {
 				return slices.Compact(all)
 			}
 			eventually(t, "the good ones are copied", func() bool { return slices.Equal(values(), []string{"1", "2", "3", "4"}) })
-			i.stop()
-
 			d, err := streams.OpenDeadLetters(t.Context(), streams.Config{Application: app, Brokers: c.brokers})
 			if err != nil {
 				t.Fatal(err)
@@ -87,14 +85,15 @@ func TestDeadLettersOfARealBrokerComeBackOnce(t *testing.T) {
 				}
 				return all
 			}
+			eventually(t, "the bad ones are letters", func() bool {
+				return len(list(streams.DeadLetterFilter{Node: "map"})) >= 2 && len(list(streams.DeadLetterFilter{Node: "write"})) >= 2
+			})
+			i.stop()
 			waiting := list(streams.DeadLetterFilter{Pending: true})
 			for _, l := range waiting {
 				if l.Source.Topic != in || !l.Time.Equal(at) || l.Node == "" || l.Message == "" {
 					t.Errorf("letter %+v", l)
 				}
-			}
-			if len(list(streams.DeadLetterFilter{Node: "map"})) < 2 || len(list(streams.DeadLetterFilter{Node: "write"})) < 2 {
-				t.Fatalf("letters %+v", waiting)
 			}
 			if guarantee == streams.ExactlyOnce && len(waiting) != 4 {
 				t.Errorf("%d letters, want 4", len(waiting))
