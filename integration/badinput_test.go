@@ -42,7 +42,7 @@ func TestWhatCannotWorkSaysWhy(t *testing.T) {
 		},
 		"changelog with other partitions": {
 			func(c *cluster, n *tally, _ *streams.Config) { c.create(n.changelog, 3, "cleanup.policy", "compact") },
-			changelog.ErrPartitions, []string{"$changelog", "has 3", "2 tasks", "reset the application"},
+			changelog.ErrPartitions, []string{"$changelog", "has 2 partitions", "was made for 3", "millrace reset"},
 		},
 		"changelog that is deleted": {
 			func(c *cluster, n *tally, _ *streams.Config) {
@@ -109,7 +109,7 @@ func TestRepartitionTopicThatDoesNotFit(t *testing.T) {
 		settings   []string
 		says       []string
 	}{
-		"partitions": {3, nil, []string{"has 3 partitions", "needs 2", "millrace reset"}},
+		"partitions": {3, nil, []string{"has 2 partitions", "was made for 3", "millrace reset"}},
 		"policy":     {2, []string{"cleanup.policy", "compact"}, []string{"cleanup.policy=compact", "must be delete", "kafka-configs.sh"}},
 		"times":      {2, []string{"message.timestamp.type", "LogAppendTime"}, []string{"message.timestamp.type=LogAppendTime", "must be CreateTime"}},
 	} {
