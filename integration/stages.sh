@@ -36,7 +36,7 @@ stage_race() {
 	local packages
 	packages=$(go list ./... | grep -v '/internal/lint$') || return 1
 	# shellcheck disable=SC2086 # one argument a package
-	go test -race -tags invariants -timeout 10m $packages
+	go test -race -tags invariants -timeout 20m $packages
 }
 
 # In the package's folder, go test shows the figures as they come.
