@@ -39,8 +39,8 @@
 //
 // Which task has a key is told by murmur2 of its bytes, as Kafka's clients
 // partition. If a topic was written by another partitioner, keys are found by
-// scans only. There is no authentication: put the server behind something that
-// has it, or wrap the handler and give Config.Client a transport that sends
+// scans only. Queries need no authentication, orders need
+// Config.AdminToken: put the server behind something that has it, or wrap the handler and give Config.Client a transport that sends
 // what the wrapper wants to see. Times are Unix milliseconds; where a request
 // gives one it may be RFC 3339.
 package query

@@ -39,8 +39,8 @@
 //
 // [Driver.Crash] drops all tasks with what they had not committed, as if the
 // process had died, and starts them anew from changelogs and committed offsets.
-// [Driver.CrashAt] does so in the middle of the next commit. All tasks belong to
-// one worker, which commits at least once: outputs, then changelogs, then
+// [Driver.CrashAt] does so in the middle of the next commit. The tasks of an
+// instance belong to one worker, which commits at least once: outputs, then changelogs, then
 // offsets, then state.
 //
 // # Caveats

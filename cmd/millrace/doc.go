@@ -1,6 +1,6 @@
 // Command millrace runs stream processing topologies whose state lives in
 // Pebble and is replicated to Kafka. It comes with one application: the events
-// of LLM serving become windowed metrics by model.
+// of LLM serving become windowed metrics, by model, session, component and experiment.
 //
 //	millrace demo                        see it work; needs nothing else
 //	millrace replay --brokers host:9092  write a real trace to a cluster
@@ -8,6 +8,7 @@
 //	millrace query model-stats           ask a running instance
 //	millrace topology                    print what is run
 //	millrace topics, millrace reset      prepare and clear the cluster
+//	millrace dlq                         look at dead letters, and send them again
 //	millrace bench                       measure an instance on what a topic holds
 //
 // # Flags and configuration

@@ -15,7 +15,7 @@
 //   - a broker is killed and started again on its data;
 //   - the connections of an instance are cut, slowed down, or half-open: nothing
 //     comes through, and nobody says so;
-//   - a state folder is deleted, or a byte of each of its tables is flipped.
+//   - a state folder is deleted, or a bit of each of its tables is flipped.
 //
 // A fault counts if its effect was seen: the group's generation changed, the
 // zombie was fenced, a leader moved, the state was found corrupt. The effects are

@@ -30,15 +30,15 @@
 //
 // # Keys
 //
-//	application, brokers, guarantee, workers, commit_interval, memory
-//	tls.{ca_file,cert_file,key_file}
+//	application, brokers, guarantee, workers, commit_interval, memory, on_error, offset_reset
+//	tls.{enabled,ca_file,cert_file,key_file}
 //	sasl.{mechanism,user,password_file}
-//	http.{listen,advertise}
+//	http.{listen,advertise,admin_token_file}
 //	state.{dir,hot_only,max_size_mb,hot.max_size_mb,warm.{backend,cache_size_mb}}
 //	rack, group.{instance_id,session_timeout,on_stop}
 //	standby.{replicas,acceptable_lag,max_warmups,probing_interval}
 //	topics.{replication_factor,min_insync_replicas}
-//	windowing.{size,allowed_lateness,watermark_delay,idle_timeout,max_ahead,align_within,advance_when_idle}
+//	windowing.{size,allowed_lateness,watermark_delay,idle_timeout,max_ahead,align_within,advance_when_idle,offset_reset}
 //	windowing.{early_interval,session_gap,session_at_most,experiment_size,anomaly_size,anomaly_advance}
 //	sources.<name>.{enabled,topic,max_delay,idle_timeout,max_ahead,align_within,advance_when_idle}
 //

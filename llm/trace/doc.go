@@ -1,5 +1,5 @@
-// Package trace generates Performance events from a trace of real LLM
-// requests.
+// Package trace generates events of LLM serving from a trace of real LLM
+// requests: Performance events, and modelled ones of the other kinds.
 //
 // The trace is the Azure LLM inference trace of 2023, which is part of the
 // package: when each request came, and how many tokens it read and wrote. What
