@@ -171,7 +171,7 @@ func (r *restore) choose(ctx context.Context, start int64) error {
 	next, appliedAt, ok := r.DB.Offset(r.Store)
 	reason := r.wholeReason(next, appliedAt, ok, start)
 	if reason == "" {
-		foreign, err := r.holdsForeign(ctx, next)
+		foreign, err := r.holdsForeign(ctx, start, next)
 		if err != nil {
 			return err
 		}
@@ -226,17 +226,18 @@ func (r *restore) wholeReason(next, appliedAt int64, ok bool, start int64) strin
 }
 
 // holdsForeign reports whether a store at position next has applied a foreign
-// record.
-func (r *restore) holdsForeign(ctx context.Context, next int64) (bool, error) {
-	if r.Settled <= 0 || r.Settled >= next {
+// record, as far as the log still has them.
+func (r *restore) holdsForeign(ctx context.Context, start, next int64) (bool, error) {
+	from := max(r.Settled, start)
+	if r.Settled <= 0 || from >= next {
 		return false, nil
 	}
-	feed, err := r.Log.Open(r.Topic, r.Partition, r.Settled, r.ChunkBytes)
+	feed, err := r.Log.Open(r.Topic, r.Partition, from, r.ChunkBytes)
 	if err != nil {
 		return false, err
 	}
 	defer feed.Close()
-	for at := r.Settled; at < next; {
+	for at := from; at < next; {
 		c, err := feed.Read(ctx)
 		if err != nil {
 			return false, err

@@ -339,4 +339,10 @@ func TestRestoreEndsBeforeAForeignRecord(t *testing.T) {
 	if next, _, _ := w.db.Offset("last"); next != 10 {
 		t.Errorf("stands at %d when no record is foreign behind what is settled, want 10", next)
 	}
+	// What the log has no more cannot be looked at.
+	w.must(w.log.Truncate(topic, 0, 7))
+	restore(func(r changelog.Record) bool { return false })
+	if next, _, _ := w.db.Offset("last"); next != 10 {
+		t.Errorf("stands at %d behind a log that begins after what is settled, want 10", next)
+	}
 }

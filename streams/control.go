@@ -221,6 +221,9 @@ func (w *worker) setPaused(ctx context.Context, paused bool) error {
 		r := w.tasks[id]
 		for _, f := range r.feeds {
 			f.hold(paused)
+			if !paused && !f.failing.IsZero() {
+				f.failing = w.in.cfg.Clock() // the time paused is no failure
+			}
 		}
 		if !paused {
 			continue

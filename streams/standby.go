@@ -252,10 +252,15 @@ func (s *standbys) take(id processors.TaskID) *standby {
 func (sb *standby) claim(h *holding) (*stores.DB, *task.State) {
 	sb.owner.Store(h)
 	<-sb.done
-	if sb.corrupt.Load() {
+	s := h.worker.in.standbys
+	s.mu.Lock()
+	db, state := sb.db, sb.state
+	sb.db, sb.state = nil, nil // it has one owner: whoever comes second opens it anew
+	s.mu.Unlock()
+	if db != nil && sb.corrupt.Load() {
 		h.damaged()
 	}
-	return sb.db, sb.state
+	return db, state
 }
 
 // damaged notes that the database is corrupt, and tells who has it.

@@ -214,7 +214,7 @@ func (t *Task) Inputs() []*Input { return t.inputs }
 
 // SetGeneration tells the task the group's new generation, when the task
 // stayed through a rebalance.
-func (t *Task) SetGeneration(g int32) { t.cfg.Generation = g }
+func (t *Task) SetGeneration(g int32) { t.cfg.Generation = max(t.cfg.Generation, g) }
 
 // Watermark returns the task's watermark.
 func (t *Task) Watermark() int64 { return t.tracker.Watermark() }

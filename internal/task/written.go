@@ -61,10 +61,14 @@ func LastWritten(inputs []InputConfig) (last Written, ok bool) {
 			continue // New says it
 		}
 		producer, signed := m.Processors[producerName]
-		if number := m.Processors[numberName]; !signed || number <= newest {
+		number := m.Processors[numberName]
+		if number < newest || number == newest && (ok || !signed) {
 			continue
-		} else {
-			newest = number
+		}
+		newest = number
+		if !signed { // a newer commit that says nothing
+			last, ok = Written{}, false
+			continue
 		}
 		last, ok = Written{Producer: producer, Ends: map[string]int64{}}, true
 		for name, end := range m.Processors {

@@ -58,3 +58,23 @@ func TestACommitIsSigned(t *testing.T) {
 		t.Errorf("metadata of %d bytes", len(c.Offsets[0].Metadata))
 	}
 }
+
+// TestANewerCommitThatIsNotSignedCounts has an input whose last commit was signed
+// and another one that was committed later without, as exactly once.
+func TestANewerCommitThatIsNotSignedCounts(t *testing.T) {
+	input := func(topic string, numbers map[string]int64) task.InputConfig {
+		return task.InputConfig{Topic: topic, Offset: 1, Metadata: codec.OffsetMetadata{Time: -1, Processors: numbers}.Encode()}
+	}
+	signed := input("b", map[string]int64{"millrace.progress": 4, "millrace.producer": 7, "millrace.end.windows": 3})
+	for name, test := range map[string]struct {
+		other int64
+		ok    bool
+	}{"newer": {5, false}, "of the same commit": {4, true}, "older": {3, true}} {
+		other := input("a", map[string]int64{"millrace.progress": test.other})
+		for _, inputs := range [][]task.InputConfig{{signed, other}, {other, signed}} {
+			if _, ok := task.LastWritten(inputs); ok != test.ok {
+				t.Errorf("%s, without a signature, first %s: signed %v, want %v", name, inputs[0].Topic, ok, test.ok)
+			}
+		}
+	}
+}
