@@ -90,10 +90,21 @@ type Config struct {
 	// begins that was never read, unless the source says otherwise
 	// ([topology.OnLostOffset]). Default: topology.Earliest.
 	OffsetReset topology.OffsetReset
+	// From is where sources begin that were never read, in place of OffsetReset:
+	// at the first record whose time, as Kafka keeps it, is not before From.
+	// Default: OffsetReset decides.
+	From time.Time
 	// UntilEnd makes a bounded run: everything up to the ends that the input
 	// topics have at the start is processed, all windows close, and Run
 	// returns.
 	UntilEnd bool
+	// Until ends a bounded run earlier: a source is read up to its first record
+	// whose time is not before Until, if it has one at the start. Default: no such
+	// bound.
+	Until time.Time
+	// MaxRate is how many records a second the instance reads from its sources at
+	// most; repartition topics are read without bound. Default: no bound.
+	MaxRate int
 	// NoCreate lets nobody create topics: a missing one is an error.
 	NoCreate bool
 	// ReplicationFactor and MinInsyncReplicas are those of the topics that the
@@ -298,6 +309,15 @@ func (c Config) resolve(t *topology.Topology) (Config, error) {
 		wrong("on stop %q: use %s or %s", c.OnStop, Leave, Stay)
 	case c.OnStop == Stay && c.InstanceID == "":
 		wrong("on stop %q: it needs an instance id, under which the instance returns", c.OnStop)
+	}
+	switch {
+	case !c.Until.IsZero() && !c.UntilEnd:
+		wrong("until %v: only a bounded run ends; set UntilEnd too", c.Until)
+	case !c.Until.IsZero() && !c.From.Before(c.Until):
+		wrong("from %v until %v: nothing lies between them", c.From, c.Until)
+	}
+	if c.MaxRate < 0 {
+		wrong("max rate %d: use at least 1 record a second, or 0 for no bound", c.MaxRate)
 	}
 	if len(c.Rack) > 250 {
 		wrong("rack %.20q...: use at most 250 bytes", c.Rack)

@@ -27,6 +27,8 @@ type feed struct {
 	patience time.Duration
 	// reset is where the input goes on if its position is lost.
 	reset topology.OffsetReset
+	// rate bounds the reading of a source; nil of a repartition.
+	rate *rate
 	first time.Time // the first answer; zero before it
 	// aligned says that the input is not read beyond limit, a watermark. rest is a
 	// delivery that this has stopped in the middle of: at a record of a batch.
@@ -78,12 +80,13 @@ func (f *feed) waiting() bool {
 
 // next chooses the input to read: of those that have something and are not too
 // far ahead of others, the one whose watermark is furthest behind, so that inputs
-// advance together.
+// advance together. An answer without records may always be read.
 func (r *running) next() *feed {
 	var best *feed
 	var least int64
+	now := time.Now()
 	for _, f := range r.feeds {
-		if f.rest == nil && f.queue.front() == nil || f.held() && f.waiting() {
+		if f.rest == nil && f.queue.front() == nil || (f.held() || f.rate.resting(now)) && f.waiting() {
 			continue
 		}
 		if w, _ := f.input.Watermark(); best == nil || w < least {
@@ -110,7 +113,8 @@ func (w *worker) feed(r *running, f *feed, now time.Time) error {
 	for ; f.batch < len(d.Batches); f.batch++ {
 		n, err := w.feedBatch(f, &d.Batches[f.batch])
 		w.in.metrics.records(d.Topic, n)
-		if err != nil || f.held() && !f.done(d) {
+		resting := f.rate.read(n, time.Now())
+		if err != nil || (f.held() || resting) && !f.done(d) {
 			return err
 		}
 		f.record = 0
@@ -131,12 +135,13 @@ func (f *feed) done(d *kafka.Delivery) bool {
 }
 
 // feedBatch processes the records of a batch, from the feed's next one on, and
-// stops where alignment wants it to, or where a bounded run ends.
+// stops where alignment or the rate wants it to, or where a bounded run ends.
 func (w *worker) feedBatch(f *feed, batch *kafka.Batch) (n int, err error) {
 	var rec task.Fetched
 	var headers []processors.Header
+	most := f.rate.slice()
 	for ; f.record < batch.Len(); f.record++ {
-		if f.held() {
+		if f.held() || n == most {
 			return n, nil
 		}
 		fetched := batch.At(f.record)

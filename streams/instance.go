@@ -64,6 +64,8 @@ type Instance struct {
 	copies atomic.Pointer[standbys]
 	// ends are where a bounded run stops reading.
 	ends map[kafka.TopicPartition]int64
+	// rate bounds what is read of sources.
+	rate *rate
 
 	// work ends when the workers are to stop, and limit when they must have: it
 	// bounds what they wait for. failed holds the first error.
@@ -115,6 +117,7 @@ func New(t *topology.Topology, cfg Config) (*Instance, error) {
 		failed:       make(chan error, 1), opening: make(chan struct{}, openAtOnce),
 		tasks: map[processors.TaskID]*holding{}, draining: map[processors.TaskID]*holding{},
 		computed: map[string]int32{}, retention: map[string]time.Duration{}, control: newControl(),
+		rate: newRate(cfg.MaxRate),
 	}
 	in.metrics = newMetrics(cfg.Metrics, cfg.Application, func() int64 {
 		if s := in.copies.Load(); s != nil {
@@ -495,7 +498,8 @@ func (in *Instance) isRepartition(topic string) bool {
 	})
 }
 
-// findEnds notes where the inputs end now.
+// findEnds notes where a bounded run stops reading: where the inputs end now, or
+// before that by their records' times.
 func (in *Instance) findEnds(ctx context.Context, p *task.Plan) error {
 	var tps []kafka.TopicPartition
 	for topic, n := range p.Outside() {
@@ -503,7 +507,11 @@ func (in *Instance) findEnds(ctx context.Context, p *task.Plan) error {
 			tps = append(tps, kafka.TopicPartition{Topic: topic, Partition: i})
 		}
 	}
-	ends, err := in.client.ListOffsets(ctx, kafka.Latest, tps...)
+	at := kafka.Latest
+	if !in.cfg.Until.IsZero() {
+		at = max(0, in.cfg.Until.UnixMilli())
+	}
+	ends, err := in.client.ListOffsets(ctx, at, tps...)
 	in.ends = ends
 	return err
 }

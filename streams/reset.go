@@ -23,9 +23,13 @@ func (in *Instance) resetOf(c task.InputConfig) topology.OffsetReset {
 	return cmp.Or(c.Reset, in.cfg.OffsetReset)
 }
 
-// beginning returns where an input begins that was never read.
+// beginning returns where an input begins that was never read, as ListOffsets
+// takes it.
 func (in *Instance) beginning(c task.InputConfig) int64 {
-	if in.resetOf(c) == topology.Latest {
+	switch {
+	case c.Upstream == nil && !in.cfg.From.IsZero():
+		return max(0, in.cfg.From.UnixMilli())
+	case in.resetOf(c) == topology.Latest:
 		return kafka.Latest
 	}
 	return kafka.Earliest

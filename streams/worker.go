@@ -248,6 +248,9 @@ func (w *worker) add(ctx context.Context, o *opened) error {
 		f := &feed{input: input, end: w.in.endOf(tp), patience: patienceOf(o.inputs[i].Strategy), reset: w.in.resetOf(o.inputs[i])}
 		f.queue = &queue{tp: tp, fetcher: w.in.fetcher, wake: w.notify, limit: w.in.queueBytes, fetched: &w.in.memory.fetched}
 		_, _, f.aligned = input.Aligned()
+		if o.inputs[i].Upstream == nil {
+			f.rate = w.in.rate
+		}
 		f.checkEnd()
 		r.feeds = append(r.feeds, f)
 	}

@@ -1,0 +1,62 @@
+package streams
+
+import (
+	"math"
+	"sync"
+	"time"
+)
+
+// rate bounds how many records a second are read of sources, over all workers of
+// an instance. What was read is paid for afterwards: some records are read at
+// once, and reading then rests for as long as they should have taken. A nil rate
+// bounds nothing. The methods may be called by any goroutine.
+type rate struct {
+	perSecond float64
+
+	mu   sync.Mutex // guards what follows
+	paid time.Time  // when what was read should be done
+}
+
+// newRate returns the rate of so many records a second; nil for 0.
+func newRate(perSecond int) *rate {
+	if perSecond == 0 {
+		return nil
+	}
+	return &rate{perSecond: float64(perSecond)}
+}
+
+// slice returns how many records may be read at once: those of a tenth of a
+// second.
+func (r *rate) slice() int {
+	if r == nil {
+		return math.MaxInt
+	}
+	return max(1, int(r.perSecond/10))
+}
+
+// resting reports whether sources are not to be read at a time.
+func (r *rate) resting(now time.Time) bool {
+	if r == nil {
+		return false
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return now.Before(r.paid)
+}
+
+// read takes note of n records that were read, and reports whether to rest now.
+// Time in which nothing was read is not saved up.
+func (r *rate) read(n int, now time.Time) (rest bool) {
+	if r == nil {
+		return false
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if n > 0 {
+		if r.paid.Before(now) {
+			r.paid = now
+		}
+		r.paid = r.paid.Add(time.Duration(float64(n) / r.perSecond * float64(time.Second)))
+	}
+	return now.Before(r.paid)
+}
