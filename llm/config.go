@@ -40,6 +40,14 @@ type Config struct {
 	Reset topology.OffsetReset
 	// PackedResults writes results as MessagePack instead of JSON.
 	PackedResults bool
+	// FinalOnly sends of each window only its final result, when it is closed.
+	FinalOnly bool
+	// From and To choose the windows that send results, by where they begin: at From
+	// or later, and before To. Zero is without bound. Late events go by their own
+	// time.
+	From, To time.Time
+	// OutputPrefix goes before the names of the topics that are written.
+	OutputPrefix string
 
 	// Feedback, Responses, Health and Experiments are where the other kinds of
 	// events come from.
@@ -244,4 +252,45 @@ func (c *Config) check() error {
 			c.AnomalySize, c.AnomalyEvery)
 	}
 	return nil
+}
+
+// AlignedWithin returns c with each source that sets no bound read at most so far
+// ahead of the slowest partition.
+func (c Config) AlignedWithin(most time.Duration) Config {
+	for _, in := range c.inputs() {
+		if *in.align == 0 {
+			*in.align = most
+		}
+	}
+	return c
+}
+
+// longSession stands for sessions without a bound in Reach.
+const longSession = 24 * time.Hour
+
+// Reach returns how far events lie, at most, before and after the beginning of a
+// window that count for what it is, the longest delay and lateness included. A
+// session begins where there is none before; of other windows no earlier event
+// matters.
+func (c Config) Reach() (before, after time.Duration) {
+	if c.Topic != "" || c.Responses.Topic != "" || c.Health.Topic != "" {
+		after = max(c.Size, c.AnomalySize)
+	}
+	if c.Experiments.Topic != "" {
+		after = max(after, c.ExperimentSize)
+	}
+	if c.Feedback.Topic != "" {
+		before = c.SessionAtMost
+		if before == 0 {
+			before = longSession
+		}
+		after = max(after, before)
+	}
+	var delay time.Duration
+	for _, in := range c.inputs() {
+		if *in.topic != "" {
+			delay = max(delay, *in.delay)
+		}
+	}
+	return before, after + delay + c.Lateness
 }

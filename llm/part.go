@@ -43,7 +43,7 @@ func (p part[V, A, R]) add(a *application) topology.Grouped[string, *V] {
 	windows := groups.WindowedBy(p.windows)
 	table := topology.Aggregate(windows, pointed(p.state), pointedAggregator(p.aggregator), topology.Emit(a.emit()), topology.Store(p.store))
 	send(a, table, p.topic, p.text, p.packed, p.describe)
-	windows.Late().To(LateTopic, codec.String, events, lateOf(p.source))
+	sendLate(a, windows, events, p.source)
 	return groups
 }
 
@@ -53,13 +53,13 @@ func send[A, R any](a *application, table topology.WindowedTable[string, *A], to
 	if a.PackedResults {
 		form = packed
 	}
-	topology.MapValues(table.Stream(), func(r topology.Record[string, *A]) ([]byte, error) {
+	topology.MapValues(inRange(a, table), func(r topology.Record[string, *A]) ([]byte, error) {
 		result, err := describe(At(r), r.Value)
 		if err != nil {
 			return nil, err
 		}
 		return form.Append(nil, result)
-	}).To(topic, codec.String, codec.Bytes)
+	}).To(a.output(topic), codec.String, codec.Bytes)
 }
 
 // always makes a description that cannot fail fit where one could.

@@ -104,8 +104,8 @@ func (a *application) performance() {
 	if a.PackedResults {
 		result = ResultCodec
 	}
-	topology.MapValues(stats.Stream(), ToResult).To(StatsTopic, codec.String, result)
-	windows.Late().To(LateTopic, codec.String, PerformanceCodec, lateOf(PerformanceSource))
+	topology.MapValues(inRange(a, stats), ToResult).To(a.output(StatsTopic), codec.String, result)
+	sendLate(a, windows, PerformanceCodec, PerformanceSource)
 	if a.AnomalySize > 0 {
 		signals := ModelSignals(a.AnomalyEvery)
 		a.judge(topology.Aggregate(groups.WindowedBy(a.hopping()), pointed(SignalsCodec), topology.Aggregator[Performance, *Signals]{
@@ -162,6 +162,9 @@ func (a *application) experiments() {
 
 // emit says when windows of statistics send results.
 func (a *application) emit() window.Emit {
+	if a.FinalOnly {
+		return window.OnClose()
+	}
 	emit := window.OnTime().Late(window.EachUpdate)
 	if a.Early > 0 {
 		emit = emit.Early(a.Early)
@@ -181,9 +184,4 @@ func (a *application) judge(signals topology.WindowedTable[string, *Signals]) {
 	send(a, signals, AnomaliesTopic, VerdictJSON, VerdictCodec, func(at Place, s *Signals) (Verdict, error) {
 		return a.Detection.Judge(at, s, millis), nil
 	})
-}
-
-// lateOf marks late events with the name of their source.
-func lateOf(source string) topology.SinkOption {
-	return topology.WithHeader(LateHeader, []byte(source))
 }
