@@ -139,8 +139,14 @@ func record(t testing.TB, at place, v llm.Performance) *kgo.Record {
 // offsets, in the order of each partition.
 func (c *cluster) results(from map[place]int64) []llm.Result {
 	c.t.Helper()
+	return c.resultsOf(llm.StatsTopic, from)
+}
+
+// resultsOf does so for a topic of another name.
+func (c *cluster) resultsOf(topic string, from map[place]int64) []llm.Result {
+	c.t.Helper()
 	var out []llm.Result
-	for _, r := range c.read(llm.StatsTopic, from) {
+	for _, r := range c.read(topic, from) {
 		v, err := llm.ResultJSON.Decode(r.Value)
 		if err != nil {
 			c.t.Fatal(err)

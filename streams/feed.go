@@ -28,7 +28,7 @@ type feed struct {
 	// reset is where the input goes on if its position is lost.
 	reset topology.OffsetReset
 	// rate bounds the reading of a source; nil of a repartition.
-	rate *rate
+	rate  *rate
 	first time.Time // the first answer; zero before it
 	// aligned says that the input is not read beyond limit, a watermark. rest is a
 	// delivery that this has stopped in the middle of: at a record of a batch.
