@@ -52,20 +52,28 @@ type field struct {
 // build makes the contenders' programs in a folder.
 func build(ctx context.Context, s Settings, client *kafka.Client, dir string) (*field, error) {
 	f := &field{Settings: s, dir: dir, client: client}
-	f.millrace, f.floor = filepath.Join(dir, "millrace"), filepath.Join(dir, "bench")
-	for path, pkg := range map[string]string{f.millrace: "cmd/millrace", f.floor: "integration/bench/cmd/bench"} {
-		cmd := exec.CommandContext(ctx, "go", "build", "-trimpath", "-o", path, "github.com/millrace/millrace/"+pkg)
-		cmd.Env = append(os.Environ(), "CGO_ENABLED=0") // as make build does
-		if _, err := output(cmd); err != nil {
-			return nil, err
-		}
+	err := f.buildGo(ctx)
+	if err != nil {
+		return nil, err
 	}
-	var err error
 	if f.java, err = servers.JDKTool("java"); err != nil {
 		return nil, err
 	}
 	f.classpath, err = compileKafkaStreams(ctx, dir)
 	return f, err
+}
+
+// buildGo makes the programs in Go.
+func (f *field) buildGo(ctx context.Context) error {
+	f.millrace, f.floor = filepath.Join(f.dir, "millrace"), filepath.Join(f.dir, "bench")
+	for path, pkg := range map[string]string{f.millrace: "cmd/millrace", f.floor: "integration/bench/cmd/bench"} {
+		cmd := exec.CommandContext(ctx, "go", "build", "-trimpath", "-o", path, "github.com/millrace/millrace/"+pkg)
+		cmd.Env = append(os.Environ(), "CGO_ENABLED=0") // as make build does
+		if _, err := output(cmd); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // compileKafkaStreams compiles the Java contender into a folder, and returns its

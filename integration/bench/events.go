@@ -41,7 +41,13 @@ const (
 type Load struct {
 	Events int64
 	Key    Key
-	Seed   uint64
+	// Keys, if it is not 0, is how many keys there are in place of those of Key; each
+	// event has any of them.
+	Keys int64 `json:",omitempty"`
+	Seed uint64
+	// Span is the time from the first event to the last. Default: two milliseconds
+	// an event.
+	Span time.Duration `json:",omitempty"`
 	// End is the time of the last event. With it equal loads are equal bytes.
 	End time.Time
 }
@@ -73,7 +79,11 @@ func newGenerator(l Load) *generator {
 // event returns the next event and its key. An event that is out of order has
 // a time up to a minute before its turn.
 func (g *generator) event() (key string, e llm.Performance) {
-	at := g.load.End.UnixMilli() - (g.load.Events-1-g.next)*spacing
+	left := g.load.Events - 1 - g.next
+	at := g.load.End.UnixMilli() - left*spacing
+	if g.load.Span > 0 {
+		at = g.load.End.UnixMilli() - int64(float64(g.load.Span.Milliseconds())*float64(left)/float64(g.load.Events))
+	}
 	g.next++
 	if g.random.Float64() < disorderShare {
 		at -= g.random.Int64N(disorder)
@@ -95,7 +105,10 @@ func (g *generator) event() (key string, e llm.Performance) {
 	if g.random.Float64() < judgedShare {
 		e.Quality = llm.Some(math.Round(g.random.Float64()*1000) / 1000)
 	}
-	if g.load.Key == BySession {
+	switch {
+	case g.load.Keys > 0:
+		return fmt.Sprintf("key-%08d", g.random.Int64N(g.load.Keys)), e
+	case g.load.Key == BySession:
 		return s, e
 	}
 	return e.Model, e

@@ -3,6 +3,10 @@
 //
 //	bench compare [flags]    starts a broker, runs the contenders in turn, keeps
 //	                         what it finds, and writes the page
+//	bench grow [flags]       starts a broker and measures millrace over ever more keys
+//	                         and partitions
+//	bench hold [flags]       starts a broker and watches millrace's memory while its
+//	                         state outgrows its budget
 //	bench page [flags]       writes the page of what was kept
 //	bench generate [flags]   writes a load to a topic that it makes
 //	bench floor [flags]      runs one floor; compare calls it
@@ -29,7 +33,7 @@ import (
 // partitions is how many partitions a load is spread over.
 const partitions = 4
 
-var errUsage = errors.New("usage: bench compare|page|generate|floor [flags]; see -help of each")
+var errUsage = errors.New("usage: bench compare|grow|hold|page|generate|floor [flags]; see -help of each")
 
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
@@ -47,6 +51,10 @@ func run(ctx context.Context, args []string) error {
 	switch args[0] {
 	case "compare":
 		return compare(ctx, args[1:])
+	case "grow":
+		return grow(ctx, args[1:])
+	case "hold":
+		return hold(ctx, args[1:])
 	case "page":
 		return page(args[1:])
 	case "generate":

@@ -1,0 +1,150 @@
+package bench
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/millrace/millrace/internal/kafka"
+	"github.com/millrace/millrace/llm"
+	"github.com/millrace/millrace/streams"
+)
+
+// Holding is what Hold measures: the memory of a process whose state is larger
+// than its budget.
+type Holding struct {
+	Settings
+	// Events over Keys are the load; each key is a window that stays open.
+	Events, Keys int64
+	Seed         uint64
+	// Log is told how it goes.
+	Log io.Writer `json:"-"`
+}
+
+// Held is what Hold has found.
+type Held struct {
+	Holding
+	Machine machine
+	Report  Report
+	Samples []MemorySample
+}
+
+// MemorySample is what the process took at a moment.
+type MemorySample struct {
+	Seconds float64
+	// Resident is the process's resident memory, State what its folder holds on
+	// disk, both in bytes.
+	Resident, State int64
+}
+
+// Hold runs millrace over a load and looks at its memory each second. It needs
+// /proc.
+func Hold(ctx context.Context, h Holding) (*Held, error) {
+	h.Settings = h.withDefaults()
+	client, err := kafka.Open(ctx, kafka.Config{Brokers: []string{h.Brokers}, ClientID: "millrace-hold"})
+	if err != nil {
+		return nil, err
+	}
+	defer client.Close()
+	dir, err := os.MkdirTemp("", "millrace-bench-")
+	if err != nil {
+		return nil, err
+	}
+	defer os.RemoveAll(dir)
+	f := &field{Settings: h.Settings, dir: dir, client: client}
+	if err := f.buildGo(ctx); err != nil {
+		return nil, err
+	}
+	now := time.Now()
+	input := fmt.Sprintf("hold-%d", now.UnixMilli())
+	load := Load{
+		Events: h.Events, Keys: h.Keys, Seed: h.Seed, Span: growthWindow - disorder*time.Millisecond - time.Second,
+		End: now.Truncate(growthWindow).Add(-time.Millisecond),
+	}
+	if err := Generate(ctx, client, input, FixedPartitions, load); err != nil {
+		return nil, err
+	}
+	fmt.Fprintf(h.Log, "%d events are written\n", h.Events)
+	work := Work{Shape: llm.TumblingShape, Guarantee: streams.AtLeastOnce, CommitMS: streams.AtLeastOnce.CommitInterval().Milliseconds()}
+	e := entry{Work: work, contender: Millrace, input: input, application: input}
+	held := &Held{Holding: h, Machine: thisMachine()}
+	if err := f.watch(ctx, e, held); err != nil {
+		return nil, err
+	}
+	return held, errors.Join(f.clear(ctx, e), client.DeleteTopic(ctx, input))
+}
+
+// watch runs an entry and samples its memory until it ends.
+func (f *field) watch(ctx context.Context, e entry, held *Held) error {
+	cmd := f.command(ctx, e)
+	var stdout, stderr strings.Builder
+	cmd.Stdout, cmd.Stderr = &stdout, &stderr
+	if err := cmd.Start(); err != nil {
+		return err
+	}
+	began, ended := time.Now(), make(chan error, 1)
+	go func() { ended <- cmd.Wait() }()
+	tick := time.NewTicker(time.Second)
+	defer tick.Stop()
+	state := filepath.Join(f.dir, "state", e.application)
+	for {
+		select {
+		case err := <-ended:
+			if err != nil {
+				return fmt.Errorf("bench: millrace: %w: %s", err, tail([]byte(stderr.String())))
+			}
+			held.Report, err = parseReport([]byte(stdout.String()))
+			return err
+		case at := <-tick.C:
+			s := MemorySample{Seconds: at.Sub(began).Seconds(), Resident: residentOf(cmd.Process.Pid), State: sizeOf(state)}
+			held.Samples = append(held.Samples, s)
+			if n := len(held.Samples); n%30 == 0 {
+				fmt.Fprintf(held.Log, "%4.0f s: %d MiB resident, %d MiB of state\n", s.Seconds, s.Resident>>20, s.State>>20)
+			}
+		}
+	}
+}
+
+// residentOf returns the resident memory of a process, 0 if that cannot be read.
+func residentOf(pid int) int64 {
+	text, err := os.ReadFile(filepath.Join("/proc", strconv.Itoa(pid), "statm"))
+	fields := strings.Fields(string(text))
+	if err != nil || len(fields) < 2 {
+		return 0
+	}
+	pages, _ := strconv.ParseInt(fields[1], 10, 64)
+	return pages * int64(os.Getpagesize())
+}
+
+// sizeOf returns the bytes of a folder's files. Those that go meanwhile do not
+// count.
+func sizeOf(dir string) int64 {
+	var n int64
+	_ = filepath.WalkDir(dir, func(_ string, d fs.DirEntry, err error) error {
+		if err != nil || d.IsDir() {
+			return nil
+		}
+		if info, err := d.Info(); err == nil {
+			n += info.Size()
+		}
+		return nil
+	})
+	return n
+}
+
+// Save keeps what was found in a file.
+func (h *Held) Save(path string) error {
+	text, err := json.MarshalIndent(h, "", "  ")
+	if err != nil {
+		return err
+	}
+	return os.WriteFile(path, append(text, '\n'), 0o644)
+}
