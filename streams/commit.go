@@ -12,9 +12,13 @@ import (
 	"github.com/millrace/millrace/processors"
 )
 
-// dirtyLimit is how many bytes of changed state a worker gathers before it
-// commits ahead of time.
-const dirtyLimit = 64 << 20
+// dirtyLimit returns how many bytes of changed state a worker gathers before it
+// commits ahead of time: what is changed cannot be evicted, and the commit holds it
+// a second time in its encoded form. A quarter of the live objects' half of the
+// memory is shared by all workers.
+func dirtyLimit(memory int64, workers int) int64 {
+	return max(1<<20, min(64<<20, memory/8/int64(workers)))
+}
 
 // hooks are called at the steps of a commit; tests use them to look, to stop a
 // process there, and to break the order on purpose. Nil functions do nothing.
@@ -51,14 +55,22 @@ func (w *worker) commitDue() bool {
 	if time.Since(w.lastCommit) >= w.in.cfg.CommitInterval {
 		return true
 	}
-	var bytes int64
 	for _, r := range w.tasks {
-		bytes += r.task.DirtyBytes()
 		if r.task.Dirty() && r.task.Ended() { // a bounded run waits for it
 			return true
 		}
 	}
-	return bytes > dirtyLimit
+	return w.full()
+}
+
+// full reports whether so much has changed that the worker must commit before it
+// goes on.
+func (w *worker) full() bool {
+	var bytes int64
+	for _, r := range w.tasks {
+		bytes += r.task.DirtyBytes()
+	}
+	return bytes > w.in.dirtyBytes
 }
 
 // commitAll commits until nothing is left: deletes go with the commit after

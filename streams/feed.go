@@ -110,14 +110,20 @@ func (w *worker) feed(r *running, f *feed, now time.Time) error {
 		f.batch, f.record = 0, 0
 	}
 	f.rest = d
-	for ; f.batch < len(d.Batches); f.batch++ {
-		n, err := w.feedBatch(f, &d.Batches[f.batch])
+	for f.batch < len(d.Batches) {
+		batch := &d.Batches[f.batch]
+		n, err := w.feedBatch(f, batch)
 		w.in.metrics.records(d.Topic, n)
 		resting := f.rate.read(n, time.Now())
-		if err != nil || (f.held() || resting) && !f.done(d) {
+		if err != nil {
 			return err
 		}
-		f.record = 0
+		if f.record == batch.Len() {
+			f.batch, f.record = f.batch+1, 0
+		}
+		if (f.held() || resting || w.full()) && f.batch < len(d.Batches) {
+			return nil
+		}
 	}
 	f.rest = nil
 	next := d.Next
@@ -129,17 +135,16 @@ func (w *worker) feed(r *running, f *feed, now time.Time) error {
 	return nil
 }
 
-// done reports whether a delivery is processed up to its end.
-func (f *feed) done(d *kafka.Delivery) bool {
-	return f.batch == len(d.Batches)-1 && f.record >= d.Batches[f.batch].Len()
-}
+// fullEvery is after how many records a worker looks whether it has to commit
+// before it goes on.
+const fullEvery = 1024
 
-// feedBatch processes the records of a batch, from the feed's next one on, and
-// stops where alignment or the rate wants it to, or where a bounded run ends.
+// feedBatch processes some records of a batch, from the feed's next one on. It
+// stops where alignment or the rate wants it to, and where a bounded run ends.
 func (w *worker) feedBatch(f *feed, batch *kafka.Batch) (n int, err error) {
 	var rec task.Fetched
 	var headers []processors.Header
-	most := f.rate.slice()
+	most := min(fullEvery, f.rate.slice())
 	for ; f.record < batch.Len(); f.record++ {
 		if f.held() || n == most {
 			return n, nil

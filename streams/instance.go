@@ -49,6 +49,9 @@ type Instance struct {
 	// queueBytes bounds what is fetched and not yet processed of a partition,
 	// produceBytes what a worker has sent and is not yet acknowledged.
 	queueBytes, produceBytes int
+	// dirtyBytes is how much changed state a worker gathers before it commits ahead
+	// of time.
+	dirtyBytes int64
 
 	client  *kafka.Client
 	fetcher *kafka.Fetcher
@@ -114,6 +117,7 @@ func New(t *topology.Topology, cfg Config) (*Instance, error) {
 	in := &Instance{
 		topology: t, cfg: cfg, storage: cfg.Storage, log: cfg.Logger.With("application", cfg.Application),
 		produceBytes: int(max(1<<20, min(32<<20, cfg.Memory/8/int64(cfg.Workers)))),
+		dirtyBytes:   dirtyLimit(cfg.Memory, cfg.Workers),
 		failed:       make(chan error, 1), opening: make(chan struct{}, openAtOnce),
 		tasks: map[processors.TaskID]*holding{}, draining: map[processors.TaskID]*holding{},
 		computed: map[string]int32{}, retention: map[string]time.Duration{}, control: newControl(),

@@ -1,6 +1,8 @@
 package streams
 
 import (
+	"fmt"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -44,6 +46,40 @@ func TestMemoryIsToldByPartAndGivenBack(t *testing.T) {
 			if bytes != 0 {
 				t.Errorf("%s holds %d bytes after the end", part, bytes)
 			}
+		}
+	})
+}
+
+// TestChangedStateStaysWithinItsShare gives many new keys between two commits of
+// a long interval. What has changed cannot be evicted, so it must be committed
+// before it outgrows its share of the memory.
+func TestChangedStateStaysWithinItsShare(t *testing.T) {
+	inWorld(t, 1, map[string]int32{"events": 1, "results": 1}, func(w *world) {
+		const keys = 60_000
+		now := time.Now()
+		events := make([]event, 0, keys)
+		for i := range keys {
+			events = append(events, count(0, fmt.Sprintf("key-%06d", i), now))
+		}
+		w.write(events...)
+		var started atomic.Pointer[process]
+		var most, commits int64
+		p := w.start("one", newDisk(), counts(t), func(c *Config) {
+			c.Memory, c.Workers, c.CommitInterval, c.UntilEnd = 16<<20, 1, time.Hour, true
+			c.hooks.step = func(_ int, step string) error {
+				if p := started.Load(); p != nil && step == stepFlush {
+					most = max(most, p.in.memory.objects.Used())
+					commits++
+				}
+				return nil
+			}
+		})
+		started.Store(p)
+		p.wait()
+		// What is clean fills the objects' half when a commit ends; then come changes,
+		// and what was read while the worker did not look.
+		if share := int64(16<<20)/2 + dirtyLimit(16<<20, 1) + 1<<20; commits == 0 || most > share {
+			t.Errorf("live objects took %d bytes at most with a share of %d", most, share)
 		}
 	})
 }

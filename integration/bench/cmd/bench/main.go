@@ -92,6 +92,8 @@ func generate(ctx context.Context, args []string) error {
 	var l bench.Load
 	loadFlags(flags, &l)
 	keyFlag(flags, &l)
+	flags.Int64Var(&l.Keys, "keys", 0, "how many keys there are, in place of models or sessions")
+	flags.DurationVar(&l.Span, "span", 0, "time from the first event to the last; 0 for 2ms an event")
 	if err := flags.Parse(args); err != nil {
 		return err
 	}
