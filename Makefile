@@ -85,6 +85,10 @@ bench: setup ## Compare with Kafka Streams and with floors, and write docs/bench
 shuffle: setup ## Count what Millrace and Kafka Streams drop behind a repartition
 	go run ./integration/shuffle/cmd/shuffle
 
+.PHONY: emission
+emission: setup ## Measure how long results take behind the event that completes their window
+	go run ./integration/emission/cmd/emission
+
 .PHONY: microbench
 microbench: ## Benchmarks that need nothing but Go; BENCH picks some
 	go test -run '^$$' -bench '$(BENCH)' -benchmem ./...
