@@ -78,7 +78,7 @@ func Measure(ctx context.Context, s Settings, c Case, l Load) (report *Report, e
 	defer client.Close()
 	application := fmt.Sprintf("emission-%d", time.Now().UnixMilli())
 	input, output := application+"-in", application+"-out"
-	defer func() { err = errors.Join(err, clear(context.WithoutCancel(ctx), client, application)) }()
+	defer func() { err = errors.Join(err, remove(context.WithoutCancel(ctx), client, application)) }()
 	for _, topic := range []kafka.TopicSpec{
 		{Name: input, Partitions: partitions, Replication: -1, Configs: map[string]string{"message.timestamp.type": "LogAppendTime"}},
 		{Name: output, Partitions: partitions, Replication: -1},
@@ -112,12 +112,15 @@ func Measure(ctx context.Context, s Settings, c Case, l Load) (report *Report, e
 	running, stop := context.WithCancel(running)
 	group.Go(func() error { return in.Run(running) })
 	group.Go(func() error { r.read(running); return nil })
-	group.Go(func() error {
+	group.Go(func() (err error) {
 		defer stop()
 		report, err = produceAndAwait(running, client, in, r, s.Broker, input, c, l)
 		return err
 	})
-	return report, group.Wait()
+	if err := group.Wait(); err != nil {
+		return nil, err
+	}
+	return report, nil
 }
 
 // produceAndAwait sends the load to the instance, and returns what it and its
@@ -200,8 +203,8 @@ func readBack(ctx context.Context, client *kafka.Client, broker, input string, l
 	return a, nil
 }
 
-// clear deletes the topics of a case.
-func clear(ctx context.Context, client *kafka.Client, application string) error {
+// remove deletes the topics of a case.
+func remove(ctx context.Context, client *kafka.Client, application string) error {
 	topics, err := client.Topics(ctx)
 	for topic := range topics {
 		if strings.HasPrefix(topic, application) {
