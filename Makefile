@@ -81,6 +81,14 @@ soak: setup ## Long tests against a real Kafka, for DURATION; 100 faults at leas
 bench: setup ## Compare with Kafka Streams and with floors, and write docs/benchmarks.md
 	$(COMPARE)
 
+.PHONY: shuffle
+shuffle: setup ## Count what Millrace and Kafka Streams drop behind a repartition
+	go run ./integration/shuffle/cmd/shuffle
+
+.PHONY: emission
+emission: setup ## Measure how long results take behind the event that completes their window
+	go run ./integration/emission/cmd/emission
+
 .PHONY: microbench
 microbench: ## Benchmarks that need nothing but Go; BENCH picks some
 	go test -run '^$$' -bench '$(BENCH)' -benchmem ./...

@@ -28,6 +28,8 @@
 //   - transaction_test.go: what only a real broker does to transactions, and a
 //     process that is killed between the steps of a commit in one.
 //   - badinput_test.go: the texts of errors.
+//   - shuffle: what is dropped behind a repartition, beside Kafka Streams.
+//   - emission: how long results take, and that each event is in one.
 //   - chaos: everything at once, as a seed draws it; its own package and stage.
 //   - soak_test.go: some of these for as long as make soak is told.
 //

@@ -7,6 +7,7 @@ import (
 	"embed"
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -79,29 +80,11 @@ func (f *field) buildGo(ctx context.Context) error {
 // compileKafkaStreams compiles the Java contender into a folder, and returns its
 // class path.
 func compileKafkaStreams(ctx context.Context, dir string) (string, error) {
-	pom, err := kafkaStreams.ReadFile("kafkastreams/pom.xml")
+	project, err := fs.Sub(kafkaStreams, "kafkastreams")
 	if err != nil {
 		return "", err
 	}
-	jars, err := servers.MavenJars(ctx, "kafka-streams", pom)
-	if err != nil {
-		return "", err
-	}
-	javac, err := servers.JDKTool("javac")
-	if err != nil {
-		return "", err
-	}
-	source := filepath.Join(dir, "source")
-	if err := os.CopyFS(source, kafkaStreams); err != nil {
-		return "", err
-	}
-	files, err := filepath.Glob(filepath.Join(source, "kafkastreams", "*.java"))
-	if err != nil {
-		return "", err
-	}
-	classes, libs := filepath.Join(dir, "classes"), filepath.Join(jars, "*")
-	_, err = output(exec.CommandContext(ctx, javac, append([]string{"-d", classes, "-cp", libs}, files...)...))
-	return classes + string(os.PathListSeparator) + libs, err
+	return servers.CompileJava(ctx, "kafka-streams", project, dir)
 }
 
 // output runs a command and returns what it prints. The error has its standard

@@ -7,9 +7,9 @@ import (
 	"context"
 	"embed"
 	"fmt"
+	"io/fs"
 	"math"
 	"os/exec"
-	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
@@ -89,13 +89,13 @@ func kafkaStreams(t *testing.T, cases []kase) []outcome {
 		}
 		input.WriteString("end\n")
 	}
-	classes, libs := compile(t)
+	classpath := compile(t)
 	tool, err := servers.JDKTool("java")
 	if err != nil {
 		t.Fatal(err)
 	}
 	cmd := exec.CommandContext(t.Context(), tool, "-XX:+UseSerialGC", "-Xmx256m", "-Dorg.slf4j.simpleLogger.defaultLogLevel=off",
-		"-cp", classes+string(filepath.ListSeparator)+libs, "Differential", t.TempDir())
+		"-cp", classpath, "Differential", t.TempDir())
 	var stdout, stderr bytes.Buffer
 	cmd.Stdin, cmd.Stdout, cmd.Stderr = &input, &stdout, &stderr
 	if err := cmd.Run(); err != nil {
@@ -109,27 +109,18 @@ func kafkaStreams(t *testing.T, cases []kase) []outcome {
 }
 
 // compile compiles the Java side, and returns the class path.
-func compile(t *testing.T) (classes, libs string) {
+func compile(t *testing.T) (classpath string) {
 	t.Helper()
-	pom, err := java.ReadFile("java/pom.xml")
+	project, err := fs.Sub(java, "java")
 	if err != nil {
 		t.Fatal(err)
 	}
 	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Minute)
 	defer cancel()
-	jars, err := servers.MavenJars(ctx, "kafka-streams-differential", pom)
-	if err != nil {
+	if classpath, err = servers.CompileJava(ctx, "kafka-streams-differential", project, t.TempDir()); err != nil {
 		t.Fatal(err)
 	}
-	javac, err := servers.JDKTool("javac")
-	if err != nil {
-		t.Fatal(err)
-	}
-	classes, libs = t.TempDir(), filepath.Join(jars, "*")
-	if out, err := exec.CommandContext(ctx, javac, "-d", classes, "-cp", libs, "java/Differential.java").CombinedOutput(); err != nil {
-		t.Fatalf("javac: %v\n%s", err, out)
-	}
-	return classes, libs
+	return classpath
 }
 
 // parse reads what Differential.java prints.
