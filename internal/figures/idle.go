@@ -170,10 +170,14 @@ func clockPanel() (*panel, error) {
 func alignedPanel(title string, strategy window.Strategy) (*panel, error) {
 	const count, each, ahead = 60, 180., 7200.
 	s := newStage()
-	var order []arrived
+	type read struct {
+		partition int
+		happened  float64
+	}
+	var order []read
 	b := topology.New("aligned")
 	source(b, strategy).Peek(func(r topology.Record[string, int64]) {
-		order = append(order, arrived{happened: since(r.Time), late: r.Key == "b"})
+		order = append(order, read{int(r.Key[0] - 'a'), since(r.Time)})
 	}).GroupByKey(codec.String, codec.Int64).WindowedBy(window.Tumbling(time.Minute)).Count(topology.Store("minutes"))
 	if err := s.open(b, streamtest.Partitions(2), streamtest.Start(at(12*3600))); err != nil {
 		return nil, err
@@ -193,11 +197,7 @@ func alignedPanel(title string, strategy window.Strategy) (*panel, error) {
 			p.lines(stroke{line, 0.6, false}, point{0, t}, point{float64(len(order)), t})
 		}
 		for i, e := range order {
-			partition := 0
-			if e.late {
-				partition = 1
-			}
-			m := partitionMark(partition)
+			m := partitionMark(e.partition)
 			m.edge, m.radius = none, 2
 			p.put(m, float64(i), e.happened)
 		}

@@ -35,6 +35,9 @@ type input struct {
 	// that something came last, and whether it is idle or has ended.
 	delay, idleAfter int64
 	high             int64 // never if no event was seen
+	quiet            bool  // since is set
+	since            int64
+	idle, ended      bool
 	// mark is the greatest watermark that the strategy has told, if it follows no
 	// delay. fresh are how many events a generator has seen since it was made,
 	// greatest the greatest time of them, and latest when the last one came.
@@ -43,10 +46,7 @@ type input struct {
 	fresh            int
 	greatest, latest int64
 	// clock is when the clock was looked at last while the partition was idle.
-	clock       int64
-	quiet       bool // since is set
-	since       int64
-	idle, ended bool
+	clock int64
 
 	// A partition of a repartition topic: what upstream tasks have said, and the
 	// least of it, which never falls.
