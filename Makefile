@@ -60,6 +60,10 @@ oracle: ## Random runs against a brute-force model, SEEDS of them, into docs/ora
 	@MILLRACE_ORACLE_SEEDS=$(SEEDS) MILLRACE_ORACLE_FROM=$(FROM) MILLRACE_ORACLE_FILE=$(CURDIR)/docs/oracle.csv \
 		go test -run '^TestOracle$$' -count 1 -timeout 0 ./internal/oracle
 
+.PHONY: figures
+figures: ## Draw the pictures of docs/time.md, from runs
+	go run ./internal/figures
+
 .PHONY: nocgo
 nocgo: ## Build without cgo, and test what differs then
 	@integration/stages.sh nocgo

@@ -125,6 +125,30 @@ func differences() []struct {
 			kafka: []string{"1: k[100, 100] at 100: 1", "2: k[100, 100] at 100: 3"},
 			ours:  []string{"3: k[100, 100] at 100: 1,3"},
 		},
+		{
+			name:  "12. What nobody has seen is not taken back",
+			k:     kase{kind: "session", size: 10, grace: 50, emit: "limit", limit: 20, store: "memory", records: []record{k(100, 1), k(105, 2), {"other", 200, 3}}},
+			kafka: []string{"2: k[100, 100] at 100: -", "2: k[100, 105] at 105: 1,2"},
+			ours:  []string{"2: k[100, 105] at 105: 1,2"},
+		},
+		{
+			name:  "13. The result on time passes a time limit too",
+			k:     kase{kind: "time", size: 10, advance: 10, emit: "limit", limit: 3, store: "memory", records: []record{k(101, 1), k(104, 2), k(112, 3)}},
+			kafka: []string{"1: k[100, 110] at 104: 1,2"},
+			ours:  []string{"1: k[100, 110] at 104: 1,2", "2: k[100, 110] at 104: 1,2"},
+		},
+		{
+			name:  "14. A table tells its changes once a commit",
+			k:     kase{kind: "table", emit: "limit", limit: 10, store: "memory", records: []record{k(100, 1), k(105, 2), k(110, 3), {"other", 130, 4}}},
+			kafka: []string{"2: k[0, 0] at 110: 1,2,3"},
+			ours:  []string{"2: k[0, 0] at 105: 1,2", "3: k[0, 0] at 110: 1,2,3"},
+		},
+		{
+			name:  "15. A time limit ends behind all results of a record",
+			k:     kase{kind: "time", size: 10, advance: 5, emit: "limit", limit: 3, store: "memory", records: []record{k(106, 1), k(109, 2)}},
+			kafka: []string{"1: k[100, 110] at 109: 1,2", "1: k[105, 115] at 106: 1"},
+			ours:  []string{"1: k[100, 110] at 109: 1,2", "1: k[105, 115] at 109: 1,2"},
+		},
 	}
 }
 

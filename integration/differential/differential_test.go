@@ -28,9 +28,10 @@ var java embed.FS
 
 // kase is records for a windowed aggregate, which both sides are given.
 type kase struct {
-	kind                 string // time, sliding or session, as Kafka Streams calls them
+	kind                 string // time, sliding or session, as Kafka Streams calls them; table: no windows
 	size, advance, grace int64  // milliseconds; size is the gap of a session, the difference of sliding windows
-	emit                 string // update, close or suppress
+	emit                 string // update, close, suppress (until windows close) or limit (suppress until then)
+	limit, bound         int64  // of suppress: milliseconds, records; no bound is 0
 	store                string // Kafka Streams': memory or rocksdb
 	records              []record
 }
@@ -83,7 +84,7 @@ func kafkaStreams(t *testing.T, cases []kase) []outcome {
 	t.Helper()
 	var input bytes.Buffer
 	for i, k := range cases {
-		fmt.Fprintf(&input, "case c%d %s %d %d %d %s %s\n", i, k.kind, k.size, k.advance, k.grace, k.emit, k.store)
+		fmt.Fprintf(&input, "case c%d %s %d %d %d %s %s %d %d\n", i, k.kind, k.size, k.advance, k.grace, k.emit, k.store, k.limit, k.bound)
 		for _, r := range k.records {
 			fmt.Fprintf(&input, "%s %d %d\n", r.key, r.time, r.id)
 		}
@@ -179,36 +180,66 @@ func (k kase) windows() window.Windows {
 }
 
 // emission is when this side sends results: as Kafka Streams does with each
-// update, or when the window is closed.
+// update, which Suppress may hold back, or when the window is closed.
 func (k kase) emission() window.Emit {
-	if k.emit == "update" {
-		return window.OnTime().EarlyAfter(1).Late(window.EachUpdate)
+	if k.emit == "close" {
+		return window.OnClose()
 	}
-	return window.OnClose()
+	return window.OnTime().EarlyAfter(1).Late(window.EachUpdate)
+}
+
+// until is what Suppress is given.
+func (k kase) until() topology.TimeLimit {
+	buffer := topology.BufferIn("held")
+	if k.bound > 0 {
+		buffer = buffer.MaxRecords(k.bound)
+	}
+	return topology.UntilTimeLimit(time.Duration(k.limit)*time.Millisecond, buffer)
+}
+
+type list = []int64
+
+// listing aggregates the records themselves.
+func listing() topology.Aggregator[int64, list] {
+	return topology.Aggregator[int64, list]{
+		New:   func() *list { return new(list) },
+		Add:   func(l *list, v int64) error { *l = append(*l, v); return nil },
+		Merge: func(into, from *list) error { *into = append(*into, *from...); return nil },
+	}
+}
+
+// results is the stream of a case on this side.
+func (k kase) results(source topology.Stream[string, int64]) topology.Stream[string, list] {
+	grouped := source.GroupByKey(codec.String, codec.Int64)
+	if k.kind == "table" {
+		return topology.AggregateTable(grouped, codec.JSON[list](), listing(), topology.Store("store")).Suppress(k.until())
+	}
+	table := topology.Aggregate(grouped.WindowedBy(k.windows()), codec.JSON[list](), listing(), topology.Store("store"), topology.Emit(k.emission()))
+	switch k.emit {
+	case "suppress":
+		return table.Suppress(topology.UntilWindowCloses())
+	case "limit":
+		return table.Suppress(k.until())
+	}
+	return table.Stream()
 }
 
 // millrace runs a case through streamtest. All results are shown if all is set;
 // else those that Kafka Streams has too: not those that time alone has brought.
 func millrace(t *testing.T, k kase, all bool) outcome {
 	t.Helper()
-	type list = []int64
 	var o outcome
 	index := 0
 	b := topology.New("differential")
 	source := topology.Source(b, "in", codec.String, codec.Int64).
 		EventTime(nil, window.BoundedDelay(0).MaxAhead(math.MaxInt64/time.Millisecond*time.Millisecond))
-	bags := topology.Aggregate(source.GroupByKey(codec.String, codec.Int64).WindowedBy(k.windows()), codec.JSON[list](), topology.Aggregator[int64, list]{
-		New:   func() *list { return new(list) },
-		Add:   func(l *list, v int64) error { *l = append(*l, v); return nil },
-		Merge: func(into, from *list) error { *into = append(*into, *from...); return nil },
-	}, topology.Store("store"), topology.Emit(k.emission()))
-	bags.Stream().Peek(func(r topology.Record[string, list]) {
+	k.results(source).Peek(func(r topology.Record[string, list]) {
 		p := r.Pane
 		if !all && k.emit == "update" && !p.Retracted && (p.Kind == window.OnTimePane || p.Final) {
 			return
 		}
 		res := result{record: index, key: strings.Clone(r.Key), start: r.Window.Start, end: r.Window.End, time: r.Time}
-		if k.kind != "time" {
+		if k.kind == "sliding" || k.kind == "session" {
 			res.end-- // inclusive, as Kafka Streams has it
 		}
 		for i, id := range r.Value {

@@ -150,12 +150,14 @@ func TestDriversAreFoundBehindOtherPackages(t *testing.T) {
 		{Dir: "llm", Deps: []string{"github.com/urfave/cli/v2"}},
 		{Dir: "stores", Deps: []string{"gocloud.dev/blob"}},
 		{Dir: "codec", Deps: []string{"gocloud.developer/x"}},
+		{Dir: "internal/figures", Deps: []string{"gonum.org/v1/plot/vg", "github.com/IBM/sarama"}},
+		{Dir: "cmd/plot", Deps: []string{"gonum.org/v1/plot"}},
 	})
 	var dirs []string
 	for _, f := range found {
 		dirs = append(dirs, f.File)
 	}
-	if got, want := fmt.Sprint(dirs), "[llm stores streams topology]"; got != want {
+	if got, want := fmt.Sprint(dirs), "[cmd/plot llm stores streams topology]"; got != want {
 		t.Errorf("found %v in %s, want %s", found, got, want)
 	}
 }

@@ -14,26 +14,30 @@ import (
 // driver is a module that a user's binary carries only if it asks for it.
 type driver struct {
 	module string
+	// nobody: not even cmd and integration may carry it, only the carriers.
+	nobody bool
 	// carriers are the folders whose packages may have it among what they
 	// import, directly or not.
 	carriers []string
 	instead  string
 }
 
-// drivers lists them. cmd and integration may carry each.
+// drivers lists them. cmd and integration may carry each that is not for nobody.
 var drivers = []driver{
-	{"github.com/twmb/franz-go", []string{"internal/embedded", "internal/simulation"}, "use internal/embedded from cmd or from a test"},
-	{"github.com/jackc/pgx", []string{"stores/postgres"}, "use stores/postgres from cmd"},
-	{"github.com/pressly/goose", []string{"stores/postgres"}, "use stores/postgres from cmd"},
-	{"github.com/redis/rueidis", []string{"stores/redis"}, "use stores/redis from cmd"},
-	{"gocloud.dev", []string{"changelog/objectstore"}, "use changelog/objectstore from cmd"},
-	{"github.com/urfave/cli", nil, "parse flags in cmd"},
-	{"github.com/vbauerster/mpb", nil, "report progress to a listener, and draw the bar in cmd"},
+	{"gonum.org/v1/plot", true, []string{"internal/figures"}, "draw in internal/figures"},
+	{"github.com/twmb/franz-go", false, []string{"internal/embedded", "internal/simulation"}, "use internal/embedded from cmd or from a test"},
+	{"github.com/jackc/pgx", false, []string{"stores/postgres"}, "use stores/postgres from cmd"},
+	{"github.com/pressly/goose", false, []string{"stores/postgres"}, "use stores/postgres from cmd"},
+	{"github.com/redis/rueidis", false, []string{"stores/redis"}, "use stores/redis from cmd"},
+	{"gocloud.dev", false, []string{"changelog/objectstore"}, "use changelog/objectstore from cmd"},
+	{"github.com/urfave/cli", false, nil, "parse flags in cmd"},
+	{"github.com/vbauerster/mpb", false, nil, "report progress to a listener, and draw the bar in cmd"},
 	{
 		// A topology is built without Kafka: what only names the steps
 		// compiles none of it.
 		sarama,
-		[]string{"internal/kafka", "internal/embedded", "internal/simulation", "changelog", "internal/task", "streams", "streamtest", "query", "examples"},
+		false,
+		[]string{"internal/kafka", "internal/embedded", "internal/simulation", "changelog", "internal/task", "streams", "streamtest", "query", "examples", "internal/figures"},
 		"take what Kafka gives through an interface",
 	},
 }
@@ -101,7 +105,7 @@ func Drivers(packages []Package) []Finding {
 	for _, p := range packages {
 		for _, d := range drivers {
 			free := func(folder string) bool { return under(p.Dir, folder) }
-			if free("cmd") || free("integration") || slices.ContainsFunc(d.carriers, free) {
+			if !d.nobody && (free("cmd") || free("integration")) || slices.ContainsFunc(d.carriers, free) {
 				continue
 			}
 			i := slices.IndexFunc(p.Deps, func(dep string) bool { return under(dep, d.module) })

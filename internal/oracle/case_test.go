@@ -79,11 +79,14 @@ func (e emission) engine() window.Emit {
 	return emit
 }
 
-// event is what is sent. Events with one ID are duplicates.
+// event is what is sent. Events with one ID are duplicates. One that is marked says
+// that no earlier one than Mark is to come in its partition.
 type event struct {
-	ID   int64
-	Key  string
-	Time int64
+	ID     int64
+	Key    string
+	Time   int64
+	Mark   int64
+	Marked bool
 }
 
 // opKind is a kind of step in a script.
@@ -126,15 +129,22 @@ type kase struct {
 	seed        uint64
 	w           windows
 	e           emission
+	strategy    strategy
 	delay, idle int64
-	topics      []string
-	partitions  int
-	instances   int
-	shuffle     bool
-	base        int64 // the clock's beginning
-	grid        int64 // all times are multiples of it, so that bounds are met exactly; 0 for any
-	every       int   // records between commits; 0 for a commit at rest
-	pebble      bool
+	flush       int64 // of a generator; 0 for none
+	// clocked: the watermark follows the clock, behind it, when everything is idle.
+	clocked    bool
+	behind     int64
+	s          suppression
+	ticks      ticks
+	topics     []string
+	partitions int
+	instances  int
+	shuffle    bool
+	base       int64 // the clock's beginning
+	grid       int64 // all times are multiples of it, so that bounds are met exactly; 0 for any
+	every      int   // records between commits; 0 for a commit at rest
+	pebble     bool
 	// bounded: the disorder is within delay and lateness, and no input falls idle,
 	// so that nothing is ever dropped.
 	bounded bool
@@ -239,7 +249,10 @@ func draw(seed uint64) *kase {
 		k.e.earlyCount = 1 + rng.Int64N(3)
 	}
 	k.delay *= scale
+	more := rand.New(rand.NewPCG(seed, 5))
+	k.drawMore(more, scale)
 	k.drawScript(rng, scale)
+	k.drawMarks(more, scale)
 	return k
 }
 
@@ -285,6 +298,62 @@ func (k *kase) drawWindows(rng *rand.Rand, c combination) (scale int64) {
 		w.count, w.lateness = between(1, 6), 0
 	}
 	return scale
+}
+
+// drawMore chooses what watermarks follow, and what stands beside and behind the
+// aggregate.
+func (k *kase) drawMore(rng *rand.Rand, scale int64) {
+	length := func() int64 { return scale * 250 * rng.Int64N(12) }
+	if rng.IntN(2) == 0 {
+		k.strategy = byMark + strategy(rng.IntN(2))
+	}
+	if k.strategy == byGenerator && !k.bounded && rng.IntN(2) == 0 {
+		k.flush = 100 * (1 + rng.Int64N(20))
+	}
+	if k.idle > 0 && rng.IntN(2) == 0 {
+		k.clocked, k.behind = true, k.delay+100*rng.Int64N(30)
+	}
+	if k.e.mode != window.Discarding && rng.IntN(3) > 0 {
+		// On a grid a limit of a millisecond more is over a step later.
+		k.s = suppression{used: true, finals: rng.IntN(3) == 0, limit: length() + rng.Int64N(2)}
+		switch rng.IntN(6) {
+		case 0, 1:
+			k.s.records = 1 + rng.Int64N(4)
+		case 2:
+			k.s.tiny = true
+		}
+	}
+	if rng.IntN(2) == 0 {
+		k.ticks = ticks{used: true, every: 1 + length(), hasFrom: rng.IntN(2) == 0}
+		if k.grid > 0 {
+			k.ticks.every += scale*250 - 1
+		}
+		if k.ticks.hasFrom {
+			k.ticks.from = k.base + length()
+		}
+	}
+}
+
+// drawMarks marks some events with a time before which nothing comes, or, unless
+// nothing is to be dropped, with one at which there is more to come.
+func (k *kase) drawMarks(rng *rand.Rand, scale int64) {
+	high := map[string]int64{}
+	for _, o := range k.ops {
+		for i := range o.sent {
+			s := &o.sent[i]
+			lane := fmt.Sprint(s.topic, s.partition)
+			if h, ok := high[lane]; !ok || s.Time > h {
+				high[lane] = s.Time
+			}
+			if rng.IntN(2) == 0 {
+				continue
+			}
+			s.Marked, s.Mark = true, high[lane]-k.delay
+			if !k.bounded && rng.IntN(4) == 0 {
+				s.Mark += scale * (rng.Int64N(2000) - 1000)
+			}
+		}
+	}
 }
 
 // toGrid makes all lengths multiples of g.
@@ -404,8 +473,8 @@ func (k *kase) drawOp(rng *rand.Rand, lanes []*lane, next func(*lane) sent) op {
 // String describes the case, for people.
 func (k *kase) String() string {
 	var b strings.Builder
-	fmt.Fprintf(&b, "%v; %v; delay %v, idle after %v; topics %v, %d partitions, %d instances, shuffle %v; bounded %v; commit each %d; pebble %v\n",
-		k.w.engine(), k.e.engine(), ms(k.delay), ms(k.idle), k.topics, k.partitions, k.instances, k.shuffle, k.bounded, k.every, k.pebble)
+	fmt.Fprintf(&b, "%v; %v; %s, delay %v, flush %v, idle after %v, by the clock %v, %v behind; %+v; %+v\ntopics %v, %d partitions, %d instances, shuffle %v; bounded %v; commit each %d; pebble %v\n",
+		k.w.engine(), k.e.engine(), strategyNames[k.strategy], ms(k.delay), ms(k.flush), ms(k.idle), k.clocked, ms(k.behind), k.s, k.ticks, k.topics, k.partitions, k.instances, k.shuffle, k.bounded, k.every, k.pebble)
 	fmt.Fprintf(&b, "times are milliseconds since %s\n", window.FormatTime(k.base))
 	for i, o := range k.ops {
 		fmt.Fprintf(&b, "%3d %s", i, opNames[o.kind])
@@ -414,6 +483,9 @@ func (k *kase) String() string {
 		}
 		for _, s := range o.sent {
 			fmt.Fprintf(&b, " %s/%d:%s#%d@%d", s.topic, s.partition, s.Key, s.ID, s.Time-k.base)
+			if s.Marked && k.strategy == byMark {
+				fmt.Fprintf(&b, "!%d", s.Mark-k.base)
+			}
 		}
 		b.WriteByte('\n')
 	}

@@ -19,7 +19,9 @@ type taskID struct {
 // modelled is the model of a task, and what is committed of it.
 type modelled struct {
 	times *times
-	model *model // nil if the task does not aggregate
+	model *model  // nil if the task does not aggregate
+	held  *buffer // nil without Suppress
+	beat  *beat   // nil without a punctuator
 	// prepared and committed are copies.
 	prepared, committed *snapshot
 	// torn: changelogs are written whose offsets are not. inexact: the task
@@ -29,15 +31,27 @@ type modelled struct {
 	// were idle.
 	before     int64
 	beforeIdle bool
+	// advanced: the step has told the nodes how far time has come. calls are those of
+	// the punctuator.
+	advanced bool
+	calls    []int64
 }
 
 type snapshot struct {
 	times *times
 	model *model
+	held  *buffer
+	beat  beat
 }
 
 func (m *modelled) snapshot() *snapshot {
 	s := &snapshot{times: m.times.clone()}
+	if m.held != nil {
+		s.held = m.held.clone()
+	}
+	if m.beat != nil {
+		s.beat = *m.beat
+	}
 	if m.model != nil {
 		s.model = m.model.clone()
 	}
@@ -51,6 +65,7 @@ type verdict struct {
 	// Figures: results compared, results retracted, events late or dropped, and
 	// whether every step was compared.
 	results, retracted, dropped int
+	suppressed, ticks           int // compared
 	exact                       bool
 }
 
@@ -85,7 +100,9 @@ func check(h *history) verdict {
 		v.problem = fmt.Sprintf("dropped %v; the model has %d late and %d partly late", h.dropped, late, partly)
 		return v
 	}
-	v.problem = h.complete(v)
+	if v.problem = h.complete(v); v.problem == "" {
+		v.problem = h.calm(v)
+	}
 	return v
 }
 
@@ -103,6 +120,12 @@ func (c *checker) step(s step, v *verdict) string {
 		m = &modelled{times: k.newTimes(id.sub, id.task, topology.RepartitionTopic(application, "shuffle"))}
 		if id.sub == k.operator() {
 			m.model = &model{k: k, w: never, durable: never}
+			if k.s.used {
+				m.held = &buffer{s: k.s, w: never, durable: never}
+			}
+		}
+		if id.sub == 0 && k.ticks.used {
+			m.beat = &beat{x: k.ticks, w: never, durable: never}
 		}
 		m.committed = m.snapshot()
 		c.tasks[id] = m
@@ -116,24 +139,45 @@ func (c *checker) step(s step, v *verdict) string {
 	if s.Kind != streamtest.TraceSend {
 		m.before, m.beforeIdle = m.times.w, m.times.idle()
 	}
-	if problem := c.follow(m, s); problem != "" || m.model == nil {
+	if problem := c.follow(m, s); problem != "" {
 		return problem
 	}
 	if s.Kind == streamtest.TraceSend {
 		return "" // what it sends belongs to the step before
 	}
-	want, got := m.model.results, s.results
-	m.model.results = nil
+	problem := c.compare(m, s, v)
+	if m.advanced, m.calls = false, nil; s.Kind == streamtest.TracePrepare {
+		m.prepared = m.snapshot()
+	}
+	return problem
+}
+
+// compare compares what came of a step.
+func (c *checker) compare(m *modelled, s step, v *verdict) string {
+	var want []result
+	var later map[span]bool
+	if m.model != nil {
+		want, later = m.model.results, m.model.laterOf
+		m.model.results, m.model.laterOf = nil, nil
+	}
 	if m.inexact {
 		return ""
 	}
-	v.results += len(got)
-	for _, r := range got {
+	v.ticks += len(s.ticks)
+	if problem := c.h.ticked(s.ticks, m.calls); problem != "" || m.model == nil {
+		return problem
+	}
+	v.results += len(s.results)
+	for _, r := range s.results {
 		if r.Pane.Retracted {
 			v.retracted++
 		}
 	}
-	return c.h.same(got, want)
+	if problem := c.h.same(s.results, want); problem != "" || m.held == nil {
+		return problem
+	}
+	v.suppressed += len(s.suppressed)
+	return c.h.suppressed(s.suppressed, m.held.step(s.results, later, m.advanced, m.times.w))
 }
 
 // follow has the model do what a step says.
@@ -152,6 +196,14 @@ func (c *checker) follow(m *modelled, s step) string {
 			m.model.late, m.model.partly = late, partly
 			m.model.restart()
 		}
+		if m.held != nil {
+			m.held = from.held.clone()
+			m.held.restart()
+		}
+		if m.beat != nil {
+			*m.beat = from.beat
+			m.beat.restart()
+		}
 		m.torn = false
 	case streamtest.TraceRead:
 		if s.Marker != nil {
@@ -163,7 +215,7 @@ func (c *checker) follow(m *modelled, s step) string {
 		if !ok {
 			return "nobody has sent that record"
 		}
-		m.times.observe(s.TraceEvent, e.Time)
+		m.times.observe(s.TraceEvent, e)
 		if m.model != nil {
 			m.model.event(e)
 		}
@@ -185,7 +237,6 @@ func (c *checker) follow(m *modelled, s step) string {
 		if m.model != nil {
 			m.model.prepare()
 		}
-		m.prepared = m.snapshot()
 	case streamtest.TraceChangelog:
 		m.torn = true
 	case streamtest.TraceOffsets:
@@ -195,10 +246,23 @@ func (c *checker) follow(m *modelled, s step) string {
 	return ""
 }
 
-// fire tells the aggregate how far time has come.
+// fire tells the nodes how far time has come.
 func (m *modelled) fire() {
+	m.advanced = true
+	if m.times.w == forever && m.times.durable != never {
+		// What was known before the end comes before it.
+		m.tell(m.times.durable)
+	}
+	m.tell(m.times.w)
+}
+
+// tell tells one watermark.
+func (m *modelled) tell(w int64) {
+	if m.beat != nil {
+		m.calls = append(m.calls, m.beat.advance(w)...)
+	}
 	if m.model != nil {
-		m.model.advance(m.times.w)
+		m.model.advance(w)
 	}
 }
 
@@ -207,6 +271,9 @@ func (m *modelled) fire() {
 func (m *modelled) told(marker *window.Marker) string {
 	if w := marker.Watermark; w != m.before && w != m.times.w {
 		return fmt.Sprintf("the marker says %s, want %s or %s", window.FormatTime(w), window.FormatTime(m.before), window.FormatTime(m.times.w))
+	}
+	if marker.Clocked && !m.times.k.clocked {
+		return "the marker says that time goes by the clock"
 	}
 	if marker.Idle != m.beforeIdle && marker.Idle != m.times.idle() {
 		return fmt.Sprintf("the marker says idle %v, and the task was and is %v", marker.Idle, m.beforeIdle)

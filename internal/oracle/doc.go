@@ -10,8 +10,11 @@
 //   - case_test.go: what a seed stands for: windows, triggers, mode, and a script
 //     of batches, clock moves, commits, crashes, restarts and rebalances.
 //   - run_test.go: runs a case through streamtest and keeps what happened.
-//   - times_test.go: the model of watermarks, idle inputs and markers.
+//   - times_test.go: the model of watermarks, idle inputs, the clock and markers.
+//   - generators_test.go: the strategies that look at events.
 //   - model_test.go, place_test.go, calendar_test.go: the model of windows.
+//   - suppress_test.go, ticks_test.go: the model of what Suppress holds back, and
+//     of punctuators.
 //   - check_test.go: compares, and checks what holds after any crash.
 //   - shrink_test.go: makes a case that fails small, and prints its timeline.
 //   - oracle_test.go, mutants_test.go: the tests.
@@ -24,7 +27,7 @@
 //
 // # What is compared
 //
-// Each result, in the step that brings it, as long as a task's state and its
+// Each result, in the step that brings it, what Suppress sends of it, and each tick, as long as a task's state and its
 // committed offsets say the same: through clean restarts, rebalances, and crashes
 // at any step of a commit but those between its first changelog record and its
 // offsets. After one of these, at least once, a replay counts events again; then,

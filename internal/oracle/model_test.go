@@ -20,6 +20,10 @@ type model struct {
 	hasEarly, showAll bool
 
 	results []result
+	// later: what is sent now is of a timer or of a commit, and not of a record or
+	// of the watermark. laterOf are the windows of which such was sent in this step.
+	later   bool
+	laterOf map[span]bool
 	// late and partly are how many events no window has taken, and how many only
 	// some of theirs.
 	late, partly int
@@ -39,7 +43,7 @@ type keyed struct {
 
 func (m *model) clone() *model {
 	c := *m
-	c.results, c.windows = nil, nil
+	c.results, c.windows, c.laterOf = nil, nil, nil
 	for _, w := range m.windows {
 		one := *w
 		one.all, one.fresh = slices.Clone(w.all), slices.Clone(w.fresh)
@@ -211,6 +215,7 @@ func (m *model) tick(now int64) {
 		return
 	}
 	m.nextEarly = now + every
+	m.later = true
 	for _, w := range m.windows {
 		show := w.changed || m.showAll && !m.complete(w.window)
 		w.changed = false
@@ -218,21 +223,29 @@ func (m *model) tick(now int64) {
 			m.send(w, window.EarlyPane, false)
 		}
 	}
-	m.showAll = false
+	m.showAll, m.later = false, false
 }
 
 // prepare is the beginning of a commit.
 func (m *model) prepare() {
+	m.later = true
 	for _, w := range m.windows {
 		if w.hurry && !w.final {
 			m.send(w, window.LatePane, false)
 		}
 		w.hurry = false
 	}
+	m.later = false
 }
 
 func (m *model) send(w *keyed, kind window.PaneKind, final bool) {
 	mode := m.k.e.mode
+	if m.later {
+		if m.laterOf == nil {
+			m.laterOf = map[span]bool{}
+		}
+		m.laterOf[w.span] = true
+	}
 	if mode == window.Retracting {
 		m.takeBack(w)
 	}

@@ -38,6 +38,18 @@ func TestTheSeedsOfCICatchMutants(t *testing.T) {
 			"final results twice", "window/firing.go",
 			"f.unsent, f.pending, f.final = 0, false, final", "f.unsent, f.pending = 0, false",
 		},
+		{
+			"suppress releases a millisecond early", "processors/suppress.go",
+			"uint64(s.w)-uint64(at) >= uint64(s.c.Limit)", "uint64(s.w)-uint64(at)+1 >= uint64(s.c.Limit)",
+		},
+		{
+			"a tick waits for more than its time", "processors/punctuate.go",
+			"p.schedule.Clocked() != clocked || p.next > now", "p.schedule.Clocked() != clocked || p.next >= now",
+		},
+		{
+			"an event is judged by the watermark that it brings", "internal/task/input.go",
+			"\t\t\tin.mark = mark\n", "\t\t\tin.mark = mark\n\t\t\tin.partition.Advance(mark)\n\t\t\tin.task.moved(in.index)\n\t\t\tif err = in.task.fire(); err != nil {\n\t\t\t\treturn err\n\t\t\t}\n",
+		},
 	}
 	root, err := filepath.Abs("../..")
 	if err != nil {

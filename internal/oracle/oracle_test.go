@@ -30,6 +30,7 @@ const (
 // tally counts what happened in the runs of some seeds.
 type tally struct {
 	seeds, events, results, retracted, dropped     int
+	suppressed, ticks                              int
 	crashes, restarts, rebalances, inexact, failed int
 	seen                                           map[string]int // seeds by combination
 }
@@ -41,15 +42,15 @@ func (t *tally) add(o *tally) {
 	t.seeds, t.events, t.results = t.seeds+o.seeds, t.events+o.events, t.results+o.results
 	t.retracted, t.dropped, t.crashes = t.retracted+o.retracted, t.dropped+o.dropped, t.crashes+o.crashes
 	t.restarts, t.rebalances, t.inexact = t.restarts+o.restarts, t.rebalances+o.rebalances, t.inexact+o.inexact
-	t.failed += o.failed
+	t.failed, t.suppressed, t.ticks = t.failed+o.failed, t.suppressed+o.suppressed, t.ticks+o.ticks
 	for c, n := range o.seen {
 		t.seen[c] += n
 	}
 }
 
 func (t *tally) String() string {
-	return fmt.Sprintf("%d events, %d results compared, %d retracted, %d dropped; %d crashes, %d restarts, %d rebalances; %d runs replayed from a torn commit; %d failed",
-		t.events, t.results, t.retracted, t.dropped, t.crashes, t.restarts, t.rebalances, t.inexact, t.failed)
+	return fmt.Sprintf("%d events, %d results compared, %d retracted, %d dropped, %d suppressed, %d ticks; %d crashes, %d restarts, %d rebalances; %d runs replayed from a torn commit; %d failed",
+		t.events, t.results, t.retracted, t.dropped, t.suppressed, t.ticks, t.crashes, t.restarts, t.rebalances, t.inexact, t.failed)
 }
 
 // TestOracle compares random runs with the model. A seed that failed fails again.
@@ -84,6 +85,7 @@ func TestOracle(t *testing.T) {
 	}
 	for what, n := range map[string]int{
 		"results": total.results, "retracted": total.retracted, "dropped": total.dropped, "crashes": total.crashes,
+		"suppressed results": total.suppressed, "ticks": total.ticks,
 		"restarts": total.restarts, "rebalances": total.rebalances, "torn commits": total.inexact,
 	} {
 		if n == 0 && total.seeds >= 48 {
@@ -150,6 +152,7 @@ func runSeed(seed uint64) (*tally, string) {
 	}
 	v := check(h)
 	one.results, one.retracted, one.dropped = v.results, v.retracted, v.dropped
+	one.suppressed, one.ticks = v.suppressed, v.ticks
 	one.crashes, one.restarts, one.rebalances = h.crashes, h.restarts, h.moves
 	for _, o := range k.ops {
 		one.events += len(o.sent)
@@ -222,7 +225,7 @@ func TestTheModelIsNoneOfTheEngine(t *testing.T) {
 	allowed := []string{"Window", "Pane", "PaneKind", "MaxTime", "FormatTime", "Unit", "Hour", "Week", "Month",
 		"TumblingKind", "HoppingKind", "SlidingKind", "SessionKind", "CalendarKind", "CountKind",
 		"EarlyPane", "OnTimePane", "LatePane", "Accumulating", "Discarding", "Retracting", "EachUpdate", "EachCommit", "NoLate", "Marker"}
-	for _, file := range []string{"times_test.go", "model_test.go", "place_test.go", "calendar_test.go", "check_test.go"} {
+	for _, file := range []string{"times_test.go", "model_test.go", "place_test.go", "calendar_test.go", "suppress_test.go", "check_test.go"} {
 		text, err := os.ReadFile(file)
 		if err != nil {
 			t.Fatal(err)

@@ -59,7 +59,8 @@ func (r result) show(base int64) string {
 // step is one thing that a task did, and the results that came of it.
 type step struct {
 	streamtest.TraceEvent
-	results []result
+	results, suppressed []result
+	ticks               []int64
 }
 
 // place is a position in a topic.
@@ -75,6 +76,7 @@ type history struct {
 	steps   []step
 	records map[place]event
 	out     []result // as they stand in the topic
+	calmed  []result // those that Suppress has sent
 	stored  map[span]bag
 	dropped map[string]int
 	err     error
@@ -84,32 +86,68 @@ type history struct {
 
 const application = "oracle"
 
-// topology returns the topology of a case. see is called with each result.
-func (k *kase) topology(see func(result)) (*topology.Topology, error) {
+// moment returns a time in Unix milliseconds.
+func moment(t int64) time.Time { return time.UnixMilli(t) }
+
+// seen is called with what comes out of a topology: results, those that Suppress
+// sends, and calls of the punctuator.
+type seen struct {
+	result, suppressed func(result)
+	tick               func(at int64)
+}
+
+// topology returns the topology of a case.
+func (k *kase) topology(see seen) (*topology.Topology, error) {
 	b := topology.New(application)
-	strategy := window.BoundedDelay(ms(k.delay)).MaxAhead(math.MaxInt64 / time.Millisecond * time.Millisecond)
-	if k.idle > 0 {
-		strategy = strategy.IdleAfter(ms(k.idle))
-	}
 	s := topology.Source(b, "in", codec.String, codec.JSON[event](), topology.AndTopics(k.topics[1:]...)).
-		EventTime(func(e event) int64 { return e.Time }, strategy)
+		EventTime(func(e event) int64 { return e.Time }, k.engine().MaxAhead(math.MaxInt64/time.Millisecond*time.Millisecond))
+	if k.ticks.used {
+		topology.Process(s, func() topology.Processor[string, event, string, int64] { return &ticking{k.ticks, see.tick} }, topology.Named("ticking")).
+			To("ticks", codec.String, codec.Int64)
+	}
 	g := s.GroupByKey(codec.String, codec.JSON[event]())
 	if k.shuffle {
 		g = topology.GroupBy(s, codec.String, codec.JSON[event](), func(r topology.Record[string, event]) string { return strings.Clone(r.Key) }, topology.Named("shuffle"))
 	}
 	bags := topology.Aggregate(g.WindowedBy(k.w.engine()), codec.JSON[bag](), bagging(k.w.merges), topology.Emit(k.e.engine()), topology.Store("bags"))
-	results := topology.MapValues(bags.Stream(), func(r topology.Record[string, bag]) (result, error) {
-		events := append(bag{}, r.Value...)
-		slices.Sort(events)
-		res := result{Key: strings.Clone(r.Key), Window: r.Window, Pane: r.Pane, Time: r.Time, Events: events}
-		if len(events) == 0 {
-			res.Time = 0 // it has the time of no event
-		}
-		see(res)
-		return res, nil
-	})
-	results.To("out", codec.String, codec.JSON[result]())
+	send := func(results topology.Stream[string, bag], topic string, see func(result)) {
+		topology.MapValues(results, func(r topology.Record[string, bag]) (result, error) {
+			res := newRecorded(r)
+			see(res)
+			return res, nil
+		}, topology.Named("to-"+topic)).To(topic, codec.String, codec.JSON[result]())
+	}
+	send(bags.Stream(), "out", see.result)
+	if k.s.used {
+		send(bags.Suppress(k.s.engine()), "calm", see.suppressed)
+	}
 	return b.Build()
+}
+
+// engine returns what the engine is given.
+func (s suppression) engine() topology.Suppression {
+	if s.finals {
+		return topology.UntilWindowCloses()
+	}
+	buffer := topology.BufferIn("held")
+	if s.records > 0 {
+		buffer = buffer.MaxRecords(s.records)
+	}
+	if s.tiny {
+		buffer = buffer.MaxBytes(1)
+	}
+	return topology.UntilTimeLimit(ms(s.limit), buffer)
+}
+
+// newRecorded returns a result as records have it.
+func newRecorded(r topology.Record[string, bag]) result {
+	events := append(bag{}, r.Value...)
+	slices.Sort(events)
+	res := result{Key: strings.Clone(r.Key), Window: r.Window, Pane: r.Pane, Time: r.Time, Events: events}
+	if len(events) == 0 {
+		res.Time = 0 // it has the time of no event
+	}
+	return res
 }
 
 // operator is the sub-topology that aggregates.
@@ -124,7 +162,11 @@ func (k *kase) operator() int {
 func run(k *kase) (*history, error) {
 	h := &history{k: k, records: map[place]event{}}
 	current := 0 // the step that is no sending
-	top, err := k.topology(func(r result) { h.steps[current].results = append(h.steps[current].results, r) })
+	top, err := k.topology(seen{
+		result:     func(r result) { h.steps[current].results = append(h.steps[current].results, r) },
+		suppressed: func(r result) { h.steps[current].suppressed = append(h.steps[current].suppressed, r) },
+		tick:       func(at int64) { h.steps[current].ticks = append(h.steps[current].ticks, at) },
+	})
 	if err != nil {
 		return nil, err
 	}
@@ -159,6 +201,11 @@ func run(k *kase) (*history, error) {
 	}
 	for _, m := range streamtest.Output(d, "out", codec.String, codec.JSON[result]()).All() {
 		h.out = append(h.out, m.Value)
+	}
+	if k.s.used {
+		for _, m := range streamtest.Output(d, "calm", codec.String, codec.JSON[result]()).All() {
+			h.calmed = append(h.calmed, m.Value)
+		}
 	}
 	h.stored, h.dropped = map[span]bag{}, map[string]int{}
 	for _, e := range streamtest.Entries[string, bag](d.Store("bags")) {

@@ -19,6 +19,7 @@ const (
 // the inputs that are not idle. If all are idle it stands still, and it is
 // forever only when every input has ended.
 type times struct {
+	k      *kase
 	inputs []*input
 	w      int64
 	// durable is w without the end of a bounded run.
@@ -37,6 +38,15 @@ type input struct {
 	quiet            bool  // since is set
 	since            int64
 	idle, ended      bool
+	// mark is the greatest watermark that the strategy has told, if it follows no
+	// delay. fresh are how many events a generator has seen since it was made,
+	// greatest the greatest time of them, and latest when the last one came.
+	byMark           bool
+	mark             int64
+	fresh            int
+	greatest, latest int64
+	// clock is when the clock was looked at last while the partition was idle.
+	clock int64
 
 	// A partition of a repartition topic: what upstream tasks have said, and the
 	// least of it, which never falls.
@@ -51,6 +61,7 @@ type upstream struct {
 	generation  int32
 	w           int64
 	idle, ended bool
+	clocked     bool // it follows the clock
 	// asked is when the clock was first looked at after the marker; a task that
 	// says that it is idle is taken at its word for 3 s.
 	fresh, stale bool
@@ -66,10 +77,20 @@ func (in *input) watermark() int64 {
 		return forever
 	case in.upstream != nil:
 		return in.w
+	case in.byMark:
+		return in.mark
 	case in.high == never:
 		return never
 	}
 	return in.high - in.delay
+}
+
+// byClock returns the watermark that an idle input has by the clock, if it has one.
+func (t *times) byClock(in *input) (w int64, ok bool) {
+	if in.upstream != nil {
+		return in.w, in.isIdle() && slices.ContainsFunc(in.upstream, func(u *upstream) bool { return u.clocked && u.leftOut() })
+	}
+	return max(in.watermark(), in.clock-t.k.behind), t.k.clocked && in.idle && in.high != never
 }
 
 func (in *input) isIdle() bool {
@@ -112,6 +133,17 @@ func (t *times) settle() {
 		if w, ok := least(len(up), func(i int) int64 { return up[i].watermark() }, func(i int) bool { return up[i].leftOut() }); ok {
 			in.w = max(in.w, w)
 		}
+		if in.isIdle() {
+			w, ok := forever, false
+			for _, u := range up {
+				if u.clocked && u.leftOut() {
+					w, ok = min(w, u.watermark()), true
+				}
+			}
+			if ok {
+				in.w = max(in.w, w)
+			}
+		}
 		if in.w != forever {
 			in.durable = in.w
 		}
@@ -119,6 +151,17 @@ func (t *times) settle() {
 	w, ok := least(len(t.inputs), func(i int) int64 { return t.inputs[i].watermark() }, func(i int) bool { return t.inputs[i].isIdle() })
 	if ok {
 		t.w = max(t.w, w)
+	}
+	if t.idle() {
+		w, ok := forever, false
+		for _, in := range t.inputs {
+			if c, clocked := t.byClock(in); clocked {
+				w, ok = min(w, c), true
+			}
+		}
+		if ok {
+			t.w = max(t.w, w)
+		}
 	}
 	if t.w != forever {
 		t.durable = t.w
@@ -139,11 +182,25 @@ func (t *times) input(topic string, partition int32) *input {
 }
 
 // observe takes note of an event.
-func (t *times) observe(e streamtest.TraceEvent, at int64) {
+func (t *times) observe(e streamtest.TraceEvent, v event) {
 	in := t.input(e.Topic, e.Partition)
-	if in.upstream == nil {
-		in.high = max(in.high, at)
-		in.idle, in.quiet, in.since = false, true, e.Now.UnixMilli()
+	if in.upstream != nil {
+		t.settle()
+		return
+	}
+	in.high = max(in.high, v.Time)
+	in.idle, in.quiet, in.since = false, true, e.Now.UnixMilli()
+	t.settle() // a partition that wakes up may be the one that holds
+	switch t.k.strategy {
+	case byMark:
+		if v.Marked {
+			in.mark = max(in.mark, v.Mark)
+		}
+	case byGenerator:
+		in.fresh, in.greatest, in.latest = in.fresh+1, max(in.greatest, v.Time), in.since
+		if in.fresh%2 == 0 {
+			in.mark = max(in.mark, in.greatest-in.delay)
+		}
 	}
 	t.settle()
 }
@@ -159,7 +216,7 @@ func (t *times) hear(e streamtest.TraceEvent) {
 		if m.Watermark != window.MaxTime {
 			u.w = max(u.w, m.Watermark)
 		}
-		u.heard, u.generation, u.idle, u.fresh, u.stale = true, m.Generation, m.Idle, true, false
+		u.heard, u.generation, u.idle, u.clocked, u.fresh, u.stale = true, m.Generation, m.Idle, m.Clocked, true, false
 	}
 	t.settle()
 }
@@ -176,7 +233,11 @@ func (t *times) answer(e streamtest.TraceEvent) {
 		in.quiet, in.since = true, now
 	}
 	silent := in.high == never || in.idleAfter > 0 && now-in.since >= in.idleAfter
-	in.idle = e.AtEnd && silent && !in.ended
+	idle := e.AtEnd && silent && !in.ended
+	if idle && !in.idle {
+		in.clock = now
+	}
+	in.idle = idle
 	if e.Ended {
 		in.ended, in.idle = true, false
 	}
@@ -186,6 +247,12 @@ func (t *times) answer(e streamtest.TraceEvent) {
 // tick takes note of the clock.
 func (t *times) tick(now int64) {
 	for _, in := range t.inputs {
+		if in.idle && t.k.clocked && now-in.clock >= 1000 {
+			in.clock = now
+		}
+		if t.k.flush > 0 && in.fresh > 0 && now-in.latest >= t.k.flush {
+			in.mark = max(in.mark, in.greatest)
+		}
 		for _, u := range in.upstream {
 			if u.fresh {
 				u.fresh, u.asked = false, now
@@ -198,7 +265,7 @@ func (t *times) tick(now int64) {
 
 // clone returns a copy that shares nothing.
 func (t *times) clone() *times {
-	c := &times{w: t.w, durable: t.durable}
+	c := &times{k: t.k, w: t.w, durable: t.durable}
 	for _, in := range t.inputs {
 		copied := *in
 		copied.upstream = nil
@@ -217,6 +284,7 @@ func (t *times) restart() {
 	t.w = t.durable
 	for _, in := range t.inputs {
 		in.idle, in.quiet, in.ended = false, false, false
+		in.fresh, in.greatest = 0, never
 		for _, u := range in.upstream {
 			if u.ended = false; u.heard {
 				u.fresh, u.stale = true, false
@@ -229,10 +297,10 @@ func (t *times) restart() {
 
 // newTimes returns the times of a task that begins.
 func (k *kase) newTimes(sub int, task int32, shuffle string) *times {
-	t := &times{w: never, durable: never}
+	t := &times{k: k, w: never, durable: never}
 	if sub == 0 {
 		for _, topic := range k.topics {
-			t.inputs = append(t.inputs, &input{topic: topic, partition: task, delay: k.delay, idleAfter: k.idle, high: never})
+			t.inputs = append(t.inputs, &input{topic: topic, partition: task, delay: k.delay, idleAfter: k.idle, high: never, byMark: k.strategy != byDelay, mark: never, greatest: never})
 		}
 		return t
 	}

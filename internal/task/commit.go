@@ -76,8 +76,9 @@ func (t *Task) Prepare() (*Commit, error) {
 	c := &Commit{Changes: changes}
 	for i, in := range t.inputs {
 		// The metadata says which entry of the task's own store counts, and how far
-		// time had come.
-		if in.next != in.committed || i == 0 && (saved || t.durable != t.kept) {
+		// time had come. A generator's watermark may have moved by the clock alone.
+		in.keeping = in.generated()
+		if in.next != in.committed || in.keeping != in.kept || i == 0 && (saved || t.durable != t.kept) {
 			c.Offsets = append(c.Offsets, Offset{in.config.Topic, in.config.Partition, in.next, in.metadata().Encode()})
 		}
 	}
@@ -104,7 +105,7 @@ func (t *Task) Committed(c *Commit, next map[string]int64) error {
 	t.kept = t.durable
 	t.rt.Punctuated = false
 	for _, in := range t.inputs {
-		in.committed = in.next
+		in.committed, in.kept = in.next, in.keeping
 		if t.cfg.Skips != nil {
 			t.cfg.Skips.Passed(in.config.Topic, in.config.Partition, in.next)
 		}

@@ -187,3 +187,43 @@ func TestGeneratorsThatBreakTheirPromise(t *testing.T) {
 type ahead struct{ *halves }
 
 func (a ahead) Tick(now int64) int64 { return now + 2*time.Hour.Milliseconds() }
+
+// silent is a generator of the test's own that says the greatest time that it has
+// seen, once nothing has come for a second.
+type silent struct{ high, latest int64 }
+
+func (s *silent) Event(_, t, now int64) int64 {
+	s.high, s.latest = max(s.high, t), now
+	return window.MinTime
+}
+
+func (s *silent) Tick(now int64) int64 {
+	if now-s.latest < 1000 {
+		return window.MinTime
+	}
+	return s.high
+}
+
+// TestAWatermarkByTheClockAloneIsKept: a generator that the clock has moved begins
+// where it was, though its partition has brought nothing since the commit before.
+func TestAWatermarkByTheClockAloneIsKept(t *testing.T) {
+	began := map[int64]int{}
+	d := streamtest.New(t, build(t, func(b *topology.Builder) {
+		s := topology.Source(b, "in", codec.String, codec.Int64, topology.AndTopics("other"))
+		tens(b, s.EventTime(nil, window.Custom(func(w int64) window.Generator[int64] {
+			began[w]++
+			return &silent{high: window.MinTime}
+		})), false, base)
+	}))
+	other := input(d, "other")
+	d.Batch(func() {
+		input(d, "in").Send("k", 1, after(5))
+		other.Send("k", 1, after(7))
+	})
+	d.Advance(2 * time.Second)
+	input(d, "in").Send("k", 1, after(6)) // there is something to commit
+	d.Restart()
+	if began[after(5).UnixMilli()] != 1 || began[after(7).UnixMilli()] != 1 {
+		t.Errorf("generators began with %v, want one with each partition's own watermark", began)
+	}
+}

@@ -34,9 +34,11 @@ type Input struct {
 	partition *window.PartitionClock
 	upstreams *window.Upstreams
 	// generator makes the watermark of partition, unless that follows event times.
-	// mark is what it has said of the record in process.
-	generator processors.Generator
-	mark      int64
+	// mark is what it has said of the record in process; kept is the watermark that
+	// is committed of it, and keeping that of the commit in work.
+	generator     processors.Generator
+	mark          int64
+	kept, keeping int64
 
 	// next is the offset behind the last record processed, committed the one
 	// of the last commit.
@@ -55,7 +57,7 @@ type Input struct {
 func newInput(t *Task, index int, c InputConfig) *Input {
 	in := &Input{
 		task: t, index: index, config: c, source: t.instance.Source(c.Node), next: c.Offset, committed: c.Offset,
-		mark: window.MinTime, rose: t.now, roseTo: window.MinTime,
+		mark: window.MinTime, kept: window.MinTime, keeping: window.MinTime, rose: t.now, roseTo: window.MinTime,
 	}
 	if c.Upstream == nil {
 		in.partition = window.NewPartitionClock(c.Strategy)
@@ -110,6 +112,7 @@ func (in *Input) restore(meta codec.OffsetMetadata, vector []byte) error {
 		restoreClock(in.partition, in.config.Strategy, meta)
 		var err error
 		in.generator, err = in.source.Generator(in.partition.Watermark())
+		in.kept = in.generated()
 		return err
 	}
 	if vector == nil {
@@ -390,6 +393,14 @@ func (in *Input) generate(now int64) (moved bool, err error) {
 	return in.partition.Advance(w), nil
 }
 
+// generated is the watermark that a generator has made; MinTime without one.
+func (in *Input) generated() int64 {
+	if in.generator == nil {
+		return window.MinTime
+	}
+	return in.partition.Durable()
+}
+
 // metadata is what goes with the input's committed offset.
 func (in *Input) metadata() codec.OffsetMetadata {
 	m := codec.OffsetMetadata{Time: -1, Processors: map[string]int64{}}
@@ -401,7 +412,7 @@ func (in *Input) metadata() codec.OffsetMetadata {
 		case highest != window.MinTime:
 			m.Processors[earlyTimeName] = highest
 		}
-		if w := in.partition.Durable(); in.generator != nil && w != window.MinTime {
+		if w := in.generated(); w != window.MinTime {
 			m.Processors[generatedName] = w
 		}
 	}

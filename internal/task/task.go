@@ -289,6 +289,20 @@ func (t *Task) fire() error {
 func (t *Task) advance(i int) (done bool, err error) {
 	n := &t.instance.Stateful[i]
 	w := t.input(n)
+	// The end of a bounded run is not kept, but what the task kept before it is: when
+	// one of several inputs has ended the watermark is that of the others for a moment.
+	// A node that was not told of it would not know of it after a restart either.
+	if w == window.MaxTime && n.FromSource && len(n.Nodes) == 0 && t.at[i] < t.durable {
+		if done, err := t.advanceTo(i, t.durable); !done || err != nil {
+			return false, err
+		}
+	}
+	return t.advanceTo(i, w)
+}
+
+// advanceTo tells a stateful node that its input has come as far as w.
+func (t *Task) advanceTo(i int, w int64) (done bool, err error) {
+	n := &t.instance.Stateful[i]
 	if w <= t.at[i] {
 		return true, nil
 	}

@@ -146,9 +146,10 @@ func (c *companions) health(model string, at int64) llm.Health {
 	depth := int64(2 * c.random.ExpFloat64())
 	for i := range c.plan {
 		if d := &c.plan[i]; d.covers(SickComponent, h.Component, at) {
-			h.Healthy = h.Healthy && c.random.Float64() >= d.Amount
-			h.CPU = share(0.45+0.45*d.Amount, 0.06)
-			depth += int64(20 * d.Amount * c.random.Float64())
+			amount := d.amount(at)
+			h.Healthy = h.Healthy && c.random.Float64() >= amount
+			h.CPU = share(0.45+0.45*amount, 0.06)
+			depth += int64(20 * amount * c.random.Float64())
 		}
 	}
 	h.QueueDepth = llm.Some(depth)

@@ -39,6 +39,21 @@ type Degradation struct {
 	Target   string // model or component
 	From, To int64
 	Amount   float64
+	// Ramp lets it grow evenly from nothing at From to Amount at To.
+	Ramp bool
+}
+
+// amount returns how strong it is at a time within it: the factor of a SlowModel,
+// the share of the others.
+func (d *Degradation) amount(at int64) float64 {
+	if !d.Ramp {
+		return d.Amount
+	}
+	nothing := 0.0
+	if d.Kind == SlowModel {
+		nothing = 1
+	}
+	return nothing + (d.Amount-nothing)*float64(at-d.From)/float64(d.To-d.From)
 }
 
 func (d *Degradation) covers(kind DegradationKind, target string, at int64) bool {
@@ -51,7 +66,37 @@ func (d *Degradation) covers(kind DegradationKind, target string, at int64) bool
 // become 1.4 to 3 times as slow, or 4 to 25 % of their requests fail; of a sick
 // component 30 to 90 % of the reports say so.
 func Plan(seed uint64, begin, end int64) []Degradation {
-	random := rand.New(rand.NewPCG(seed, 0x706c616e))
+	return plan(rand.New(rand.NewPCG(seed, 0x706c616e)), begin, end, func(d *Degradation, between func(low, high float64) float64) {
+		switch d.Kind {
+		case SickComponent:
+			d.Amount = between(0.3, 0.9)
+		case SlowModel:
+			d.Amount = between(1.4, 3)
+		default:
+			d.Amount = between(0.04, 0.25)
+		}
+	})
+}
+
+// PlanFaint draws degradations like Plan, but such as are hard to tell from what
+// is normal: models become 1.3 to 2 times as slow, at once or drifting there, 3 to
+// 6 % of their requests fail beside those that fail anyway, and of a component 10
+// to 40 % of the reports say that it is sick.
+func PlanFaint(seed uint64, begin, end int64) []Degradation {
+	return plan(rand.New(rand.NewPCG(seed, 0x6661696e74)), begin, end, func(d *Degradation, between func(low, high float64) float64) {
+		switch d.Kind {
+		case SickComponent:
+			d.Amount = between(0.1, 0.4)
+		case SlowModel:
+			d.Amount, d.Ramp = between(1.3, 2), between(0, 1) < 0.5
+		default:
+			d.Amount = between(0.03, 0.06)
+		}
+	})
+}
+
+// plan draws where and when, and has strength draw how much.
+func plan(random *rand.Rand, begin, end int64, strength func(d *Degradation, between func(low, high float64) float64)) []Degradation {
 	minutes := func(low, high float64) int64 {
 		return int64((low + (high-low)*random.Float64()) * float64(time.Minute.Milliseconds()))
 	}
@@ -64,12 +109,13 @@ func Plan(seed uint64, begin, end int64) []Degradation {
 					d := Degradation{Target: target, From: at, To: at + minutes(4, 12)}
 					switch {
 					case target != p.name:
-						d.Kind, d.Amount = SickComponent, between(0.3, 0.9)
+						d.Kind = SickComponent
 					case random.IntN(2) == 0:
-						d.Kind, d.Amount = SlowModel, between(1.4, 3)
+						d.Kind = SlowModel
 					default:
-						d.Kind, d.Amount = FailingModel, between(0.04, 0.25)
+						d.Kind = FailingModel
 					}
+					strength(&d, between)
 					if d.To >= end {
 						break
 					}
@@ -90,9 +136,9 @@ func degradePerformance(plan []Degradation, v *llm.Performance) {
 		d := &plan[i]
 		switch {
 		case d.covers(SlowModel, v.Model, v.Timestamp):
-			v.LatencyMS *= d.Amount
+			v.LatencyMS *= d.amount(v.Timestamp)
 		case d.covers(FailingModel, v.Model, v.Timestamp):
-			if chanceOf(v.RequestID) < d.Amount {
+			if chanceOf(v.RequestID) < d.amount(v.Timestamp) {
 				v.Error, v.CostUSD, v.Quality = true, llm.Optional[float64]{}, llm.Optional[float64]{}
 			}
 		}

@@ -162,9 +162,37 @@ func TestDegradationsShowWhereTheyArePlanted(t *testing.T) {
 	if slow == 0 || math.Abs(failed/code-0.2) > 0.05 || math.Abs(sick/reports-0.5) > 0.2 {
 		t.Errorf("%v slow, %v of %v failed, %v of %v sick", slow, failed, code, sick, reports)
 	}
-	for _, d := range trace.Plan(1, begin, begin+4*3_600_000) {
+	for _, d := range append(trace.Plan(1, begin, begin+4*3_600_000), trace.PlanFaint(1, begin, begin+4*3_600_000)...) {
 		if length := d.To - d.From; length < 4*60_000 || length > 12*60_000 || d.From < begin+25*60_000 || d.To > begin+4*3_600_000 {
 			t.Errorf("%+v", d)
 		}
+	}
+}
+
+// TestARampGrowsFromNothing: evenly, up to its amount.
+func TestARampGrowsFromNothing(t *testing.T) {
+	o := trace.Options{Seed: 4}
+	plain := collect(t, o, []string{llm.PerformanceSource}, nil)
+	before := map[llm.RequestID]llm.Performance{}
+	for _, i := range plain {
+		v := i.Event.(llm.Performance)
+		before[v.RequestID] = v
+	}
+	from := plain[0].At + 600_000
+	plan := []trace.Degradation{{Kind: trace.SlowModel, Target: "chat-small", From: from, To: from + 600_000, Amount: 3, Ramp: true}}
+	n := 0
+	for _, i := range collect(t, o, []string{llm.PerformanceSource}, plan) {
+		v := i.Event.(llm.Performance)
+		if v.Model != "chat-small" || v.Timestamp < from || v.Timestamp >= from+600_000 {
+			continue
+		}
+		n++
+		want := 1 + 2*float64(v.Timestamp-from)/600_000
+		if got := v.LatencyMS / before[v.RequestID].LatencyMS; math.Abs(got-want) > 1e-9 {
+			t.Fatalf("%v times as slow after %d ms, want %v", got, v.Timestamp-from, want)
+		}
+	}
+	if n < 50 {
+		t.Errorf("only %d requests", n)
 	}
 }

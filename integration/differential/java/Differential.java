@@ -33,6 +33,7 @@ import org.apache.kafka.streams.kstream.Suppressed;
 import org.apache.kafka.streams.kstream.Suppressed.BufferConfig;
 import org.apache.kafka.streams.kstream.TimeWindows;
 import org.apache.kafka.streams.kstream.Windowed;
+import org.apache.kafka.streams.state.KeyValueStore;
 import org.apache.kafka.streams.state.SessionStore;
 import org.apache.kafka.streams.state.WindowStore;
 import org.apache.kafka.streams.test.TestRecord;
@@ -43,13 +44,15 @@ import org.apache.kafka.streams.test.TestRecord;
  * to standard output.
  *
  * <pre>
- * case NAME KIND SIZE ADVANCE GRACE EMIT STORE    KIND time, sliding, session; EMIT update, close, suppress
+ * case NAME KIND SIZE ADVANCE GRACE EMIT STORE LIMIT BOUND
+ *                                                 KIND time, sliding, session, table; EMIT update, close, suppress, limit
  * KEY TIME VALUE                                  a record; any number of them
  * end
  * </pre>
  *
  * For each record there is a line for each result that it brings,
- * {@code result INDEX KEY START END TIME VALUE}, with VALUE {@code -} for a null;
+ * {@code result INDEX KEY START END TIME VALUE}, with VALUE {@code -} for a null, and no
+ * window of a table; LIMIT and BOUND are milliseconds and records, 0 for no bound;
  * then {@code dropped COUNT} and {@code end}.
  */
 public final class Differential {
@@ -110,6 +113,13 @@ public final class Differential {
         StreamsBuilder builder = new StreamsBuilder();
         KGroupedStream<String, String> grouped = builder.stream("in", Consumed.with(Serdes.String(), Serdes.String()))
             .groupByKey(Grouped.with(Serdes.String(), Serdes.String()));
+        if (kind.equals("table")) {
+            grouped.aggregate(() -> "", Differential::add, Materialized.<String, String, KeyValueStore<Bytes, byte[]>>as("store")
+                    .withStoreType(store).withKeySerde(Serdes.String()).withValueSerde(Serdes.String()).withCachingDisabled())
+                .suppress(limit(head)).toStream().map((k, v) -> KeyValue.pair(k + " 0 0", v))
+                .to("out", Produced.with(Serdes.String(), Serdes.String()));
+            return builder.build();
+        }
         KTable<Windowed<String>, String> table = switch (kind) {
             case "time" -> grouped.windowedBy(TimeWindows.ofSizeAndGrace(size, grace).advanceBy(advance)).emitStrategy(strategy)
                 .aggregate(() -> "", Differential::add, windows(store));
@@ -121,11 +131,19 @@ public final class Differential {
         };
         if (emit.equals("suppress")) {
             table = table.suppress(Suppressed.untilWindowCloses(BufferConfig.unbounded()));
+        } else if (emit.equals("limit")) {
+            table = table.suppress(limit(head));
         }
         table.toStream()
             .map((k, v) -> KeyValue.pair(k.key() + " " + k.window().start() + " " + k.window().end(), v == null ? "-" : v))
             .to("out", Produced.with(Serdes.String(), Serdes.String()));
         return builder.build();
+    }
+
+    private static <K> Suppressed<K> limit(String[] head) {
+        long bound = Long.parseLong(head[9]);
+        return bound == 0 ? Suppressed.untilTimeLimit(millis(head[8]), BufferConfig.unbounded())
+            : Suppressed.untilTimeLimit(millis(head[8]), BufferConfig.maxRecords(bound).emitEarlyWhenFull());
     }
 
     private static Duration millis(String text) {
