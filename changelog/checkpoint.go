@@ -50,6 +50,8 @@ type CheckpointConfig struct {
 	// Grace is for how long a file is kept that no manifest refers to. It must
 	// be more than any upload takes, and than clocks differ. Default: 1 h.
 	Grace time.Duration
+	// Parallel is how many files are on their way at a time. Default: 4.
+	Parallel int
 	// Clock returns the wall-clock time. Default: time.Now.
 	Clock func() time.Time
 }
@@ -72,6 +74,9 @@ func NewCheckpoints(cfg CheckpointConfig) *Checkpoints {
 	if cfg.Grace <= 0 {
 		cfg.Grace = DefaultGrace
 	}
+	if cfg.Parallel <= 0 {
+		cfg.Parallel = atOnce
+	}
 	if cfg.Clock == nil {
 		cfg.Clock = time.Now
 	}
@@ -79,7 +84,7 @@ func NewCheckpoints(cfg CheckpointConfig) *Checkpoints {
 }
 
 const (
-	// atOnce is how many files of a checkpoint are under way at a time.
+	// atOnce is the default of Parallel.
 	atOnce = 4
 	// leastTimeout is what a request of the store may take, and slowest the bytes
 	// a second that a file may come or go at.
@@ -187,7 +192,7 @@ func (c *Checkpoints) Verify(ctx context.Context, m *Manifest) error {
 // each does something for each file of a checkpoint, some at a time.
 func (c *Checkpoints) each(ctx context.Context, m *Manifest, do func(context.Context, ManifestFile) error) error {
 	group, ctx := errgroup.WithContext(ctx)
-	group.SetLimit(atOnce)
+	group.SetLimit(c.Parallel)
 	for _, f := range m.Files {
 		group.Go(func() error {
 			ctx, cancel := timeout(ctx, f.Size)

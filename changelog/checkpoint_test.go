@@ -25,7 +25,7 @@ func check(t testing.TB, err error) {
 	}
 }
 
-// faulty is a blob store to which things happen.
+// faulty is a blob store to which things happen, one at a time.
 type faulty struct {
 	*changelog.MemoryBlobs
 	// before is called before each request, and can fail it.
@@ -128,7 +128,7 @@ func manifestAt(next int, log string) changelog.Manifest {
 }
 
 func checkpoints(store changelog.BlobStore, clock func() time.Time) *changelog.Checkpoints {
-	return changelog.NewCheckpoints(changelog.CheckpointConfig{Store: store, Application: "app", Clock: clock})
+	return changelog.NewCheckpoints(changelog.CheckpointConfig{Store: store, Application: "app", Parallel: 1, Clock: clock})
 }
 
 // upload stores a version by an uploader.
