@@ -29,6 +29,8 @@
 //     process that is killed between the steps of a commit in one.
 //   - badinput_test.go: the texts of errors.
 //   - chaos: everything at once, as a seed draws it; its own package and stage.
+//   - tiers/checkpoint: uploads that are killed, an object store that goes away, and
+//     how long a recovery takes.
 //   - soak_test.go: some of these for as long as make soak is told.
 //
 // # Caveats
