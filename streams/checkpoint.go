@@ -91,8 +91,10 @@ type checkpoints struct {
 	folders Folders
 	// tasks belongs to run.
 	tasks map[TaskID]*checkpointing
-	// failing is set while checkpoints cannot be stored; it belongs to run.
-	failing bool
+	// failures counts those that could not be stored, and failing is set until a
+	// round has none. Both belong to run.
+	failures int
+	failing  bool
 
 	mu sync.Mutex // guards what follows
 	// made is when the newest checkpoint of each running task was made, or when the
@@ -137,11 +139,23 @@ func (c *checkpoints) run(ctx context.Context) {
 			return
 		case <-ticker.C:
 		}
-		for _, h := range c.due() {
-			if ctx.Err() == nil {
-				c.visit(h)
-			}
+		c.round(ctx)
+	}
+}
+
+// round visits all tasks, and says when all is well again.
+func (c *checkpoints) round(ctx context.Context) {
+	due := c.due()
+	before := c.failures
+	for _, h := range due {
+		if ctx.Err() != nil {
+			return
 		}
+		c.visit(h)
+	}
+	if c.failing && c.failures == before && len(due) > 0 {
+		c.failing = false
+		c.in.log.Info("checkpoints can be stored again", "tasks", len(due))
 	}
 }
 
@@ -289,10 +303,6 @@ func encodeShape(sub topology.SubTopology) (json.RawMessage, error) { return jso
 
 // stored notes that a checkpoint was stored.
 func (c *checkpoints) stored(id TaskID, done changelog.Uploaded) {
-	if c.failing {
-		c.failing = false
-		c.in.log.Info("checkpoints can be stored again", "task", id.String())
-	}
 	c.in.log.Debug("checkpoint stored", "task", id.String(), "key", done.Checkpoint.Key, "bytes", done.Bytes, "new_bytes", done.NewBytes,
 		"files", done.Files, "new_files", done.NewFiles)
 	c.tell(id, CheckpointStored)
@@ -301,6 +311,7 @@ func (c *checkpoints) stored(id TaskID, done changelog.Uploaded) {
 // failed notes that a checkpoint could not be stored, and says so once.
 func (c *checkpoints) failed(id TaskID, step string, err error) {
 	c.in.metrics.checkpointFailures.WithLabelValues(step).Inc()
+	c.failures++
 	if !c.failing {
 		c.failing = true
 		c.in.log.Warn("a checkpoint could not be stored: processing goes on, and it is tried again at each interval", "task", id.String(), "error", err)
