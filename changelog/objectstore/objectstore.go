@@ -77,7 +77,12 @@ func openS3(ctx context.Context, u url.URL) (*blob.Bucket, error) {
 	prefix := strings.Trim(u.Path, "/")
 	q := u.Query()
 	if q.Has("endpoint") && !q.Has("use_path_style") {
-		q.Set("use_path_style", "true") // a name a bucket is rarely set up elsewhere
+		q.Set("use_path_style", "true") // elsewhere a bucket rarely has a host name of its own
+	}
+	if !q.Has("response_checksum_validation") {
+		// All files are compared with their hashes; Amazon's library would warn of
+		// each that was stored in parts.
+		q.Set("response_checksum_validation", "when_required")
 	}
 	u.Path, u.RawQuery = "", q.Encode()
 	bucket, err := new(s3blob.URLOpener).OpenBucketURL(ctx, &u)
