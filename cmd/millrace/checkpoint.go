@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"os"
 	"path/filepath"
 	"strings"
 	"text/tabwriter"
@@ -148,8 +149,13 @@ func (c *copies) tasks(do func(task string, made []changelog.Checkpoint) error) 
 	return errors.Join(errs...)
 }
 
-// mebibytes writes a size for people.
-func mebibytes(n int64) string { return fmt.Sprintf("%.1f MiB", float64(n)/(1<<20)) }
+// sizeOf writes a size for people.
+func sizeOf(n int64) string {
+	if n < 1<<20 {
+		return fmt.Sprintf("%.1f KiB", float64(n)/(1<<10))
+	}
+	return fmt.Sprintf("%.1f MiB", float64(n)/(1<<20))
+}
 
 func (c *copies) list(ctx context.Context) error {
 	w := tabwriter.NewWriter(c.p.out, 0, 0, 2, ' ', 0)
@@ -169,7 +175,7 @@ func (c *copies) list(ctx context.Context) error {
 			for i, s := range m.Stores {
 				stores[i] = fmt.Sprintf("%s@%d", s.Name, s.Next)
 			}
-			fmt.Fprintf(w, "%s%d\t%s\t%s\n", line, len(m.Files), mebibytes(m.Bytes()), strings.Join(stores, " "))
+			fmt.Fprintf(w, "%s%d\t%s\t%s\n", line, len(m.Files), sizeOf(m.Bytes()), strings.Join(stores, " "))
 		}
 	}
 	return w.Flush()
@@ -183,7 +189,7 @@ func (c *copies) verify(ctx context.Context) error {
 		size, result := "", "whole"
 		m, err := c.Read(ctx, made)
 		if err == nil {
-			size = mebibytes(m.Bytes())
+			size = sizeOf(m.Bytes())
 			err = c.Verify(ctx, m)
 		}
 		switch {
@@ -207,15 +213,20 @@ func (c *copies) restore(ctx context.Context) error {
 	if c.settings.streams.StateDir == "" {
 		return usagef("nothing says where the state is to go: use --state DIR, MILLRACE_STATE, or state.dir in the file of --config")
 	}
-	folder, err := streams.OpenStateFolder(dir)
-	if err != nil {
-		return err
-	}
-	defer folder.Close()
-	err = c.tasks(func(task string, all []changelog.Checkpoint) error {
-		there, err := folder.Has(task)
-		if err != nil {
+	var folder *streams.StateFolder // none if there is nothing, and nothing is to be made
+	if _, err := os.Stat(dir); err == nil || c.execute {
+		if folder, err = streams.OpenStateFolder(dir); err != nil {
 			return err
+		}
+		defer folder.Close()
+	}
+	err := c.tasks(func(task string, all []changelog.Checkpoint) error {
+		there := false
+		if folder != nil {
+			var err error
+			if there, err = folder.Has(task); err != nil {
+				return err
+			}
 		}
 		if there {
 			_, err := fmt.Fprintf(c.p.out, "%s  is in %s already: left alone\n", task, dir)
@@ -237,7 +248,7 @@ func (c *copies) restore(ctx context.Context) error {
 			if c.execute {
 				verb = "was restored"
 			}
-			_, err = fmt.Fprintf(c.p.out, "%s  %s, %s, %s to %s\n", task, made.Created.UTC().Format(time.RFC3339), mebibytes(m.Bytes()), verb, dir)
+			_, err = fmt.Fprintf(c.p.out, "%s  %s, %s, %s to %s\n", task, made.Created.UTC().Format(time.RFC3339), sizeOf(m.Bytes()), verb, dir)
 			return err
 		}
 		return fmt.Errorf("task %s: %w: none is whole", task, errCheckpoints)
@@ -256,7 +267,7 @@ func (c *copies) prune(ctx context.Context) error {
 			verb = "were removed"
 		}
 		_, err = fmt.Fprintf(c.p.out, "%s  %d of %d checkpoints, and %d files of %s that nothing refers to, %s\n",
-			task, len(gone.Checkpoints), len(all), gone.Files, mebibytes(gone.Bytes), verb)
+			task, len(gone.Checkpoints), len(all), gone.Files, sizeOf(gone.Bytes), verb)
 		return err
 	})
 	return c.remind(err, "removed")

@@ -45,7 +45,7 @@ func TestCheckpointCommands(t *testing.T) {
 
 	expect(exitOK, "would be restored", "restore", "--state", state)
 	restored := filepath.Join(state, "app", "0_0")
-	if _, err := os.Stat(restored); !errors.Is(err, os.ErrNotExist) {
+	if _, err := os.Stat(state); !errors.Is(err, os.ErrNotExist) {
 		t.Fatalf("a dry run has restored: %v", err)
 	}
 	expect(exitOK, "was restored", "restore", "--state", state, "--execute")
