@@ -51,7 +51,7 @@ func killedUploads(t *testing.T, seeds uint64) {
 		}
 		p := start(t, s)
 		p.await(1, "state=running was=")
-		time.Sleep(time.Duration(rnd.IntN(900)) * time.Millisecond) // the point of the kill
+		<-time.After(time.Duration(rnd.IntN(900)) * time.Millisecond) // the point of the kill
 		p.kill()
 		kills++
 		began += p.count("state begins from a checkpoint")
