@@ -11,6 +11,10 @@
 //     store stands, or from the log's start if that cannot be relied on.
 //   - Follow: keeps a store up to date for as long as somebody wants, which is
 //     what a standby does.
+//   - Checkpoints, Uploader, Manifest, BlobStore: copies of a task's database in
+//     an object store, from which a restore begins that finds nothing on its
+//     disk. The contract is at the top of checkpoint.go; package objectstore has
+//     the stores.
 //   - TopicName, TopicConfig, CheckTopic: the topic's name, which is Kafka
 //     Streams', its settings, and what is wrong with one that is there.
 //

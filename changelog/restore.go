@@ -208,19 +208,42 @@ func (r *restore) choose(ctx context.Context, start int64) error {
 
 // wholeReason says why the store must be restored whole, or nothing.
 func (r *restore) wholeReason(next, appliedAt int64, ok bool, start int64) string {
-	age := r.began.Sub(time.UnixMilli(appliedAt))
-	log := r.DB.LogID(r.Store)
-	switch {
-	case !ok:
+	if !ok {
 		return "it has no position"
-	case log != "" && r.log != "" && log != r.log:
+	}
+	at := Position{Next: next, AppliedAt: appliedAt, Log: r.DB.LogID(r.Store)}
+	return WholeReason(at, Bounds{Start: start, End: r.end, Log: r.log}, r.began, r.DeleteRetention)
+}
+
+// Position is where a store stands in its log.
+type Position struct {
+	// Next is the offset to apply next, and AppliedAt the time in Unix
+	// milliseconds at which the store was known to hold everything before it.
+	Next, AppliedAt int64
+	// Log is the id of the log, or "" if that is not known.
+	Log string
+}
+
+// Bounds are those of a log, with its id.
+type Bounds struct {
+	Start, End int64
+	Log        string
+}
+
+// WholeReason says why a store that stands at a position cannot go on from there,
+// so that it must be restored whole from a log that keeps deletes for
+// deleteRetention; "" if it can. It holds for local state and for checkpoints.
+func WholeReason(at Position, b Bounds, now time.Time, deleteRetention time.Duration) string {
+	age := now.Sub(time.UnixMilli(at.AppliedAt))
+	switch {
+	case at.Log != "" && b.Log != "" && at.Log != b.Log:
 		return "its position is in another topic of that name: the topic was made anew"
-	case next > r.end:
+	case at.Next > b.End:
 		return "its position is beyond the log's end: the topic was made anew or truncated"
-	case next < start:
+	case at.Next < b.Start:
 		return "its position is before the log's start: the log was truncated past it"
-	case age > r.DeleteRetention:
-		return fmt.Sprintf("its position is %v old, and the topic keeps deletes for %v", age.Round(time.Second), r.DeleteRetention)
+	case age > deleteRetention:
+		return fmt.Sprintf("its position is %v old, and the topic keeps deletes for %v", age.Round(time.Second), deleteRetention)
 	}
 	return ""
 }

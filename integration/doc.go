@@ -31,6 +31,8 @@
 //   - shuffle: what is dropped behind a repartition, beside Kafka Streams.
 //   - emission: how long results take, and that each event is in one.
 //   - chaos: everything at once, as a seed draws it; its own package and stage.
+//   - tiers/checkpoint: uploads that are killed, an object store that goes away, and
+//     how long a recovery takes.
 //   - soak_test.go: some of these for as long as make soak is told.
 //
 // # Caveats

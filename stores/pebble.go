@@ -31,6 +31,8 @@ type PebbleConfig struct {
 	// else than was written (ErrCorrupt). It runs on any goroutine, with locks
 	// of Pebble's held: it must not block nor call the engine.
 	OnFailure func(error)
+	// readOnly opens a database that is there, and writes nothing.
+	readOnly bool
 }
 
 // PebbleResources are what the databases of one process share.
@@ -100,8 +102,10 @@ func OpenPebble(cfg PebbleConfig) (Engine, error) {
 	}
 	e.options = e.newOptions()
 	err := e.guard(func() (err error) {
-		if err = e.emptyIngestFolder(); err != nil {
-			return err
+		if !cfg.readOnly {
+			if err = e.emptyIngestFolder(); err != nil {
+				return err
+			}
 		}
 		e.db, err = pebble.Open(cfg.Dir, e.options)
 		return err
@@ -192,6 +196,8 @@ func (e *pebbleEngine) newOptions() *pebble.Options {
 		FileCache:                   e.cfg.Resources.files,
 		FormatMajorVersion:          pebble.FormatNewest,
 		DisableWAL:                  true,
+		ReadOnly:                    e.cfg.readOnly,
+		ErrorIfNotExists:            e.cfg.readOnly,
 		MemTableSize:                e.cfg.Resources.memtable,
 		MemTableStopWritesThreshold: 4,
 		L0CompactionThreshold:       4,
@@ -341,7 +347,10 @@ func (e *pebbleEngine) Metrics() EngineMetrics {
 // its memory stays, and its folder stays locked, until the process ends. One that
 // is corrupt is closed without a flush: its files are of no use.
 func (e *pebbleEngine) Close() error {
-	flushed := e.guard(e.db.Flush)
+	var flushed error
+	if !e.cfg.readOnly {
+		flushed = e.guard(e.db.Flush)
+	}
 	if e.failure() != nil {
 		return flushed
 	}

@@ -14,8 +14,8 @@ import (
 //
 // One goroutine, the task's, opens the stores of a DB, reads and changes them,
 // and calls Collect and Commit. Nothing on that path takes a lock. Other
-// goroutines may call DB.View, DB.Queryable, DB.Offset and DB.Close at any
-// time, and DB.Ingest for a store that the task does not touch meanwhile.
+// goroutines may call DB.View, DB.Queryable, DB.Offset, DB.Checkpoint and
+// DB.Close at any time, and DB.Ingest for a store that the task does not touch meanwhile.
 //
 // # In which order
 //

@@ -129,6 +129,9 @@ type Config struct {
 	// Standby says how copies of state are kept ready, and when a task may move to
 	// one. The members of a group should agree; the group's leader decides.
 	Standby Standby
+	// Checkpoints says whether copies of the state are stored outside of this
+	// machine, for instances that begin with an empty disk.
+	Checkpoints Checkpoints
 	// Rack is where the instance runs, such as an availability zone. A standby lies
 	// in another rack than its task where there is one. Default: unknown, and so
 	// unlike any other.
@@ -213,6 +216,9 @@ type Listener struct {
 	Standby func(id processors.TaskID, s StandbyState)
 	// Restoring is called while a task's store is restored.
 	Restoring func(id processors.TaskID, store string, remaining int64)
+	// Checkpoint is called when a checkpoint of a task was stored, or could not be,
+	// and when a task's state begins from one.
+	Checkpoint func(id processors.TaskID, s CheckpointState)
 	// Lost is called when records of an input were deleted before they were read,
 	// and it goes on behind them, at offset to.
 	Lost func(topic string, partition int32, from, to int64)
@@ -301,6 +307,7 @@ func (c Config) resolve(t *topology.Topology) (Config, error) {
 		wrong("transaction timeout %v: use at least twice the commit interval %v", c.TransactionTimeout, c.CommitInterval)
 	}
 	c.Standby = c.Standby.resolve(wrong)
+	c.Checkpoints = c.Checkpoints.resolve(wrong)
 	if c.InstanceID != "" && !nameRule.MatchString(c.InstanceID) {
 		wrong("instance id %q: use 1 to 200 letters, digits, '.', '_' and '-'", c.InstanceID)
 	}

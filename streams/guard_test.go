@@ -13,6 +13,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kgo"
 	"github.com/twmb/franz-go/pkg/kmsg"
 
+	"github.com/millrace/millrace/changelog"
 	"github.com/millrace/millrace/internal/task"
 )
 
@@ -92,25 +93,34 @@ func TestAChangelogThatAZombieWroteToIsMended(t *testing.T) {
 }
 
 // TestAZombieThatWritesBehindADeadOwnerIsNotRestored has nobody who looks when the
-// zombie's records arrive.
+// zombie's records arrive. The successor begins from the owner's disk, or from a
+// checkpoint that is as good.
 func TestAZombieThatWritesBehindADeadOwnerIsNotRestored(t *testing.T) {
+	t.Run("local state", func(t *testing.T) { zombieBehindADeadOwner(t, nil) })
+	t.Run("checkpoint", func(t *testing.T) { zombieBehindADeadOwner(t, changelog.NewMemoryBlobs(nil)) })
+}
+
+func zombieBehindADeadOwner(t *testing.T, store changelog.BlobStore) {
 	const topic = "counts-counts-changelog"
 	inWorld(t, 1, topics(), func(w *world) {
 		top := counts(t)
-		a := w.start("a", newDisk(), top, nil)
+		a := w.start("a", newDisk(), top, checkpointed(store))
 		w.settled(tasks, a)
 		begin := time.Now()
 		for i := range 20 { // in several commits, so that values have a history
 			w.write(spread(20, partitions, begin.Add(time.Duration(i)*200*time.Millisecond))...)
 			w.pass(300 * time.Millisecond)
 		}
-		w.pass(time.Second)
+		w.pass(3 * time.Second)
 		want := lastOf(w.read(topic))
 		disk := a.kill()
 		if n := w.zombie(topic); n == 0 {
 			t.Fatal("the changelog is empty")
 		}
-		b := w.start("b", disk, top, nil)
+		if store != nil {
+			disk = newDisk()
+		}
+		b := w.start("b", disk, top, checkpointed(store))
 		w.settled(tasks, b)
 		got := lastOf(w.read(topic))
 		for key, r := range want {
@@ -121,6 +131,9 @@ func TestAZombieThatWritesBehindADeadOwnerIsNotRestored(t *testing.T) {
 		b.stop()
 		if found, err := w.checkDisk(b.disk, top, logs{}); err != nil || found == 0 {
 			t.Errorf("state of %d stores: %v", found, err)
+		}
+		if n := w.log.count("state begins from a checkpoint"); store != nil && n != stateful {
+			t.Errorf("%d tasks began from a checkpoint, want %d", n, stateful)
 		}
 	})
 }

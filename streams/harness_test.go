@@ -241,6 +241,10 @@ func (o *opens) all() map[TaskID]int {
 	return maps.Clone(o.count)
 }
 
+// FS and Folder are those of the storage within.
+func (o *opens) FS() vfs.FS              { return o.Storage.(Folders).FS() }
+func (o *opens) Folder(id TaskID) string { return o.Storage.(Folders).Folder(id) }
+
 // CacheBytes is that of the storage within.
 func (o *opens) CacheBytes() int64 { return o.Storage.(interface{ CacheBytes() int64 }).CacheBytes() }
 
@@ -268,6 +272,12 @@ func (w *world) listening(l Listener) Listener {
 		Restoring: func(id TaskID, store string, remaining int64) {
 			if l.Restoring != nil {
 				l.Restoring(id, store, remaining)
+			}
+			w.notify()
+		},
+		Checkpoint: func(id TaskID, s CheckpointState) {
+			if l.Checkpoint != nil {
+				l.Checkpoint(id, s)
 			}
 			w.notify()
 		},

@@ -65,6 +65,10 @@ type Instance struct {
 	group atomic.Pointer[membership]
 	// copies is standbys, for the same.
 	copies atomic.Pointer[standbys]
+	// checkpoints makes and finds those of the tasks' state; nil for none.
+	checkpoints *checkpoints
+	// stored is checkpoints, for other goroutines than Run's.
+	stored atomic.Pointer[checkpoints]
 	// ends are where a bounded run stops reading.
 	ends map[kafka.TopicPartition]int64
 	// rate bounds what is read of sources.
@@ -126,6 +130,13 @@ func New(t *topology.Topology, cfg Config) (*Instance, error) {
 	in.metrics = newMetrics(cfg.Metrics, cfg.Application, func() int64 {
 		if s := in.copies.Load(); s != nil {
 			return s.behind()
+		}
+		return 0
+	}, func() float64 {
+		if c := in.stored.Load(); c != nil {
+			if at, ok := c.oldest(); ok {
+				return float64(at.UnixMilli()) / 1000
+			}
 		}
 		return 0
 	})
@@ -198,6 +209,8 @@ func (in *Instance) start(ctx context.Context) error {
 		}
 	}
 	in.memory.use(in.storage)
+	in.checkpoints = newCheckpoints(in)
+	in.stored.Store(in.checkpoints)
 	if in.cfg.UntilEnd {
 		if err := in.findEnds(ctx, p); err != nil {
 			return err
@@ -291,6 +304,9 @@ func (in *Instance) live(ctx context.Context) error {
 	})
 	members.Go(func() { in.purge.run(memberCtx) })
 	members.Go(func() { in.alignment.run(memberCtx) })
+	if in.checkpoints != nil {
+		members.Go(func() { in.checkpoints.run(in.work) })
+	}
 	for _, w := range in.workers {
 		workers.Go(func() {
 			if err := w.run(in.limit, in.work); err != nil {

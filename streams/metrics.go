@@ -35,9 +35,16 @@ type metrics struct {
 	rebalances prometheus.Counter
 	memory     prometheus.Collector
 	standbyLag prometheus.Collector
+
+	checkpointAt        prometheus.Collector
+	checkpointSeconds   *prometheus.HistogramVec
+	checkpointBytes     prometheus.Counter
+	checkpointFailures  *prometheus.CounterVec
+	checkpointRestores  prometheus.Counter
+	checkpointFallbacks *prometheus.CounterVec
 }
 
-func newMetrics(r prometheus.Registerer, application string, standbyLag func() int64) *metrics {
+func newMetrics(r prometheus.Registerer, application string, standbyLag func() int64, checkpointAt func() float64) *metrics {
 	constant := prometheus.Labels{"application": application}
 	counter := func(name, help string) prometheus.CounterOpts {
 		return prometheus.CounterOpts{Namespace: "millrace", Name: name, Help: help, ConstLabels: constant}
@@ -68,9 +75,17 @@ func newMetrics(r prometheus.Registerer, application string, standbyLag func() i
 		repairs:    prometheus.NewCounterVec(counter("state_repairs_total", "Times that local state was thrown away and restored from its changelogs."), []string{"reason"}),
 		jumps:      prometheus.NewCounter(counter("clock_jumps_total", "Times that a worker found the wall clock set, or that the machine had slept.")),
 		rebalances: prometheus.NewCounter(counter("rebalances_total", "Rebalances that this instance took part in.")),
+
+		checkpointSeconds:   prometheus.NewHistogramVec(histogram("checkpoint_seconds", "Time that each phase of a checkpoint took.", prometheus.ExponentialBuckets(0.001, 4, 10)), []string{"phase"}),
+		checkpointBytes:     prometheus.NewCounter(counter("checkpoint_uploaded_bytes_total", "Bytes of files that checkpoints have stored.")),
+		checkpointFailures:  prometheus.NewCounterVec(counter("checkpoint_failures_total", "Checkpoints that could not be stored, or old ones that could not be pruned."), []string{"step"}),
+		checkpointRestores:  prometheus.NewCounter(counter("checkpoint_restores_total", "Tasks whose state began from a checkpoint.")),
+		checkpointFallbacks: prometheus.NewCounterVec(counter("checkpoint_fallbacks_total", "Checkpoints that a restore did not use."), []string{"reason"}),
 	}
 	m.standbyLag = prometheus.NewGaugeFunc(prometheus.GaugeOpts(gauge("standby_lag_records", "Changelog offsets that the copies of other instances' state are behind.")),
 		func() float64 { return float64(standbyLag()) })
+	m.checkpointAt = prometheus.NewGaugeFunc(prometheus.GaugeOpts(gauge("checkpoint_timestamp_seconds",
+		"When the newest checkpoint was made of the task for which that is longest ago, as Unix time; 0 without tasks or checkpoints.")), checkpointAt)
 	return m
 }
 
@@ -78,6 +93,7 @@ func (m *metrics) collectors() []prometheus.Collector {
 	return []prometheus.Collector{
 		m.processed, m.dropped, m.late, m.emitted, m.buffered, m.bufferSize, m.watermark, m.idle, m.paused, m.commits,
 		m.remaining, m.restored, m.taskState, m.state, m.expired, m.repairs, m.jumps, m.rebalances, m.memory, m.standbyLag,
+		m.checkpointAt, m.checkpointSeconds, m.checkpointBytes, m.checkpointFailures, m.checkpointRestores, m.checkpointFallbacks,
 	}
 }
 

@@ -134,7 +134,7 @@ func (in *Instance) openState(h *holding, o *opened) (err error) {
 	h.corrupt.Store(false)
 	db, state := h.claim()
 	if db == nil {
-		if db, state, err = in.openDB(h.id, h.damaged); err != nil {
+		if db, state, err = in.openNewest(h.ctx, h.id, h.damaged); err != nil {
 			return err
 		}
 	}

@@ -346,7 +346,7 @@ func (s *standbys) follow(sb *standby) error {
 	followed, stop := context.WithCancelCause(sb.ctx)
 	defer stop(nil)
 	sb.corrupt.Store(false)
-	db, state, err := s.in.openDB(sb.id, func() {
+	db, state, err := s.in.openNewest(sb.ctx, sb.id, func() {
 		sb.damaged()
 		stop(fmt.Errorf("%w: task %v", stores.ErrCorrupt, sb.id))
 	})

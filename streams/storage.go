@@ -85,7 +85,10 @@ func NewPebbleStorage(dir string, fs vfs.FS, cacheBytes int64, tasks int, logger
 		}
 		return nil, fmt.Errorf("%w: state folder %s is held by another instance: stop it, or choose another folder with StateDir (--state): %w", stores.ErrInUse, dir, err)
 	}
-	if s.process, err = s.identify(); err != nil {
+	if s.process, err = s.identify(); err == nil {
+		err = s.removeLeftovers()
+	}
+	if err != nil {
 		return nil, errors.Join(err, s.lock.Close())
 	}
 	s.resources = stores.NewPebbleResources(cacheBytes, 1000, tasks)
@@ -161,6 +164,24 @@ func (s *pebbleStorage) Tasks() ([]processors.TaskID, error) {
 		}
 	}
 	return ids, nil
+}
+
+// FS is that of Folders.
+func (s *pebbleStorage) FS() vfs.FS { return s.fs }
+
+// Folder is that of Folders.
+func (s *pebbleStorage) Folder(id processors.TaskID) string { return s.config(id).Dir }
+
+// removeLeftovers removes what was on its way to and from checkpoints when an
+// earlier process ended.
+func (s *pebbleStorage) removeLeftovers() error {
+	names, err := s.fs.List(s.dir)
+	for _, name := range names {
+		if strings.HasSuffix(name, leavingEnding) || strings.HasSuffix(name, arrivingEnding) {
+			err = errors.Join(err, s.fs.RemoveAll(s.fs.PathJoin(s.dir, name)))
+		}
+	}
+	return err
 }
 
 // CacheBytes returns what the cache that the databases share holds.

@@ -99,7 +99,7 @@ func (p *program) app() *cli.App {
 			"1 failed, 2 wrong usage or configuration.",
 		Commands: []*cli.Command{
 			p.demoCommand(), p.runCommand(), p.replayCommand(), p.topologyCommand(), p.queryCommand(), p.resetCommand(),
-			p.topicsCommand(), p.dlqCommand(), p.backfillCommand(), p.benchCommand(), p.versionCommand(), p.helpCommand(),
+			p.topicsCommand(), p.dlqCommand(), p.checkpointCommand(), p.backfillCommand(), p.benchCommand(), p.versionCommand(), p.helpCommand(),
 		},
 		Flags:          []cli.Flag{versionFlag(), helpFlag()},
 		Writer:         p.out,

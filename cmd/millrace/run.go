@@ -38,6 +38,7 @@ func (p *program) runCommand() *cli.Command {
 			&cli.StringFlag{Name: "memory", Usage: "budget of `SIZE`, such as 2GiB", DefaultText: "80 % of the control group's limit, else 4GB"},
 			onErrorFlag(),
 			&cli.IntFlag{Name: "standbys", Usage: "`N` other instances keep a copy of each task's state"},
+			checkpointsFlag(),
 			&cli.StringFlag{Name: "rack", Usage: "`NAME` of the place where the instance runs: copies lie in others", DefaultText: "unknown"},
 			&cli.StringFlag{Name: "instance-id", Usage: "`ID` under which the instance returns to its tasks after a restart, unique in the group", DefaultText: "none"},
 			&cli.BoolFlag{Name: "until-end", Usage: "process what the inputs hold now, close all windows, compare with the direct computation, and end"},
@@ -64,6 +65,11 @@ func (p *program) runInstance(c *cli.Context) error {
 	if s.streams.UntilEnd && s.streams.OnError != topology.Fail {
 		return usagef("--until-end accounts for every event, and the error policy %v (--on-error, on_error) lets some go: leave one of them out", s.streams.OnError)
 	}
+	closeStore, err := s.openCheckpoints(c.Context)
+	if err != nil {
+		return err
+	}
+	defer closeStore()
 	p.limitMemory(s.streams.Memory)
 	if !s.streams.NoCreate {
 		err := s.createInputs(c.Context, t)

@@ -66,6 +66,8 @@ type settings struct {
 	listen, advertise string
 	// adminToken is what orders over HTTP must have; empty for no orders.
 	adminToken config.Secret
+	// checkpoints is the URL of the checkpoints; empty for none.
+	checkpoints string
 	// named are the inputs that the file names.
 	named []string
 }
@@ -88,6 +90,7 @@ func (p *program) settings(c *cli.Context, log *slog.Logger) (*settings, error) 
 	file.Group.InstanceID.Override(c.String("instance-id"), c.IsSet("instance-id"))
 	file.Standby.Replicas.Override(c.Int("standbys"), c.IsSet("standbys"))
 	file.OnError.Override(c.String("on-error"), c.IsSet("on-error"))
+	file.Checkpointing.URL.Override(c.String("checkpoints"), c.IsSet("checkpoints"))
 	var errs []error
 	if c.IsSet("memory") {
 		size, err := config.ParseSize(c.String("memory"))
@@ -140,6 +143,10 @@ func (p *program) settings(c *cli.Context, log *slog.Logger) (*settings, error) 
 	if file.State.HotOnly.Value {
 		s.streams.Storage = streams.NewMemoryStorage()
 	}
+	s.streams.Checkpoints.Interval = time.Duration(file.Checkpointing.Interval.Value) * time.Second
+	s.streams.Checkpoints.Keep = file.Checkpointing.Keep.Value
+	s.checkpoints, err = checkpointsOf(file, log)
+	errs = append(errs, err)
 	s.adminToken, err = p.adminToken(file)
 	errs = append(errs, err)
 	if file.OffsetReset.IsSet {

@@ -12,6 +12,8 @@
 //     separated by commas), that one is used.
 //   - [NewKafka] starts a cluster for one test, which may break it.
 //   - [Main] runs the tests of a package and stops what they shared.
+//   - [StartS3] and [NewS3] start an S3 gateway (versitygw) over a temporary folder;
+//     [S3Gateway] builds its command into the user's cache folder.
 //   - [KafkaJars] brings the broker's jars into the user's cache folder.
 //
 // The command integration/servers/cmd/kafka starts and stops a broker that

@@ -36,6 +36,8 @@ type Config struct {
 	Group     Group
 	Standby   Standby
 	Windowing Windowing
+	// Checkpointing says where copies of the state are kept.
+	Checkpointing Checkpointing
 	// Sources holds what is set for single sources, by name. Each name of
 	// Options.Sources is there.
 	Sources map[string]*Source
@@ -129,6 +131,28 @@ type Standby struct {
 	// ProbingInterval is how long a copy that has caught up waits for others.
 	ProbingInterval Setting[time.Duration]
 }
+
+// Checkpointing says where copies of the tasks' databases are kept, and how often
+// they are made. Without a storage and a URL there are none.
+type Checkpointing struct {
+	// Interval is the seconds between two of a task.
+	Interval Setting[int]
+	// Format is FormatBinary.
+	Format Setting[string]
+	// Storage is StorageS3 or StorageLocal.
+	Storage Setting[string]
+	// URL says where: s3://BUCKET/PREFIX?region=REGION or file:///FOLDER.
+	URL Setting[string]
+	// Keep is how many are kept of a task.
+	Keep Setting[int]
+}
+
+// The format and the storages of checkpoints.
+const (
+	FormatBinary = "binary"
+	StorageS3    = "s3"
+	StorageLocal = "local"
+)
 
 // Topics says how the application's own topics are made.
 type Topics struct {

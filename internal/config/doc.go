@@ -37,6 +37,7 @@
 //	state.{dir,hot_only,max_size_mb,hot.max_size_mb,warm.{backend,cache_size_mb}}
 //	rack, group.{instance_id,session_timeout,on_stop}
 //	standby.{replicas,acceptable_lag,max_warmups,probing_interval}
+//	checkpointing.{interval_seconds,format,storage,url,keep}
 //	topics.{replication_factor,min_insync_replicas}
 //	windowing.{size,allowed_lateness,watermark_delay,idle_timeout,max_ahead,align_within,advance_when_idle,offset_reset}
 //	windowing.{early_interval,session_gap,session_at_most,experiment_size,anomaly_size,anomaly_advance}

@@ -33,10 +33,9 @@ func value[T any](name string, to *Setting[T], parse func(n *yaml.Node) (T, stri
 
 // The reasons for which keys are refused.
 const (
-	noColdTier      = "the cold tier is not supported by this version; leave the key out"
-	noCheckpointing = "checkpoints are not supported by this version: state is restored from its changelog; leave the key out"
-	noToken         = "a token does not belong into this file: name a file with http.admin_token_file, or set " + TokenVariable
-	noPassword      = "a password does not belong into this file: name a file with sasl.password_file, or set " + PasswordVariable
+	noColdTier = "the cold tier is not supported by this version; leave the key out"
+	noToken    = "a token does not belong into this file: name a file with http.admin_token_file, or set " + TokenVariable
+	noPassword = "a password does not belong into this file: name a file with sasl.password_file, or set " + PasswordVariable
 )
 
 // keys returns all keys, reading into c.
@@ -102,9 +101,11 @@ func keys(c *Config, sources []string) []named {
 			value("anomaly_size", &c.Windowing.AnomalySize, millis),
 			value("anomaly_advance", &c.Windowing.AnomalyAdvance, positiveMillis)),
 		group("checkpointing",
-			refused("interval_seconds", noCheckpointing),
-			refused("format", noCheckpointing),
-			refused("storage", noCheckpointing)),
+			value("interval_seconds", &c.Checkpointing.Interval, integer(1, 86_400)),
+			value("format", &c.Checkpointing.Format, oneOf(FormatBinary)),
+			value("storage", &c.Checkpointing.Storage, oneOf(StorageS3, StorageLocal)),
+			value("url", &c.Checkpointing.URL, text),
+			value("keep", &c.Checkpointing.Keep, integer(1, 1000))),
 		group("sources", sourceKeys(c, sources)...),
 	}
 }
