@@ -21,6 +21,8 @@ const dirtyLimit = 64 << 20
 type hooks struct {
 	// step is called before each step with its name.
 	step func(worker int, step string) error
+	// cold is called around each write to the cold tier.
+	cold func(task.ColdStep) error
 	// stateFirst is the mutant 'changelog after Pebble': state is written
 	// before the changelog has it.
 	stateFirst bool

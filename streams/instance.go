@@ -106,7 +106,7 @@ const (
 // error joins every mistake; each wraps [ErrInvalidConfig].
 func New(t *topology.Topology, cfg Config) (*Instance, error) {
 	cfg, err := cfg.resolve(t)
-	if err != nil {
+	if err = errors.Join(err, checkCold(t, cfg)); err != nil {
 		return nil, err
 	}
 	in := &Instance{
@@ -274,6 +274,9 @@ func (in *Instance) live(ctx context.Context) error {
 	in.work, in.halt = context.WithCancel(in.limit)
 	memberCtx, leave := context.WithCancel(context.Background())
 	defer leave()
+	cold := newColdTier(in)
+	cold.start()
+	defer cold.stop()
 	in.spreadPause() // one that came before there were workers
 	in.alignment.expect(in.currentPlan())
 	var members, workers sync.WaitGroup
@@ -292,6 +295,9 @@ func (in *Instance) live(ctx context.Context) error {
 		})
 	}
 	err := in.untilDone(ctx)
+	if err == nil && ctx.Err() == nil {
+		cold.finish(ctx)
+	}
 	in.life.set(Stopping)
 	in.mu.Lock()
 	in.stopping = true

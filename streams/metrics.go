@@ -35,6 +35,11 @@ type metrics struct {
 	rebalances prometheus.Counter
 	memory     prometheus.Collector
 	standbyLag prometheus.Collector
+
+	coldWindows, coldBytes, coldBehind prometheus.Gauge
+	coldUp, coldPaused                 prometheus.Gauge
+	coldWritten, coldFailures          prometheus.Counter
+	coldSeconds                        prometheus.Histogram
 }
 
 func newMetrics(r prometheus.Registerer, application string, standbyLag func() int64) *metrics {
@@ -68,6 +73,15 @@ func newMetrics(r prometheus.Registerer, application string, standbyLag func() i
 		repairs:    prometheus.NewCounterVec(counter("state_repairs_total", "Times that local state was thrown away and restored from its changelogs."), []string{"reason"}),
 		jumps:      prometheus.NewCounter(counter("clock_jumps_total", "Times that a worker found the wall clock set, or that the machine had slept.")),
 		rebalances: prometheus.NewCounter(counter("rebalances_total", "Rebalances that this instance took part in.")),
+
+		coldWindows:  prometheus.NewGauge(gauge("cold_backlog_windows", "Closed windows that wait for the cold tier.")),
+		coldBytes:    prometheus.NewGauge(gauge("cold_backlog_bytes", "Bytes of the closed windows that wait for the cold tier.")),
+		coldBehind:   prometheus.NewGauge(gauge("cold_behind_seconds", "Event time between what is closed and what the cold tier has, of the task that is furthest behind.")),
+		coldUp:       prometheus.NewGauge(gauge("cold_up", "1 while the cold tier takes what it is given, 0 while it fails.")),
+		coldPaused:   prometheus.NewGauge(gauge("cold_paused", "1 while tasks are paused because too much waits for the cold tier.")),
+		coldWritten:  prometheus.NewCounter(counter("cold_written_windows_total", "Windows written to the cold tier; those written again count again.")),
+		coldFailures: prometheus.NewCounter(counter("cold_failures_total", "Times that the cold tier has failed.")),
+		coldSeconds:  prometheus.NewHistogram(histogram("cold_write_seconds", "Time that each batch took to be written to the cold tier.", prometheus.ExponentialBuckets(0.001, 2, 15))),
 	}
 	m.standbyLag = prometheus.NewGaugeFunc(prometheus.GaugeOpts(gauge("standby_lag_records", "Changelog offsets that the copies of other instances' state are behind.")),
 		func() float64 { return float64(standbyLag()) })
@@ -78,6 +92,7 @@ func (m *metrics) collectors() []prometheus.Collector {
 	return []prometheus.Collector{
 		m.processed, m.dropped, m.late, m.emitted, m.buffered, m.bufferSize, m.watermark, m.idle, m.paused, m.commits,
 		m.remaining, m.restored, m.taskState, m.state, m.expired, m.repairs, m.jumps, m.rebalances, m.memory, m.standbyLag,
+		m.coldWindows, m.coldBytes, m.coldBehind, m.coldUp, m.coldPaused, m.coldWritten, m.coldFailures, m.coldSeconds,
 	}
 }
 

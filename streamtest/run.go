@@ -203,6 +203,7 @@ func (d *Driver) End() {
 		before := d.written
 		d.commit(true)
 		if ended && d.err == nil && d.ended() && d.written == before && !d.dirty() {
+			d.finishCold()
 			return
 		}
 		if d.written == before && !ended {

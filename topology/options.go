@@ -1,6 +1,8 @@
 package topology
 
 import (
+	"time"
+
 	"github.com/millrace/millrace/processors"
 	"github.com/millrace/millrace/window"
 )
@@ -16,6 +18,8 @@ type (
 	GroupOption interface{ group(*options) }
 	// TableOption is an option of an aggregate without windows.
 	TableOption interface{ table(*options) }
+	// StoreOption is an option of [KeyValueStore].
+	StoreOption interface{ keyValue(*options) }
 	// WindowOption is an option of a windowed aggregate.
 	WindowOption interface{ windowed(*options) }
 	// SuppressOption is an option of Suppress.
@@ -38,6 +42,8 @@ type options struct {
 	headers     []processors.Header
 	uses        []anyStore
 	reset       OffsetReset
+	tiers       *Tiers
+	ttl         time.Duration
 }
 
 type nameOption string
