@@ -34,9 +34,9 @@ type Tier struct {
 type closedQuery interface {
 	Queryable
 
-	// scanClosed visits the entries whose places are in [from, to), in the order
-	// of positions, behind the position after; nil is before all. visit returns
-	// false to stop.
+	// scanClosed visits the entries whose places are in [from, to) and whose final
+	// results were sent, in the order of positions, behind the position after; nil
+	// is before all. visit returns false to stop.
 	scanClosed(v *View, from, to int64, after []byte, visit func(closedEntry) (bool, error)) error
 	// row and item turn an entry into a row and a row into an item.
 	row(closedEntry) (ColdRow, error)
@@ -148,8 +148,6 @@ type ClosedScan struct {
 	// MaxRows and MaxBytes bound the part; the first row is in it however large.
 	MaxRows  int
 	MaxBytes int64
-	// Final leaves out windows whose final result was not sent.
-	Final bool
 }
 
 // ClosedPart is what Closed found.
@@ -168,11 +166,6 @@ type ClosedPart struct {
 func (t *Tier) ReadClosed(v *View, s ClosedScan) (ClosedPart, error) {
 	p := ClosedPart{Mark: s.To}
 	err := t.query.scanClosed(v, s.From, s.To, s.After, func(e closedEntry) (bool, error) {
-		if s.Final {
-			if _, f, _, err := splitLive(e.value); err != nil || !f.Final() {
-				return true, err
-			}
-		}
 		size := e.size()
 		if n := len(p.Rows); n > 0 && (n >= s.MaxRows || p.Bytes+size > s.MaxBytes) {
 			if p.Mark = e.order; t.query.byKey() {

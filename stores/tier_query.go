@@ -12,6 +12,18 @@ import (
 // How stores of windows show what is closed to a cold tier. Those of panes have
 // none: what a window of panes shows may still change when it is closed, by late
 // events of later windows.
+//
+// What is closed has sent its final result. An entry that has not, though its
+// place says that it is closed, is where a session was that has moved since: under
+// DeletesDeferred the engine has it for one commit longer.
+
+// ifFinal calls visit with e if its final result was sent.
+func ifFinal(e closedEntry, visit func(closedEntry) (bool, error)) (bool, error) {
+	if _, f, _, err := splitLive(e.value); err != nil || !f.Final() {
+		return true, err
+	}
+	return visit(e)
+}
 
 func (q *windowedQuery[K, A]) byKey() bool { return false }
 
@@ -25,7 +37,7 @@ func (q *windowedQuery[K, A]) scanClosed(v *View, from, to int64, after []byte, 
 			return false, fmt.Errorf("%w: key %x has no window", ErrCorrupt, key)
 		}
 		start := int64(binary.BigEndian.Uint64(key) ^ (1 << 63))
-		return visit(closedEntry{order: start, position: key, key: key[8:], window: q.window(start), value: value})
+		return ifFinal(closedEntry{order: start, position: key, key: key[8:], window: q.window(start), value: value}, visit)
 	})
 	return q.info.wrap(err)
 }
@@ -61,7 +73,7 @@ func (q *spansQuery[K]) scanClosed(v *View, from, to int64, after []byte, visit 
 			return false, err
 		}
 		if at := q.due(x); at >= from && at < to {
-			return visit(closedEntry{order: at, position: key, key: inner, window: x, value: value})
+			return ifFinal(closedEntry{order: at, position: key, key: inner, window: x, value: value}, visit)
 		}
 		return true, nil
 	})

@@ -232,18 +232,23 @@ func (d *Driver) makeColdWriter(in *instance) {
 	})
 }
 
-// finishCold writes what the end of a bounded run has closed.
-func (d *Driver) finishCold() {
+// finishCold writes what the end of a bounded run has closed. It returns false if
+// an instance has crashed meanwhile.
+func (d *Driver) finishCold() bool {
 	if d.cfg.cold == nil {
-		return
+		return true
 	}
 	for _, r := range d.tasks {
 		d.makeColdWriter(r.owner)
 		err := r.owner.cold.Finish(background(), r.id, r.db)
-		if err != nil && !errors.Is(err, task.ErrColdTier) && !errors.Is(err, errCrashed) {
+		if errors.Is(err, errCrashed) {
+			return false
+		}
+		if err != nil && !errors.Is(err, task.ErrColdTier) {
 			d.stop(err)
 		}
 	}
+	return true
 }
 
 // ColdBacklog returns how many closed windows wait for the cold tier.

@@ -1,8 +1,6 @@
 package topology
 
 import (
-	"time"
-
 	"github.com/millrace/millrace/processors"
 	"github.com/millrace/millrace/window"
 )
@@ -18,8 +16,6 @@ type (
 	GroupOption interface{ group(*options) }
 	// TableOption is an option of an aggregate without windows.
 	TableOption interface{ table(*options) }
-	// StoreOption is an option of [KeyValueStore].
-	StoreOption interface{ keyValue(*options) }
 	// WindowOption is an option of a windowed aggregate.
 	WindowOption interface{ windowed(*options) }
 	// SuppressOption is an option of Suppress.
@@ -43,7 +39,6 @@ type options struct {
 	uses        []anyStore
 	reset       OffsetReset
 	tiers       *Tiers
-	ttl         time.Duration
 }
 
 type nameOption string

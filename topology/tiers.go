@@ -87,21 +87,3 @@ func (t *Topology) HasColdTier() []string {
 	}
 	return names
 }
-
-type ttlOption time.Duration
-
-// TTL deletes what was not written for longer than d, on the watermark's scale:
-// a key is gone when the task's watermark is d behind the event time of its last
-// write, at the latest in an aggregate, for an aggregate without windows of the
-// latest event in it. Reads see to it exactly; the changelog gets its tombstones in
-// the course of another eighth of d, and queries may show the key until then.
-// Default: keys stay.
-func TTL(d time.Duration) interface {
-	TableOption
-	StoreOption
-} {
-	return ttlOption(d)
-}
-
-func (t ttlOption) table(o *options)    { o.ttl = time.Duration(t) }
-func (t ttlOption) keyValue(o *options) { o.ttl = time.Duration(t) }

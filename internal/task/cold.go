@@ -171,7 +171,6 @@ func (w *ColdWriter) Finish(ctx context.Context, id processors.TaskID, db *store
 	for _, tier := range db.Tiers() {
 		_, lane := w.laneOf(laneName{id, tier.Name()}, db, tier)
 		scan := w.scan(max(tier.Closed(), window.MinTime), window.MaxTime)
-		scan.Final = true
 		for {
 			position, part, err := read(ctx, db, tier, scan)
 			if err != nil {
