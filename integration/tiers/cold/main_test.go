@@ -9,5 +9,10 @@ import (
 	"github.com/millrace/millrace/integration/servers"
 )
 
-// TestMain also is the process of an instance, which tests kill.
-func TestMain(m *testing.M) { os.Exit(servers.Main(m)) }
+// TestMain also is the process of an instance that kills itself.
+func TestMain(m *testing.M) {
+	if spec := os.Getenv(instanceEnv); spec != "" {
+		os.Exit(instanceMain(spec))
+	}
+	os.Exit(servers.Main(m))
+}
