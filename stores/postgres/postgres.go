@@ -158,3 +158,11 @@ func failed(what string, err error) error {
 	}
 	return fmt.Errorf("postgres: %s: %w", what, err)
 }
+
+// String hides what may hold a password.
+func (c Config) String() string {
+	return fmt.Sprintf("schema %q, retention %v, URL and password hidden", c.Schema, c.Retention)
+}
+
+// GoString hides the same from %#v.
+func (c Config) GoString() string { return "postgres.Config{" + c.String() + "}" }

@@ -192,27 +192,26 @@ func TestOneQueryOverTenDays(t *testing.T) {
 	compare(t, "when PostgreSQL is back", sums, truth)
 }
 
-// killRounds is how often an instance is killed.
-var killRounds = 10
-
 // TestKilledWhileItWritesAndEvicts: an instance kills itself at a random step of a
 // cold write or of a commit, which deletes windows too, again and again under load.
 // In the end PostgreSQL has each closed window once, with the true sum.
-func TestKilledWhileItWritesAndEvicts(t *testing.T) {
+func TestKilledWhileItWritesAndEvicts(t *testing.T) { killed(t, 10) }
+
+func killed(t *testing.T, rounds int) {
 	s, p := begin(t, "killed")
 	s.Size, s.WarmTTL = 15*time.Minute, 2*time.Hour
 	l := newLoad(t, s, time.Now().Add(-30*day).Truncate(day))
 	stop := l.keep(3*time.Minute, 20*time.Millisecond)
 	seed := rand.Uint64()
 	rng := rand.New(rand.NewPCG(seed, 0))
-	for round := range killRounds {
-		killed := s
+	for round := range rounds {
+		doomed := s
 		if round%2 == 0 {
-			killed.KillCold = 1 + rng.IntN(6)
+			doomed.KillCold = 1 + rng.IntN(6)
 		} else {
-			killed.KillCommit = 1 + rng.IntN(40)
+			doomed.KillCommit = 1 + rng.IntN(40)
 		}
-		killed.runUntilKilled(t)
+		doomed.runUntilKilled(t)
 	}
 	stop()
 	s.run(t, openTier(t, p, nil), slog.New(slog.DiscardHandler))
@@ -220,7 +219,7 @@ func TestKilledWhileItWritesAndEvicts(t *testing.T) {
 	want := l.closed()
 	until(t, "PostgreSQL has all closed windows", func() bool { return len(ask(t, p, askSums, s.Application)) >= len(want) })
 	compare(t, "after the kills", inPostgres(t, s, ask(t, p, askSums, s.Application)), want)
-	t.Logf("%d kills, seed %d: %d closed windows are in PostgreSQL, each once", killRounds, seed, len(want))
+	t.Logf("%d kills, seed %d: %d closed windows are in PostgreSQL, each once", rounds, seed, len(want))
 }
 
 // TestStoppedUnderLoad: PostgreSQL is down for ten seconds while events come.
