@@ -236,7 +236,7 @@ func TestStoppedUnderLoad(t *testing.T) {
 	})
 	p.Down()
 	began := time.Now()
-	time.Sleep(10 * time.Second)
+	<-time.After(10 * time.Second)
 	if err := p.Start(t.Context()); err != nil {
 		t.Fatal(err)
 	}
