@@ -127,8 +127,15 @@ func TestABoundedRunEndsInTheColdTier(t *testing.T) {
 	})
 }
 
-// TestAColdTierMustBeThere.
+// TestAColdTierMustBeThere to run, and need not be to look at topics.
 func TestAColdTierMustBeThere(t *testing.T) {
+	inWorld(t, 1, map[string]int32{"in": 1}, func(w *world) {
+		a, err := OpenAdmin(context.Background(), latest(t), Config{Brokers: w.cluster.Addrs(), Dial: newWire(w.cluster.Dial).Dial})
+		if err != nil {
+			t.Fatal(err)
+		}
+		a.Close()
+	})
 	if _, err := New(latest(t), Config{Brokers: []string{"localhost:1"}}); !errors.Is(err, ErrInvalidConfig) || !strings.Contains(err.Error(), "values") {
 		t.Errorf("error %v", err)
 	}

@@ -105,8 +105,17 @@ const (
 // New checks a configuration and returns an instance that Run starts. The
 // error joins every mistake; each wraps [ErrInvalidConfig].
 func New(t *topology.Topology, cfg Config) (*Instance, error) {
-	cfg, err := cfg.resolve(t)
+	in, err := newInstance(t, cfg)
 	if err = errors.Join(err, checkCold(t, cfg)); err != nil {
+		return nil, err
+	}
+	return in, nil
+}
+
+// newInstance is New without what only a running instance needs.
+func newInstance(t *topology.Topology, cfg Config) (*Instance, error) {
+	cfg, err := cfg.resolve(t)
+	if err != nil {
 		return nil, err
 	}
 	in := &Instance{

@@ -188,6 +188,17 @@ func TestABoundedRunWritesWhatItsEndCloses(t *testing.T) {
 	}
 }
 
+// TestABoundedRunThatClosesNothingBeforeItsEnd writes all the same.
+func TestABoundedRunThatClosesNothingBeforeItsEnd(t *testing.T) {
+	c := streamtest.NewCold()
+	d := streamtest.New(t, tiered(t, window.Tumbling(hour), window.OnTime(), hour), streamtest.ColdTier(c), streamtest.Start(later))
+	streamtest.Input(d, "in", codec.String, codec.Int64).Send("a", 1, later.Add(-hour))
+	d.End()
+	if n := c.Len("sums"); n != 1 {
+		t.Errorf("%d windows are cold, want 1", n)
+	}
+}
+
 // TestTiersLoseNothing compares both tiers with the final results, for each kind of
 // windows, over random crashes and failures of the cold tier: what is closed is in
 // one of them with the value of its final result, and what has left the warm one

@@ -169,7 +169,12 @@ func (w *ColdWriter) Count(ctx context.Context, id processors.TaskID, db *stores
 // yet to come.
 func (w *ColdWriter) Finish(ctx context.Context, id processors.TaskID, db *stores.DB) error {
 	for _, tier := range db.Tiers() {
-		_, lane := w.laneOf(laneName{id, tier.Name()}, db, tier)
+		l, lane := w.laneOf(laneName{id, tier.Name()}, db, tier)
+		if !l.marked { // nothing was closed before the end
+			if _, err := w.mark(ctx, lane); err != nil {
+				return fmt.Errorf("task %v, store %q: %w", id, tier.Name(), err)
+			}
+		}
 		scan := w.scan(max(tier.Closed(), window.MinTime), window.MaxTime)
 		for {
 			position, part, err := read(ctx, db, tier, scan)
@@ -199,11 +204,9 @@ func (w *ColdWriter) scan(from, to int64) stores.ClosedScan {
 // again.
 func (w *ColdWriter) write(ctx context.Context, db *stores.DB, name laneName, l *coldLane, lane stores.ColdLane, closed int64) error {
 	if !l.marked {
-		bounded, cancel := context.WithTimeout(ctx, w.cfg.Timeout)
-		mark, err := w.cfg.Cold.Mark(bounded, lane)
-		cancel()
+		mark, err := w.mark(ctx, lane)
 		if err != nil {
-			return fmt.Errorf("%w: %w", ErrColdTier, err)
+			return err
 		}
 		l.marked = true
 		l.counted = max(l.counted, min(mark, closed))
@@ -241,6 +244,18 @@ func (w *ColdWriter) write(ctx context.Context, db *stores.DB, name laneName, l 
 		l.notBefore = w.cfg.Now().Add(time.Duration(w.cfg.Rest) * w.cfg.Now().Sub(began))
 	}
 	return nil
+}
+
+// mark asks the cold tier for the lane's mark, which a lane must have before it is
+// written.
+func (w *ColdWriter) mark(ctx context.Context, lane stores.ColdLane) (int64, error) {
+	ctx, cancel := context.WithTimeout(ctx, w.cfg.Timeout)
+	defer cancel()
+	mark, err := w.cfg.Cold.Mark(ctx, lane)
+	if err != nil {
+		return 0, fmt.Errorf("%w: %w", ErrColdTier, err)
+	}
+	return mark, nil
 }
 
 // read reads a part without holding the view any longer: a database that is
