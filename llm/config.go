@@ -38,6 +38,12 @@ type Config struct {
 	// Reset is where the events go on whose position is lost; the application's if it
 	// is topology.DefaultReset.
 	Reset topology.OffsetReset
+	// WarmTTL is how long closed windows of statistics stay in the tasks' databases;
+	// 0 is not at all without Cold, and topology.DefaultWarmTTL with it. Cold has
+	// them written to the cold tier, those of performance to StatsTable. Windows of
+	// the detection of anomalies have no tiers.
+	WarmTTL time.Duration
+	Cold    bool
 	// PackedResults writes results as MessagePack instead of JSON.
 	PackedResults bool
 	// FinalOnly sends of each window only its final result, when it is closed.
@@ -182,6 +188,8 @@ func (c Config) With(file *config.Config) Config {
 	over(&c.ExperimentSize, w.ExperimentSize)
 	over(&c.AnomalySize, w.AnomalySize)
 	over(&c.AnomalyEvery, w.AnomalyAdvance)
+	over(&c.WarmTTL, file.State.WarmTTL)
+	c.Cold = c.Cold || file.State.Cold.Backend.IsSet
 	for i, in := range c.inputs() {
 		name := SourceNames()[i]
 		source := file.Sources[name]

@@ -41,7 +41,8 @@ func (p part[V, A, R]) add(a *application) topology.Grouped[string, *V] {
 	groups := topology.GroupBy(source, codec.String, events,
 		func(r topology.Record[string, *V]) string { return p.by(r.Value) }, topology.Named(p.named))
 	windows := groups.WindowedBy(p.windows)
-	table := topology.Aggregate(windows, pointed(p.state), pointedAggregator(p.aggregator), topology.Emit(a.emit()), topology.Store(p.store))
+	table := topology.Aggregate(windows, pointed(p.state), pointedAggregator(p.aggregator),
+		append(a.tiered(nil), topology.Emit(a.emit()), topology.Store(p.store))...)
 	send(a, table, p.topic, p.text, p.packed, p.describe)
 	sendLate(a, windows, events, p.source)
 	return groups

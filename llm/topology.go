@@ -99,7 +99,8 @@ func (a *application) performance() {
 		EventTime(PerformanceTime, a.performanceInput().strategy())
 	groups := topology.GroupBy(events, codec.String, PerformanceCodec, Model, topology.Named("by-model"))
 	windows := groups.WindowedBy(window.Tumbling(a.Size).AllowedLateness(a.Lateness))
-	stats := topology.Aggregate(windows, StatsCodec, PerformanceStats, topology.Emit(a.emit()), topology.Store(StatsStore))
+	stats := topology.Aggregate(windows, StatsCodec, PerformanceStats,
+		append(a.tiered(StatsTable()), topology.Emit(a.emit()), topology.Store(StatsStore))...)
 	result := ResultJSON
 	if a.PackedResults {
 		result = ResultCodec

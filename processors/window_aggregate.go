@@ -49,6 +49,8 @@ type WindowAggregate[K, V, A any] struct {
 	// place adds a record to the windows that take it, and counts.
 	place   func(r *Record[K, V]) (placed, error)
 	entries entries[A]
+	// tier is what the store tells its cold tier; nil if it has none.
+	tier *stores.Tier
 	// keeps is set if what was sent last is kept, to be taken back.
 	keeps bool
 
@@ -67,6 +69,8 @@ type WindowAggregate[K, V, A any] struct {
 	// retention.
 	complete, closing, fading sweep
 	expired                   int64
+	// closedBefore bounds what was closed when the task was restored.
+	closedBefore int64
 	// fire, finish and fade are what they do, made once.
 	fire, finish, fade func(*stores.Live[A]) error
 	// budget is how many entries the slice in work has left.
@@ -101,13 +105,16 @@ type placed struct {
 
 // NewWindowAggregate returns the node; its Process is the edge into it.
 func NewWindowAggregate[K, V, A any](rt *Runtime, n *Node, c WindowAggregateConfig[K, V, A]) *WindowAggregate[K, V, A] {
+	var tier *stores.Tier
 	if c.Store != nil {
 		rt.owns(n, c.Store.Name())
+		tier = c.Store.Tier()
 	} else {
 		rt.owns(n, c.Spans.Name())
+		tier = c.Spans.Tier()
 	}
 	a := &WindowAggregate[K, V, A]{
-		rt: rt, node: n, c: c, rule: c.Emit.Rule(c.Windows),
+		rt: rt, node: n, c: c, rule: c.Emit.Rule(c.Windows), tier: tier,
 		keeps: c.Emit.Mode() == window.Retracting || Retracts(c.Windows, c.Emit),
 		w:     window.MinTime, finite: window.MinTime, output: window.MinTime, expired: math.MaxInt64,
 		complete: sweep{from: window.MaxTime}, closing: sweep{from: window.MaxTime}, fading: sweep{from: window.MaxTime},

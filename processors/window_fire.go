@@ -32,6 +32,10 @@ func (s *sweep) lower(order int64) {
 // in the store, so that they begin at the first one there is.
 func (a *WindowAggregate[K, V, A]) Restore(w int64) error {
 	a.w, a.finite, a.showAll = w, w, a.c.Emit.EarlyEvery() > 0
+	a.closedBefore = a.c.Windows.ClosedBefore(w)
+	if a.tier != nil {
+		a.tier.Restore()
+	}
 	first, ok, err := a.entries.Next(window.MinTime)
 	if err != nil || !ok {
 		return err
@@ -67,6 +71,7 @@ func (a *WindowAggregate[K, V, A]) Advance(w int64) (bool, error) {
 	if done, err := a.expire(); !done || err != nil {
 		return false, err
 	}
+	a.offer()
 	a.output = windows.ResultsFrom(a.w, a.c.Emit.ClosingOnly())
 	return true, nil
 }
@@ -84,6 +89,9 @@ func (a *WindowAggregate[K, V, A]) bound(order int64) int64 {
 // a later run must find that its final result was sent.
 func (a *WindowAggregate[K, V, A]) expire() (done bool, err error) {
 	bound := a.c.Windows.ExpiredBefore(a.finite)
+	if a.tier != nil {
+		bound = min(bound, a.tier.Written())
+	}
 	if bound > a.expired {
 		if _, err := a.entries.DropBefore(bound); err != nil {
 			return false, a.node.fail(err)
@@ -97,6 +105,17 @@ func (a *WindowAggregate[K, V, A]) expire() (done bool, err error) {
 	}
 	// The first panes of the window are gone, and later ones are still needed.
 	return a.sweep(&a.fading, a.bound(bound), a.fade)
+}
+
+// offer tells the cold tier how far windows are closed, which everything before
+// the watermark is when the sweeps have come to their ends: a later start of the
+// task goes on from no earlier watermark. What has been deleted is expired now or,
+// since the retention may have been another one, was closed when the task was
+// restored.
+func (a *WindowAggregate[K, V, A]) offer() {
+	if a.tier != nil {
+		a.tier.Offer(a.c.Windows.ClosedBefore(a.finite), max(a.closedBefore, a.c.Windows.ExpiredBefore(a.finite)))
+	}
 }
 
 // onTime, atClose and unreadable are what the sweeps do with an entry.

@@ -41,9 +41,21 @@ type Entry struct {
 	// Final says of a window that nothing will change its value any more.
 	Final     bool  `json:"final"`
 	Partition int32 `json:"partition"`
-	// Position is for instances among themselves.
+	// Position and Tier are for instances among themselves.
 	Position []byte `json:"position,omitempty"`
+	Tier     Tier   `json:"tier,omitempty"`
 }
+
+// Tier is where an entry was read.
+type Tier string
+
+// The tiers that queries read.
+const (
+	// Warm is the state of the task that owns the key.
+	Warm Tier = "warm"
+	// Cold is the cold tier.
+	Cold Tier = "cold"
+)
 
 // Window is the span of event time of an entry, the end exclusive: in Unix
 // milliseconds, and as RFC 3339.
@@ -75,6 +87,12 @@ type Page struct {
 	Items []Entry `json:"items"`
 	// Next is the parameter cursor of the next page; empty on the last.
 	Next string `json:"next,omitempty"`
+	// Tiers counts the items by where they were read, if the store has a cold tier.
+	Tiers map[Tier]int `json:"tiers,omitempty"`
+	// Partial is set if the cold tier could not be asked: windows that have left the
+	// warm tier are missing. ColdError then says why.
+	Partial   bool   `json:"partial,omitempty"`
+	ColdError string `json:"cold_error,omitempty"`
 	Staleness
 }
 

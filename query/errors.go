@@ -60,6 +60,9 @@ const (
 	// CodeRestoring: a task's state is being restored; tasks says how much is
 	// missing, and stale=true gets what there is.
 	CodeRestoring = "restoring"
+	// CodeColdUnavailable: the cold tier does not answer, and the request takes no
+	// answer without it.
+	CodeColdUnavailable = "cold_unavailable"
 	// CodeMoving: a task is on its way from one instance to another.
 	CodeMoving = "moving"
 	// CodeUnavailable: another instance that has to be asked does not answer,

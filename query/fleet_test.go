@@ -235,6 +235,9 @@ func (m *member) Standbys() (all []streams.StandbyInfo) {
 	return all
 }
 
+// Cold: the fleet has none.
+func (m *member) Cold() stores.Cold { return nil }
+
 func (m *member) StandbyDB(id streams.TaskID) (*stores.DB, int64, bool) {
 	m.mu.Lock()
 	defer m.mu.Unlock()

@@ -45,6 +45,8 @@ type part struct {
 	task  streams.TaskID
 	state stores.Queryable
 	view  *stores.View
+	// tier is the store's cold one, or nil.
+	tier *stores.Tier
 }
 
 func (p *part) close() error { return p.view.Close() }
@@ -84,7 +86,7 @@ func (s *Server) open(q *request, st *store, tasks []streams.TaskInfo) (parts []
 		if err != nil {
 			return parts, behind, err
 		}
-		parts = append(parts, &part{task: t.Task, state: state, view: view})
+		parts = append(parts, &part{task: t.Task, state: state, view: view, tier: db.Tier(st.name)})
 	}
 	if behind.Stale = len(behind.Lag) > 0; !behind.Stale || q.stale && len(closed) == 0 {
 		return parts, behind, nil

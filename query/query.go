@@ -51,6 +51,9 @@ type Instance interface {
 	// be closed at any moment.
 	StandbyDB(id streams.TaskID) (db *stores.DB, lag int64, ok bool)
 
+	// Cold returns the cold tier, or nil if there is none.
+	Cold() stores.Cold
+
 	// Directory returns who runs which tasks, if this instance leads the group,
 	// and else nil and the endpoint at which the leader answers, which is empty
 	// if it answers nowhere. Both hold for the generation.

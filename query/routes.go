@@ -65,6 +65,8 @@ func (s *Server) makeRoutes() []*route {
 		about: "The next of the page before; the other parameters must be the same."}
 	fromTime := param{name: "from", schema: text, about: "Windows that start at or after this time, RFC 3339 or Unix milliseconds."}
 	toTime := param{name: "to", schema: text, about: "Windows that start before this time."}
+	cold := param{name: "cold", schema: map[string]any{"type": "string", "enum": []coldChoice{coldAuto, coldRequired, coldNever}, "default": coldAuto},
+		about: "What becomes of the answer when the cold tier fails: auto answers without it and sets partial, required fails. With never it is not asked."}
 	keyParams := []param{inStore, key}
 	found := []int{404, 413, 421, 503, 504}
 	return append(s.adminRoutes(), []*route{
@@ -78,9 +80,9 @@ func (s *Server) makeRoutes() []*route {
 		{path: "/v1/stores/{store}/keys/{key}", id: "getKey", summary: "The entry of one key of a store without windows.",
 			params: append(slices.Clip(keyParams), stale), answer: KeyValue{}, fails: found, serve: s.serveKey},
 		{path: "/v1/stores/{store}/keys/{key}/windows", id: "getKeyWindows", summary: "The windows of one key, in the order of their starts.",
-			params: append(slices.Clip(keyParams), fromTime, toTime, limit, cursor, stale), answer: Page{}, fails: found, serve: s.serveKeyWindows},
+			params: append(slices.Clip(keyParams), fromTime, toTime, limit, cursor, stale, cold), answer: Page{}, fails: found, serve: s.serveKeyWindows},
 		{path: "/v1/stores/{store}/windows", id: "scanWindows", summary: "Windows of a store, in the order of their starts, then of encoded keys, over all partitions.",
-			params: []param{inStore, fromTime, toTime, limit, cursor, stale}, answer: Page{}, fails: found, serve: s.serveWindows},
+			params: []param{inStore, fromTime, toTime, limit, cursor, stale, cold}, answer: Page{}, fails: found, serve: s.serveWindows},
 		{path: "/v1/stores/{store}/owner", id: "getOwner", summary: "Which task has a key, and which instance runs it.",
 			params: []param{inStore, {name: "key", must: true, schema: text, about: key.about}}, answer: Owner{}, fails: []int{404, 503, 504}, serve: s.serveOwner},
 		{path: "/v1/watermarks", id: "getWatermarks", summary: "How far each task has come, and what holds back those windows that are still open.",

@@ -25,6 +25,8 @@ type scan struct {
 	keys    stores.RangeQuery
 	windows stores.WindowsQuery
 	key     []byte // of whose windows; nil for all
+	// cold is whether the cold tier is read.
+	cold coldChoice
 }
 
 // serveKeys answers /v1/stores/{store}/keys.
@@ -78,7 +80,11 @@ func (s *Server) windowScan(q *request, st *store) (*scan, error) {
 		return nil, err
 	}
 	limit, err := q.limit(s.cfg.MaxItems)
-	return &scan{st: st, limit: limit, windows: stores.WindowsQuery{From: from, To: to}}, err
+	if err != nil {
+		return nil, err
+	}
+	cold, err := q.coldChoice()
+	return &scan{st: st, limit: limit, windows: stores.WindowsQuery{From: from, To: to}, cold: cold}, err
 }
 
 // scanAll reads all partitions of the store, wherever they are; a forwarded
@@ -124,12 +130,14 @@ func (s *Server) scan(q *request, sc *scan, here []streams.TaskInfo, away []stre
 	}()
 	m := merge{limit: sc.limit, most: s.cfg.MaxBytes}
 	m.large = func(e Entry) error { return s.tooLarge(sc.st, e.Partition, e) }
+	var partial partial
 	pages, err := s.askOthers(q, away)
 	if err != nil {
 		return nil, err
 	}
 	for _, page := range pages {
 		m.runs = append(m.runs, remoteRun(page))
+		partial.add(page)
 		behind.Stale = behind.Stale || page.Stale
 		behind.Lag = append(behind.Lag, page.Lag...)
 	}
@@ -137,11 +145,25 @@ func (s *Server) scan(q *request, sc *scan, here []streams.TaskInfo, away []stre
 	for _, p := range parts {
 		m.runs = append(m.runs, sc.localRun(p, chunk))
 	}
+	// Behind the warm runs: of what both have the first counts.
+	cold, err := s.coldRun(q, sc, parts, &partial)
+	if err != nil {
+		return nil, err
+	}
+	if cold != nil {
+		m.runs = append(m.runs, cold)
+	}
 	items, more, err := m.take()
 	if err != nil {
 		return nil, err
 	}
-	page := Page{Store: sc.st.name, Items: items, Staleness: behind}
+	page := Page{Store: sc.st.name, Items: items, Partial: partial.is, ColdError: partial.reason, Staleness: behind}
+	if len(parts) > 0 && tierOf(sc, parts) != nil || partial.tiered {
+		page.Tiers = map[Tier]int{Warm: 0, Cold: 0}
+		for _, e := range items {
+			page.Tiers[e.Tier]++
+		}
+	}
 	if more {
 		last := items[len(items)-1]
 		page.Next = position{last.Position, last.Partition}.cursor(sc.query)
@@ -151,7 +173,7 @@ func (s *Server) scan(q *request, sc *scan, here []streams.TaskInfo, away []stre
 	}
 	if !q.params.Has(partitionsParam) {
 		for i := range items {
-			items[i].Position = nil
+			items[i].Position, items[i].Tier = nil, ""
 		}
 	}
 	return page, nil
@@ -183,7 +205,7 @@ func (sc *scan) localRun(p *part, chunk int) *run {
 			if entries[i], err = sc.st.entry(item, p.task.Partition); err != nil {
 				return nil, false, err
 			}
-			entries[i].Position = item.Position
+			entries[i].Position, entries[i].Tier = item.Position, Warm
 		}
 		return entries, page.Next != nil, nil
 	}}
@@ -274,6 +296,9 @@ type run struct {
 // remoteRun returns the entries that another instance gave.
 func remoteRun(p Page) *run { return &run{entries: p.Items, cut: p.Next != ""} }
 
+// at returns the position of the first entry, of which there is one.
+func (r *run) at() position { return position{r.entries[0].Position, r.entries[0].Partition} }
+
 // fill loads entries, if there are none left and more are to be had.
 func (r *run) fill() error {
 	for len(r.entries) == 0 && r.more != nil {
@@ -303,12 +328,21 @@ type merge struct {
 func (m *merge) take() (items []Entry, more bool, err error) {
 	items = []Entry{}
 	size := 0
-	for {
+	var last position
+	for taken := false; ; taken = true {
 		best := -1
 		var least position
 		for i, r := range m.runs {
 			if err := r.fill(); err != nil {
 				return nil, false, err
+			}
+			for taken && len(r.entries) > 0 && r.at().compare(last) == 0 { // another tier has it too
+				if r.entries = r.entries[1:]; len(r.entries) > 0 {
+					break
+				}
+				if err := r.fill(); err != nil {
+					return nil, false, err
+				}
 			}
 			if len(r.entries) == 0 {
 				if r.cut {
@@ -316,7 +350,7 @@ func (m *merge) take() (items []Entry, more bool, err error) {
 				}
 				continue
 			}
-			if p := (position{r.entries[0].Position, r.entries[0].Partition}); best < 0 || p.compare(least) < 0 {
+			if p := r.at(); best < 0 || p.compare(least) < 0 {
 				best, least = i, p
 			}
 		}
@@ -330,7 +364,7 @@ func (m *merge) take() (items []Entry, more bool, err error) {
 		case size > m.most:
 			return nil, false, m.large(e)
 		}
-		items = append(items, e)
+		items, last = append(items, e), least
 		m.runs[best].entries = m.runs[best].entries[1:]
 	}
 }

@@ -228,6 +228,9 @@ func (db *DB) Commit(c *Changes, next map[string]int64, appliedAt int64) error {
 	for _, s := range db.stores {
 		s.committed()
 	}
+	for _, t := range db.tiers { // only opening stores changes the list
+		t.committed()
+	}
 	db.commits++
 	for _, s := range db.stores {
 		s.shrink()

@@ -48,6 +48,7 @@ type DB struct {
 	logs    map[string]string // by store: which log the offset is of
 	layouts map[[prefixLen]byte]layout
 	queries map[string]Queryable
+	tiers   []*Tier
 	closing bool
 	views   int
 	drained chan struct{} // made by Close, closed when the last view goes

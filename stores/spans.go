@@ -27,8 +27,9 @@ type SpansConfig[K, A any] struct {
 	// those of Kafka Streams' windows. If it is 0 the spans are sessions, with
 	// Kafka Streams' session keys.
 	Size int64
-	// Layout is as in WindowedConfig.
+	// Layout and Tiers are as in WindowedConfig.
 	Layout string
+	Tiers  *TierConfig
 }
 
 // Spans holds aggregates of windows that the events themselves bound, sessions
@@ -41,24 +42,30 @@ type SpansConfig[K, A any] struct {
 // the engine when the store is first used; their values are evicted as the
 // budget says.
 type Spans[K, A any] struct {
-	s spans[A]
+	s    spans[A]
+	tier *Tier
 }
 
 // OpenSpans opens or makes a store.
 func OpenSpans[K, A any](db *DB, cfg SpansConfig[K, A]) (*Spans[K, A], error) {
 	s := new(Spans[K, A])
-	q := &spansQuery[K]{keyQuery: keyQuery[K]{info: &s.s.storeInfo, key: cfg.Key, value: aggregateValue(cfg.Value)}}
+	q := &spansQuery[K]{keyQuery: keyQuery[K]{info: &s.s.storeInfo, key: cfg.Key, value: aggregateValue(cfg.Value)}, due: cfg.Due}
 	if err := db.register(&s.s, cfg.Name, WindowedKind, cfg.Layout, q); err != nil {
 		return nil, err
 	}
 	s.s.codec, s.s.make, s.s.due, s.s.size = cfg.Value, cfg.New, cfg.Due, cfg.Size
 	s.s.reset()
+	s.tier = newTier(cfg.Tiers, cfg.Layout, q)
+	db.addTier(s.tier)
 	db.budget.join(1)
 	return s, nil
 }
 
 // Name returns the store's name.
 func (s *Spans[K, A]) Name() string { return s.s.name }
+
+// Tier returns what the store tells the cold tier, or nil if it has none.
+func (s *Spans[K, A]) Tier() *Tier { return s.tier }
 
 // Of returns the spans of a key in ascending order of start and end. The slice
 // is the store's, and good until a span is created, moved or deleted; the values
@@ -148,7 +155,10 @@ func (s *Spans[K, A]) DropBefore(due int64) (n int, err error) {
 }
 
 // spansQuery answers queries about a Spans store.
-type spansQuery[K any] struct{ keyQuery[K] }
+type spansQuery[K any] struct {
+	keyQuery[K]
+	due func(window.Window) int64
+}
 
 func (q *spansQuery[K]) Get(*View, []byte) (Item, bool, error) {
 	return Item{}, false, q.info.wrap(fmt.Errorf("%w: it has windows: ask for the windows of the key", ErrQuery))

@@ -27,6 +27,9 @@ type WindowedConfig[K, A any] struct {
 	// size, another codec. A DB that has the store with another Layout refuses
 	// to open it.
 	Layout string
+	// Tiers says where closed windows go; nil for nowhere. A store of panes has no
+	// cold tier.
+	Tiers *TierConfig
 }
 
 // Panes says how windows are made up of panes. An entry holds one pane and, in its
@@ -49,6 +52,7 @@ type Windowed[K, A any] struct {
 	hot    hot[A]
 	window func(start int64) window.Window
 	panes  *Panes[A]
+	tier   *Tier
 }
 
 // OpenWindowed opens or makes a store.
@@ -66,6 +70,10 @@ func OpenWindowed[K, A any](db *DB, cfg WindowedConfig[K, A]) (*Windowed[K, A], 
 	if err := db.register(s, cfg.Name, WindowedKind, cfg.Layout, q); err != nil {
 		return nil, err
 	}
+	if cfg.Panes == nil {
+		w.tier = newTier(cfg.Tiers, cfg.Layout, q)
+		db.addTier(w.tier)
+	}
 	w.hot.init(db, cfg.Value, cfg.New, true)
 	w.hot.paned = cfg.Panes != nil
 	return w, w.hot.probe()
@@ -73,6 +81,9 @@ func OpenWindowed[K, A any](db *DB, cfg WindowedConfig[K, A]) (*Windowed[K, A], 
 
 // Name returns the store's name.
 func (w *Windowed[K, A]) Name() string { return w.hot.name }
+
+// Tier returns what the store tells the cold tier, or nil if it has none.
+func (w *Windowed[K, A]) Tier() *Tier { return w.tier }
 
 // Get returns the live aggregate of a key and window start, or nil if there is
 // none. It does not keep key. If the object is live already, Get does not

@@ -57,7 +57,7 @@ var ErrRunning = errors.New("streams: the application is running")
 // one that is starting.
 func OpenAdmin(ctx context.Context, t *topology.Topology, cfg Config) (*Admin, error) {
 	cfg.NoCreate = false
-	in, err := New(t, cfg)
+	in, err := newInstance(t, cfg)
 	if err != nil {
 		return nil, err
 	}

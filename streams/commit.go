@@ -25,6 +25,8 @@ func dirtyLimit(memory int64, workers int) int64 {
 type hooks struct {
 	// step is called before each step with its name.
 	step func(worker int, step string) error
+	// cold is called around each write to the cold tier.
+	cold func(task.ColdStep) error
 	// stateFirst is the mutant 'changelog after Pebble': state is written
 	// before the changelog has it.
 	stateFirst bool

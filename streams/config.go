@@ -19,6 +19,7 @@ import (
 
 	"github.com/millrace/millrace/internal/kafka"
 	"github.com/millrace/millrace/processors"
+	"github.com/millrace/millrace/stores"
 	"github.com/millrace/millrace/topology"
 )
 
@@ -149,6 +150,16 @@ type Config struct {
 	// Stay with an InstanceID.
 	OnStop OnStop
 
+	// Cold is the cold tier, for the stores whose closed windows go there
+	// ([topology.Tiered]). Whoever made it closes it, after Run has returned.
+	// Default: none, and such stores are a mistake.
+	Cold stores.Cold
+	// ColdBacklog bounds, in bytes, the closed windows that wait in the warm tier
+	// while the cold tier fails or is slow. If it is exceeded all tasks are paused,
+	// as [Instance.Pause] does, until three quarters of it are enough: nothing is
+	// lost. Default: 4 GiB.
+	ColdBacklog int64
+
 	// Clock is the wall clock. Default: time.Now.
 	Clock func() time.Time
 	// Logger receives one line a change of state. Default: slog.Default().
@@ -277,6 +288,7 @@ func (c Config) resolve(t *topology.Topology) (Config, error) {
 	c.RebalanceTimeout = cmp.Or(c.RebalanceTimeout, time.Minute)
 	c.TaskTimeout = cmp.Or(c.TaskTimeout, 5*time.Minute)
 	c.PurgeInterval = cmp.Or(c.PurgeInterval, 30*time.Second)
+	c.ColdBacklog = cmp.Or(c.ColdBacklog, 4<<30)
 	c.ReplicationFactor = cmp.Or(c.ReplicationFactor, -1)
 	c.Advertise = strings.TrimRight(c.Advertise, "/")
 	if c.OnStop == "" && c.InstanceID != "" {
@@ -359,6 +371,9 @@ func (c Config) resolve(t *topology.Topology) (Config, error) {
 	}
 	if c.MinInsyncReplicas < 0 {
 		wrong("min in-sync replicas %d: use at least 1, or 0 for the brokers' default", c.MinInsyncReplicas)
+	}
+	if c.ColdBacklog < 1<<20 {
+		wrong("cold backlog %d bytes: use at least 1 MiB", c.ColdBacklog)
 	}
 	if err := c.kafka().Validate(); err != nil {
 		errs = append(errs, fmt.Errorf("%w: %w", ErrInvalidConfig, err))

@@ -16,6 +16,9 @@ type control struct {
 	mu       sync.Mutex // guards what follows; never held across a wait
 	paused   bool
 	draining bool
+	// full is set while too much waits for the cold tier: nothing is processed
+	// then either.
+	full bool
 	// told is set when the group knows that the instance drains, and thenStop if
 	// it stops when it is drained.
 	told, thenStop bool
@@ -31,7 +34,7 @@ func newControl() *control { return &control{resumed: make(chan struct{})} }
 func (c *control) isPaused() bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	return c.paused
+	return c.paused || c.full
 }
 
 func (c *control) isDraining() bool {
@@ -197,6 +200,16 @@ func (c *control) stopper(ctx context.Context) (context.Context, context.CancelF
 	defer c.mu.Unlock()
 	c.stop = cancel
 	return ctx, cancel
+}
+
+// hold stops the processing of all tasks as Pause does, or ends that: Resume does
+// not.
+func (in *Instance) hold(full bool) {
+	in.control.mu.Lock()
+	in.control.full = full
+	in.control.mu.Unlock()
+	in.spreadPause()
+	in.life.review()
 }
 
 // spreadPause tells the workers that a pause has begun or is over.

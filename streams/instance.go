@@ -114,6 +114,15 @@ const (
 // New checks a configuration and returns an instance that Run starts. The
 // error joins every mistake; each wraps [ErrInvalidConfig].
 func New(t *topology.Topology, cfg Config) (*Instance, error) {
+	in, err := newInstance(t, cfg)
+	if err = errors.Join(err, checkCold(t, cfg)); err != nil {
+		return nil, err
+	}
+	return in, nil
+}
+
+// newInstance is New without what only a running instance needs.
+func newInstance(t *topology.Topology, cfg Config) (*Instance, error) {
 	cfg, err := cfg.resolve(t)
 	if err != nil {
 		return nil, err
@@ -294,6 +303,9 @@ func (in *Instance) live(ctx context.Context) error {
 	in.work, in.halt = context.WithCancel(in.limit)
 	memberCtx, leave := context.WithCancel(context.Background())
 	defer leave()
+	cold := newColdTier(in)
+	cold.start()
+	defer cold.stop()
 	in.spreadPause() // one that came before there were workers
 	in.alignment.expect(in.currentPlan())
 	var members, workers sync.WaitGroup
@@ -315,6 +327,9 @@ func (in *Instance) live(ctx context.Context) error {
 		})
 	}
 	err := in.untilDone(ctx)
+	if err == nil && ctx.Err() == nil {
+		cold.finish(ctx)
+	}
 	in.life.set(Stopping)
 	in.mu.Lock()
 	in.stopping = true

@@ -36,12 +36,16 @@ type metrics struct {
 	memory     prometheus.Collector
 	standbyLag prometheus.Collector
 
-	checkpointAt        prometheus.Collector
-	checkpointSeconds   *prometheus.HistogramVec
-	checkpointBytes     prometheus.Counter
-	checkpointFailures  *prometheus.CounterVec
-	checkpointRestores  prometheus.Counter
-	checkpointFallbacks *prometheus.CounterVec
+	checkpointAt                       prometheus.Collector
+	checkpointSeconds                  *prometheus.HistogramVec
+	checkpointBytes                    prometheus.Counter
+	checkpointFailures                 *prometheus.CounterVec
+	checkpointRestores                 prometheus.Counter
+	checkpointFallbacks                *prometheus.CounterVec
+	coldWindows, coldBytes, coldBehind prometheus.Gauge
+	coldUp, coldPaused                 prometheus.Gauge
+	coldWritten, coldFailures          prometheus.Counter
+	coldSeconds                        prometheus.Histogram
 }
 
 func newMetrics(r prometheus.Registerer, application string, standbyLag func() int64, checkpointAt func() float64) *metrics {
@@ -81,6 +85,14 @@ func newMetrics(r prometheus.Registerer, application string, standbyLag func() i
 		checkpointFailures:  prometheus.NewCounterVec(counter("checkpoint_failures_total", "Checkpoints that could not be stored, or old ones that could not be pruned."), []string{"step"}),
 		checkpointRestores:  prometheus.NewCounter(counter("checkpoint_restores_total", "Tasks whose state began from a checkpoint.")),
 		checkpointFallbacks: prometheus.NewCounterVec(counter("checkpoint_fallbacks_total", "Checkpoints that a restore did not use."), []string{"reason"}),
+		coldWindows:         prometheus.NewGauge(gauge("cold_backlog_windows", "Closed windows that wait for the cold tier.")),
+		coldBytes:           prometheus.NewGauge(gauge("cold_backlog_bytes", "Bytes of the closed windows that wait for the cold tier.")),
+		coldBehind:          prometheus.NewGauge(gauge("cold_behind_seconds", "Event time between what is closed and what the cold tier has, of the task that is furthest behind.")),
+		coldUp:              prometheus.NewGauge(gauge("cold_up", "1 while the cold tier takes what it is given, 0 while it fails.")),
+		coldPaused:          prometheus.NewGauge(gauge("cold_paused", "1 while tasks are paused because too much waits for the cold tier.")),
+		coldWritten:         prometheus.NewCounter(counter("cold_written_windows_total", "Windows written to the cold tier; those written again count again.")),
+		coldFailures:        prometheus.NewCounter(counter("cold_failures_total", "Times that the cold tier has failed.")),
+		coldSeconds:         prometheus.NewHistogram(histogram("cold_write_seconds", "Time that each batch took to be written to the cold tier.", prometheus.ExponentialBuckets(0.001, 2, 15))),
 	}
 	m.standbyLag = prometheus.NewGaugeFunc(prometheus.GaugeOpts(gauge("standby_lag_records", "Changelog offsets that the copies of other instances' state are behind.")),
 		func() float64 { return float64(standbyLag()) })
@@ -94,6 +106,7 @@ func (m *metrics) collectors() []prometheus.Collector {
 		m.processed, m.dropped, m.late, m.emitted, m.buffered, m.bufferSize, m.watermark, m.idle, m.paused, m.commits,
 		m.remaining, m.restored, m.taskState, m.state, m.expired, m.repairs, m.jumps, m.rebalances, m.memory, m.standbyLag,
 		m.checkpointAt, m.checkpointSeconds, m.checkpointBytes, m.checkpointFailures, m.checkpointRestores, m.checkpointFallbacks,
+		m.coldWindows, m.coldBytes, m.coldBehind, m.coldUp, m.coldPaused, m.coldWritten, m.coldFailures, m.coldSeconds,
 	}
 }
 

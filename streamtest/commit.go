@@ -30,10 +30,15 @@ const (
 	BeforeState
 	// AfterCommit: the commit is done.
 	AfterCommit
+	// BeforeCold: a batch of closed windows is read, and not written to the cold
+	// tier. It comes once for each batch.
+	BeforeCold
+	// AfterCold: it is written, and the task does not know.
+	AfterCold
 )
 
 // stepNames are the names of the steps.
-var stepNames = [...]string{"after record", "before outputs", "before changelog", "before offsets", "before state", "after commit"}
+var stepNames = [...]string{"after record", "before outputs", "before changelog", "before offsets", "before state", "after commit", "before cold", "after cold"}
 
 // String returns the step's name, as in "before offsets".
 func (s Step) String() string {
@@ -194,7 +199,9 @@ func (d *Driver) commitInstance(in *instance, all bool) {
 		d.trace(c.running, TraceEvent{Kind: TraceCommit})
 	}
 	in.processed = 0
-	d.at(in, AfterCommit)
+	if !d.at(in, AfterCommit) {
+		d.writeCold(in)
+	}
 }
 
 // logChanges writes the changelogs of one task.

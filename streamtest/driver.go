@@ -80,6 +80,9 @@ func Open(top *topology.Topology, opts ...Option) (*Driver, error) {
 	if d.cfg.seed != 0 {
 		d.rng = rand.New(rand.NewPCG(uint64(d.cfg.seed), 0))
 	}
+	if names := top.HasColdTier(); len(names) > 0 && d.cfg.cold == nil {
+		return nil, fmt.Errorf("streamtest: the windows of the stores %q go to a cold tier: use streamtest.ColdTier", names)
+	}
 	if err := d.makeTopics(top); err != nil {
 		return nil, err
 	}

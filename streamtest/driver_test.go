@@ -274,10 +274,10 @@ func (r *recorder) cleanup() {
 // TestStepsHaveNames: each its own.
 func TestStepsHaveNames(t *testing.T) {
 	seen := map[string]bool{}
-	for s := streamtest.AfterRecord; s <= streamtest.AfterCommit; s++ {
+	for s := streamtest.AfterRecord; s <= streamtest.AfterCold; s++ {
 		seen[s.String()] = true
 	}
-	if len(seen) != 6 || seen["Step(6)"] || streamtest.Step(6).String() != "Step(6)" {
+	if len(seen) != 8 || seen["Step(8)"] || streamtest.Step(8).String() != "Step(8)" {
 		t.Errorf("names %v", seen)
 	}
 }

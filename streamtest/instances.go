@@ -3,6 +3,7 @@ package streamtest
 import (
 	"slices"
 
+	"github.com/millrace/millrace/internal/task"
 	"github.com/millrace/millrace/processors"
 )
 
@@ -13,6 +14,8 @@ type instance struct {
 	storage   storage
 	dead      bool
 	processed int // records since the last commit
+	// cold writes to the cold tier; nil before it is needed.
+	cold *task.ColdWriter
 }
 
 // openInstances makes instances until there are n.
@@ -46,6 +49,7 @@ func (d *Driver) rebuild(in *instance, crashed bool) {
 	}
 	if crashed {
 		in.storage.crash()
+		in.cold = nil
 	}
 	in.processed = 0
 	if len(tasks) == 0 {
@@ -128,7 +132,7 @@ func (d *Driver) Kill(number int) {
 		d.trace(r, TraceEvent{Kind: TraceStop, Crashed: true})
 	}
 	in.storage.crash()
-	in.dead, in.processed = true, 0
+	in.dead, in.processed, in.cold = true, 0, nil
 	err := d.drop(false, tasks...)
 	for i, r := range tasks {
 		r.owner = alive[i%len(alive)]

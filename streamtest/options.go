@@ -4,6 +4,7 @@ import (
 	"log/slog"
 	"time"
 
+	"github.com/millrace/millrace/stores"
 	"github.com/millrace/millrace/topology"
 )
 
@@ -25,6 +26,8 @@ type config struct {
 	keepBytes   bool
 	logger      *slog.Logger
 	trace       func(TraceEvent)
+	cold        stores.Cold
+	coldRows    int
 }
 
 type commitMode int

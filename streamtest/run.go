@@ -203,6 +203,9 @@ func (d *Driver) End() {
 		before := d.written
 		d.commit(true)
 		if ended && d.err == nil && d.ended() && d.written == before && !d.dirty() {
+			if !d.finishCold() {
+				continue
+			}
 			return
 		}
 		if d.written == before && !ended {

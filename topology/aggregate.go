@@ -89,8 +89,9 @@ func aggregate[K, V, A any](w Windowed[K, V], value codec.Codec[A], agg Aggregat
 	b := w.g.s.b
 	n := b.add(kindAggregate, o, w.g.s.node.id)
 	st := b.addStore(o.store, "window store", n)
-	w.windows = kept(w.windows, o.emit, agg)
-	st.open = windowStore(st, w, value, agg, start)
+	w.windows = o.tiers.apply(kept(w.windows, o.emit, agg))
+	st.cold = o.tiers != nil && o.tiers.Cold
+	st.open = windowStore(st, w, value, agg, start, o.tiers.config())
 	st.forms = formsOf(w.g.key, value)
 	n.windows = &w.windows
 	if err := w.windows.Validate(); err != nil {
@@ -101,6 +102,7 @@ func aggregate[K, V, A any](w Windowed[K, V], value codec.Codec[A], agg Aggregat
 	}
 	checkAggregator(b, n, w.g, value, agg)
 	checkWindows(b, n, w, o.emit, agg)
+	o.tiers.check(b, n, w.windows, o.emit)
 	if w.late.aggregate != nil {
 		b.checks = append(b.checks, func() {
 			if w.late.stream != nil {

@@ -99,6 +99,8 @@ type store struct {
 	where string
 	users []int
 	forms forms
+	// cold is set if the store's windows go to the cold tier.
+	cold bool
 	// open opens the store in a task's database.
 	open func(*stores.DB) (any, error)
 }

@@ -38,6 +38,7 @@ type options struct {
 	headers     []processors.Header
 	uses        []anyStore
 	reset       OffsetReset
+	tiers       *Tiers
 }
 
 type nameOption string

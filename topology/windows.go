@@ -16,12 +16,12 @@ func kept[V, A any](w window.Windows, e window.Emit, agg Aggregator[V, A]) windo
 }
 
 // windowStore returns what opens the store of a windowed aggregate.
-func windowStore[K, V, A any](st *store, w Windowed[K, V], value codec.Codec[A], agg Aggregator[V, A], start beginning[V, A]) func(*stores.DB) (any, error) {
+func windowStore[K, V, A any](st *store, w Windowed[K, V], value codec.Codec[A], agg Aggregator[V, A], start beginning[V, A], tiers *stores.TierConfig) func(*stores.DB) (any, error) {
 	windows := w.windows
 	return func(db *stores.DB) (any, error) {
 		if windows.Aligned() {
 			c := stores.WindowedConfig[K, A]{
-				Name: st.name, Key: w.g.key, Value: value, New: agg.New, Window: windows.At, Layout: windows.Layout(),
+				Name: st.name, Key: w.g.key, Value: value, New: agg.New, Window: windows.At, Layout: windows.Layout(), Tiers: tiers,
 			}
 			if windows.Panes() > 0 {
 				c.Panes = &stores.Panes[A]{
@@ -31,7 +31,7 @@ func windowStore[K, V, A any](st *store, w Windowed[K, V], value codec.Codec[A],
 			return stores.OpenWindowed(db, c)
 		}
 		c := stores.SpansConfig[K, A]{
-			Name: st.name, Key: w.g.key, Value: value, New: agg.New, Due: windows.Due, Layout: windows.Layout(),
+			Name: st.name, Key: w.g.key, Value: value, New: agg.New, Due: windows.Due, Layout: windows.Layout(), Tiers: tiers,
 		}
 		switch windows.Kind() {
 		case window.SlidingKind:

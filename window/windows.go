@@ -2,6 +2,7 @@ package window
 
 import (
 	"fmt"
+	"math"
 	"strings"
 	"time"
 )
@@ -158,6 +159,18 @@ func (w Windows) Offset(d time.Duration) Windows {
 // stay for twice their size longer, because later ones are made from them.
 func (w Windows) Retention(d time.Duration) Windows {
 	w.retention = d
+	return w
+}
+
+// KeepClosed sets the retention so that a window stays readable for d after it is
+// closed, or for longer if Retention says so. Calendar windows stay for up to the
+// difference between the longest and their own length longer.
+func (w Windows) KeepClosed(d time.Duration) Windows {
+	least := time.Duration(min(w.leastRetention(), math.MaxInt64/int64(time.Millisecond))) * time.Millisecond
+	if d = max(d, 0); d > math.MaxInt64-least {
+		d = math.MaxInt64 - least
+	}
+	w.retention = max(w.retention, least+d)
 	return w
 }
 

@@ -80,6 +80,11 @@ func (p *program) runInstance(c *cli.Context) error {
 			return unlessStopped(c.Context, adviseCreate(err))
 		}
 	}
+	closeCold, err := s.openCold()
+	if err != nil {
+		return err
+	}
+	defer closeCold()
 	h, err := newHost(c.Context, t, s.streams, s.listen, s.advertise, s.adminToken, log)
 	if err != nil {
 		return err

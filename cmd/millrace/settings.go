@@ -21,6 +21,7 @@ import (
 	"github.com/millrace/millrace/internal/config"
 	"github.com/millrace/millrace/internal/kafka"
 	"github.com/millrace/millrace/llm"
+	"github.com/millrace/millrace/stores/postgres"
 	"github.com/millrace/millrace/streams"
 	"github.com/millrace/millrace/topology"
 )
@@ -70,6 +71,8 @@ type settings struct {
 	checkpoints string
 	// named are the inputs that the file names.
 	named []string
+	// cold is where closed windows go; nil for nowhere.
+	cold *postgres.Config
 }
 
 // settings reads the configuration of a command. The error joins every mistake.
@@ -146,6 +149,9 @@ func (p *program) settings(c *cli.Context, log *slog.Logger) (*settings, error) 
 	s.streams.Checkpoints.Interval = time.Duration(file.Checkpointing.Interval.Value) * time.Second
 	s.streams.Checkpoints.Keep = file.Checkpointing.Keep.Value
 	s.checkpoints, err = checkpointsOf(file, log)
+	errs = append(errs, err)
+	s.streams.ColdBacklog = file.State.Cold.Backlog.Value
+	s.cold, err = p.cold(file, log)
 	errs = append(errs, err)
 	s.adminToken, err = p.adminToken(file)
 	errs = append(errs, err)

@@ -1,6 +1,6 @@
 // Package servers gets, starts and stops the real servers that the integration
 // tests run against, without containers and without anything installed by hand
-// but a JDK and Maven.
+// but a JDK, Maven and PostgreSQL.
 //
 // # The names to know
 //
@@ -11,6 +11,8 @@
 //     environment variable MILLRACE_TEST_KAFKA names a running one (host:port,
 //     separated by commas), that one is used.
 //   - [NewKafka] starts a cluster for one test, which may break it.
+//   - [NewPostgres] starts a PostgreSQL for one test, which may stop it for a while:
+//     the one that Debian's package installs, as the user that it makes.
 //   - [Main] runs the tests of a package and stops what they shared.
 //   - [StartS3] and [NewS3] start an S3 gateway (versitygw) over a temporary folder;
 //     [S3Gateway] builds its command into the user's cache folder.

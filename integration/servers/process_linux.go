@@ -8,7 +8,10 @@ import (
 // setAttributes gives the child a session of its own, out of reach of a
 // terminal's Ctrl-C, and unless it is detached lets it die with its starter.
 func setAttributes(cmd *exec.Cmd, detached bool) {
-	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
+	if cmd.SysProcAttr == nil {
+		cmd.SysProcAttr = &syscall.SysProcAttr{}
+	}
+	cmd.SysProcAttr.Setsid = true
 	if !detached {
 		cmd.SysProcAttr.Pdeathsig = syscall.SIGKILL
 	}

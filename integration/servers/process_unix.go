@@ -10,5 +10,8 @@ import (
 // setAttributes gives the child a session of its own, out of reach of a
 // terminal's Ctrl-C.
 func setAttributes(cmd *exec.Cmd, _ bool) {
-	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
+	if cmd.SysProcAttr == nil {
+		cmd.SysProcAttr = &syscall.SysProcAttr{}
+	}
+	cmd.SysProcAttr.Setsid = true
 }

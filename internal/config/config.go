@@ -101,6 +101,25 @@ type State struct {
 	// WarmBackend is "pebble"; WarmCacheSize bounds its block cache.
 	WarmBackend   Setting[string]
 	WarmCacheSize Setting[int64]
+	// WarmTTL is how long closed windows stay in Pebble.
+	WarmTTL Setting[time.Duration]
+	Cold    Cold
+}
+
+// Cold says where closed windows go when they leave Pebble. What connects to it
+// may hold secrets: see ReadSecret.
+type Cold struct {
+	// Backend is "postgres".
+	Backend Setting[string]
+	// RetentionDays is how long windows stay there, at least 1.
+	RetentionDays Setting[int]
+	// URL names the database, without a password; URLFile is a file that holds one,
+	// and PasswordFile one with the password.
+	URL, URLFile, PasswordFile Setting[string]
+	// Schema is the PostgreSQL schema.
+	Schema Setting[string]
+	// Backlog bounds, in bytes, what waits for it.
+	Backlog Setting[int64]
 }
 
 // Group says how the instance is a member of its group.

@@ -33,9 +33,9 @@ func value[T any](name string, to *Setting[T], parse func(n *yaml.Node) (T, stri
 
 // The reasons for which keys are refused.
 const (
-	noColdTier = "the cold tier is not supported by this version; leave the key out"
-	noToken    = "a token does not belong into this file: name a file with http.admin_token_file, or set " + TokenVariable
-	noPassword = "a password does not belong into this file: name a file with sasl.password_file, or set " + PasswordVariable
+	noColdPassword = "a password does not belong into this file: name a file with state.cold.password_file, or set " + ColdPasswordVariable
+	noToken        = "a token does not belong into this file: name a file with http.admin_token_file, or set " + TokenVariable
+	noPassword     = "a password does not belong into this file: name a file with sasl.password_file, or set " + PasswordVariable
 )
 
 // keys returns all keys, reading into c.
@@ -65,8 +65,17 @@ func keys(c *Config, sources []string) []named {
 			group("hot", value("max_size_mb", &c.State.HotMaxSize, megabytes)),
 			group("warm",
 				value("backend", &c.State.WarmBackend, warmBackend),
-				value("cache_size_mb", &c.State.WarmCacheSize, megabytes)),
-			group("cold", refused("backend", noColdTier), refused("retention_days", noColdTier))),
+				value("cache_size_mb", &c.State.WarmCacheSize, megabytes),
+				value("ttl", &c.State.WarmTTL, positiveMillis)),
+			group("cold",
+				value("backend", &c.State.Cold.Backend, oneOf("postgres")),
+				value("retention_days", &c.State.Cold.RetentionDays, integer(1, 36500)),
+				value("url", &c.State.Cold.URL, postgresURL),
+				value("url_file", &c.State.Cold.URLFile, text),
+				value("password_file", &c.State.Cold.PasswordFile, text),
+				value("schema", &c.State.Cold.Schema, text),
+				value("backlog_mb", &c.State.Cold.Backlog, megabytes),
+				refused("password", noColdPassword))),
 		value("guarantee", &c.Guarantee, oneOf(AtLeastOnce, ExactlyOnce)),
 		value("workers", &c.Workers, integer(1, 1024)),
 		value("commit_interval", &c.CommitInterval, commitInterval),

@@ -192,8 +192,21 @@ func (r *reader) contradictions(c *Config) {
 		tier("state.hot.max_size_mb", s.HotMaxSize.IsSet)
 		tier("state.warm.backend", s.WarmBackend.IsSet)
 		tier("state.warm.cache_size_mb", s.WarmCacheSize.IsSet)
+		tier("state.warm.ttl", s.WarmTTL.IsSet)
+		tier("state.cold.backend", s.Cold.Backend.IsSet)
 	} else if s.MaxSize.IsSet {
 		r.fail(s.MaxSize.Line, "state.max_size_mb", "is for state.hot_only: true; else bound the hot tier by state.hot.max_size_mb")
+	}
+
+	cold := &s.Cold
+	for path, set := range map[string]bool{
+		"retention_days": cold.RetentionDays.IsSet, "url": cold.URL.IsSet, "url_file": cold.URLFile.IsSet,
+		"password_file": cold.PasswordFile.IsSet, "schema": cold.Schema.IsSet, "backlog_mb": cold.Backlog.IsSet,
+	} {
+		pair("state.cold."+path, set, "state.cold.backend", cold.Backend.IsSet)
+	}
+	if cold.URL.IsSet && cold.URLFile.IsSet {
+		r.fail(cold.URLFile.Line, "state.cold.url_file", "state.cold.url in line %d names the database too: leave one of them out", cold.URL.Line)
 	}
 
 	t := &c.Topics

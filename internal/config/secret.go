@@ -38,6 +38,13 @@ const PasswordVariable = "MILLRACE_SASL_PASSWORD"
 // TokenVariable is the environment variable of the token for orders over HTTP.
 const TokenVariable = "MILLRACE_ADMIN_TOKEN"
 
+// ColdURLVariable and ColdPasswordVariable are the environment variables of the
+// cold tier's database.
+const (
+	ColdURLVariable      = "MILLRACE_POSTGRES_URL"
+	ColdPasswordVariable = "MILLRACE_POSTGRES_PASSWORD"
+)
+
 // ErrSecret means that a secret cannot be had.
 var ErrSecret = errors.New("config: no secret")
 

@@ -67,6 +67,25 @@ func warmBackend(n *yaml.Node) (string, string) {
 	return oneOf("pebble")(n)
 }
 
+// postgresURL refuses a URL with a password in it.
+func postgresURL(n *yaml.Node) (string, string) {
+	t, problem := text(n)
+	if problem != "" {
+		return "", problem
+	}
+	u, err := url.Parse(t)
+	switch {
+	case err != nil || u.Scheme != "postgres" && u.Scheme != "postgresql" || u.Host == "":
+		return "", "want the URL of a database, such as postgres://millrace@db.example:5432/metrics"
+	case u.Query().Has("password"):
+		return "", noColdPassword
+	}
+	if _, ok := u.User.Password(); ok {
+		return "", noColdPassword
+	}
+	return t, ""
+}
+
 func boolean(n *yaml.Node) (bool, string) {
 	if n.Kind == yaml.ScalarNode && (n.Value == "true" || n.Value == "false") {
 		return n.Value == "true", ""
