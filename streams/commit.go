@@ -283,6 +283,7 @@ func (w *worker) writeState(parts []*prepared) error {
 		if err := p.task.Committed(p.commit, p.next); err != nil {
 			return err
 		}
+		w.in.replication.offer(p.task.TakeResults())
 	}
 	return nil
 }

@@ -12,6 +12,7 @@ import (
 	"path/filepath"
 	"regexp"
 	"runtime"
+	"slices"
 	"strings"
 	"time"
 
@@ -19,6 +20,7 @@ import (
 
 	"github.com/millrace/millrace/internal/kafka"
 	"github.com/millrace/millrace/processors"
+	"github.com/millrace/millrace/stores"
 	"github.com/millrace/millrace/topology"
 )
 
@@ -62,6 +64,15 @@ type Config struct {
 	// Memory bounds, in bytes, the live objects, caches and buffers together.
 	// Default: 1 GiB.
 	Memory int64
+
+	// Replica gets the latest results of the stores that the topology replicates
+	// ([topology.Replicated]), after the commits that made them; Run closes it. While
+	// it is away, processing goes on, and the results that wait for it take no more
+	// than a 32nd of Memory, or 64 MiB: the oldest are dropped then. Default: none.
+	Replica stores.Replica
+	// ReplicaStores names those of the replicated stores whose results do go there.
+	// Default: all.
+	ReplicaStores []string
 
 	// Advertise is the URL at which other instances and users reach this
 	// one's queries, such as http://10.0.0.7:8080. Empty: nowhere, so that others
@@ -332,6 +343,12 @@ func (c Config) resolve(t *topology.Topology) (Config, error) {
 	}
 	if c.MinInsyncReplicas < 0 {
 		wrong("min in-sync replicas %d: use at least 1, or 0 for the brokers' default", c.MinInsyncReplicas)
+	}
+	replicated := t.Replicated()
+	for _, store := range c.ReplicaStores {
+		if !slices.Contains(replicated, store) {
+			wrong("replica: the topology replicates no store %q; it has %s", store, cmp.Or(strings.Join(replicated, ", "), "none"))
+		}
 	}
 	if err := c.kafka().Validate(); err != nil {
 		errs = append(errs, fmt.Errorf("%w: %w", ErrInvalidConfig, err))

@@ -44,6 +44,8 @@ type Instance struct {
 	purge    *purge
 	memory   *memory
 	control  *control
+	// replication is nil without a Config.Replica.
+	replication *replication
 	// alignment keeps sources from running ahead of one another.
 	alignment *alignment
 	// queueBytes bounds what is fetched and not yet processed of a partition,
@@ -131,6 +133,11 @@ func New(t *topology.Topology, cfg Config) (*Instance, error) {
 	}
 	in.memory = newMemory(cfg.Application, cfg.Memory, in.databases)
 	in.metrics.memory = in.memory
+	if cfg.Replica != nil {
+		in.replication = newReplication(cfg, in.log)
+		in.metrics.replication = in.replication.metrics.collectors()
+	}
+	in.memory.replication = in.replication
 	in.status = &status{observe: in.metrics.task, gone: in.metrics.taskGone, tasks: map[processors.TaskID]TaskStatus{}, taken: map[processors.TaskID]time.Time{}}
 	in.alignment = newAlignment(in)
 	in.purge = &purge{in: in, before: map[kafka.TopicPartition]int64{}}
@@ -284,6 +291,7 @@ func (in *Instance) live(ctx context.Context) error {
 	})
 	members.Go(func() { in.purge.run(memberCtx) })
 	members.Go(func() { in.alignment.run(memberCtx) })
+	stopReplication := in.replication.start()
 	for _, w := range in.workers {
 		workers.Go(func() {
 			if err := w.run(in.limit, in.work); err != nil {
@@ -331,6 +339,7 @@ func (in *Instance) live(ctx context.Context) error {
 	members.Wait()
 	in.openers.Wait()
 	in.leave(stop)
+	stopReplication()
 	select {
 	case late := <-in.failed:
 		errs = append(errs, late)
@@ -414,6 +423,9 @@ func (in *Instance) shut() error {
 	}
 	if in.client != nil {
 		in.client.Close()
+	}
+	if in.cfg.Replica != nil {
+		err = errors.Join(err, in.cfg.Replica.Close())
 	}
 	return err
 }

@@ -18,6 +18,8 @@ type memory struct {
 	objects *stores.Budget
 	// fetched is what the queues hold.
 	fetched atomic.Int64
+	// replication is set before the instance runs; nil for none.
+	replication *replication
 
 	mu      sync.Mutex // guards what follows
 	workers []*worker
@@ -52,6 +54,9 @@ func (m *memory) use(s Storage) {
 // parts returns the bytes by part. Any goroutine may call it.
 func (m *memory) parts() map[string]int64 {
 	parts := map[string]int64{"objects": m.objects.Used(), "fetched": m.fetched.Load()}
+	if m.replication != nil {
+		parts["replica"] = m.replication.bytes()
+	}
 	m.mu.Lock()
 	workers := m.workers
 	if s, ok := m.storage.(interface{ CacheBytes() int64 }); ok {
