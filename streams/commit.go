@@ -24,6 +24,8 @@ type hooks struct {
 	// stateFirst is the mutant 'changelog after Pebble': state is written
 	// before the changelog has it.
 	stateFirst bool
+	// footprint reads what the process takes, in place of the system's figures.
+	footprint func() footprint
 	// unfenced is the mutant 'fencing broken': a transaction is committed
 	// whatever the group says of the member.
 	unfenced bool

@@ -64,11 +64,22 @@ type Config struct {
 	// Memory bounds, in bytes, the live objects, caches and buffers together.
 	// Default: 1 GiB.
 	Memory int64
+	// HotMemory and CacheMemory are ceilings within Memory, in bytes: of live
+	// objects, and of Pebble's cache with its memtables. Together they get three
+	// quarters of Memory; what is more is scaled down in proportion, with a warning.
+	// With a Storage in memory, the state in it counts as hot. Defaults: a half and a
+	// quarter of Memory.
+	HotMemory, CacheMemory int64
+	// ProcessMemory is what the whole process may take, in bytes. As it comes near
+	// that, clean live objects are shed first and then Pebble's cache. Default: the
+	// process is not watched.
+	ProcessMemory int64
 
 	// Replica gets the latest results of the stores that the topology replicates
 	// ([topology.Replicated]), after the commits that made them; Run closes it. While
-	// it is away, processing goes on, and the results that wait for it take no more
-	// than a 32nd of Memory, or 64 MiB: the oldest are dropped then. Default: none.
+	// it is away or slow, processing goes on, and the results that wait for it take
+	// no more than a 16th of Memory, or 128 MiB: then those are dropped that have
+	// waited longest. Default: none.
 	Replica stores.Replica
 	// ReplicaStores names those of the replicated stores whose results do go there.
 	// Default: all.
@@ -315,6 +326,9 @@ func (c Config) resolve(t *topology.Topology) (Config, error) {
 	}
 	if c.Workers < 0 || c.Workers > 1024 {
 		wrong("workers %d: use 1 to 1024", c.Workers)
+	}
+	if c.HotMemory < 0 || c.CacheMemory < 0 || c.ProcessMemory < 0 {
+		wrong("hot memory %d, cache memory %d, process memory %d: use a number of bytes, or 0 for the default", c.HotMemory, c.CacheMemory, c.ProcessMemory)
 	}
 	if c.Memory < 16<<20 {
 		wrong("memory %d bytes: at least 16 MiB are needed", c.Memory)

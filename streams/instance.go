@@ -43,6 +43,9 @@ type Instance struct {
 	status   *status
 	purge    *purge
 	memory   *memory
+	shares   shares
+	// pressure is nil if the process is not watched.
+	pressure *pressure
 	control  *control
 	// replication is nil without a Config.Replica.
 	replication *replication
@@ -131,13 +134,23 @@ func New(t *topology.Topology, cfg Config) (*Instance, error) {
 			in.control.enter(s)
 		},
 	}
-	in.memory = newMemory(cfg.Application, cfg.Memory, in.databases)
+	shares, scaled := divide(&cfg)
+	if scaled {
+		in.log.Warn("the ceilings of hot state and of Pebble's cache are above three quarters of the memory budget: scaled down in proportion",
+			"memory_bytes", cfg.Memory, "hot_ceiling", cfg.HotMemory, "hot_bytes", shares.hot, "cache_ceiling", cfg.CacheMemory, "cache_bytes", shares.cache)
+	}
+	in.shares = shares
+	in.memory = newMemory(cfg.Application, shares, in.databases)
 	in.metrics.memory = in.memory
 	if cfg.Replica != nil {
 		in.replication = newReplication(cfg, in.log)
 		in.metrics.replication = in.replication.metrics.collectors()
 	}
 	in.memory.replication = in.replication
+	if cfg.ProcessMemory > 0 {
+		in.pressure = newPressure(in)
+		in.metrics.pressure = in.pressure
+	}
 	in.status = &status{observe: in.metrics.task, gone: in.metrics.taskGone, tasks: map[processors.TaskID]TaskStatus{}, taken: map[processors.TaskID]time.Time{}}
 	in.alignment = newAlignment(in)
 	in.purge = &purge{in: in, before: map[kafka.TopicPartition]int64{}}
@@ -193,7 +206,7 @@ func (in *Instance) start(ctx context.Context) error {
 	}
 	if in.storage == nil {
 		dir := filepath.Join(in.cfg.StateDir, in.cfg.Application)
-		if in.storage, err = NewPebbleStorage(dir, nil, in.cfg.Memory/4, len(p.Tasks()), in.log); err != nil {
+		if in.storage, err = NewPebbleStorage(dir, nil, in.shares.cache, len(p.Tasks()), in.log); err != nil {
 			return err
 		}
 	}
@@ -291,6 +304,7 @@ func (in *Instance) live(ctx context.Context) error {
 	})
 	members.Go(func() { in.purge.run(memberCtx) })
 	members.Go(func() { in.alignment.run(memberCtx) })
+	members.Go(func() { in.pressure.run(memberCtx) })
 	stopReplication := in.replication.start()
 	for _, w := range in.workers {
 		workers.Go(func() {

@@ -35,6 +35,8 @@ type metrics struct {
 	rebalances prometheus.Counter
 	memory     prometheus.Collector
 	standbyLag prometheus.Collector
+	// pressure is nil if the process is not watched.
+	pressure prometheus.Collector
 	// replication are those of an instance with a replica.
 	replication []prometheus.Collector
 }
@@ -77,10 +79,14 @@ func newMetrics(r prometheus.Registerer, application string, standbyLag func() i
 }
 
 func (m *metrics) collectors() []prometheus.Collector {
-	return append([]prometheus.Collector{
+	all := append([]prometheus.Collector{
 		m.processed, m.dropped, m.late, m.emitted, m.buffered, m.bufferSize, m.watermark, m.idle, m.paused, m.commits,
 		m.remaining, m.restored, m.taskState, m.state, m.expired, m.repairs, m.jumps, m.rebalances, m.memory, m.standbyLag,
 	}, m.replication...)
+	if m.pressure != nil {
+		all = append(all, m.pressure)
+	}
+	return all
 }
 
 // register adds the collectors; the error says which name is taken.
