@@ -42,13 +42,13 @@ func (p part[V, A, R]) add(a *application) topology.Grouped[string, *V] {
 		func(r topology.Record[string, *V]) string { return p.by(r.Value) }, topology.Named(p.named))
 	windows := groups.WindowedBy(p.windows)
 	table := topology.Aggregate(windows, pointed(p.state), pointedAggregator(p.aggregator), topology.Emit(a.emit()), topology.Store(p.store))
-	send(a, table, p.topic, p.text, p.packed, p.describe)
+	send(a, table, p.store, p.topic, p.text, p.packed, p.describe)
 	windows.Late().To(LateTopic, codec.String, events, lateOf(p.source))
 	return groups
 }
 
-// send writes what describe says of the aggregates.
-func send[A, R any](a *application, table topology.WindowedTable[string, *A], topic string, text, packed codec.Codec[R], describe func(Place, *A) (R, error)) {
+// send writes what describe says of the aggregates of a store.
+func send[A, R any](a *application, table topology.WindowedTable[string, *A], store, topic string, text, packed codec.Codec[R], describe func(Place, *A) (R, error)) {
 	form := text
 	if a.PackedResults {
 		form = packed
@@ -59,7 +59,7 @@ func send[A, R any](a *application, table topology.WindowedTable[string, *A], to
 			return nil, err
 		}
 		return form.Append(nil, result)
-	}).To(topic, codec.String, codec.Bytes)
+	}).To(topic, codec.String, codec.Bytes, topology.Replicated(store))
 }
 
 // always makes a description that cannot fail fit where one could.

@@ -74,6 +74,9 @@ func (p *program) runInstance(c *cli.Context) error {
 			return unlessStopped(c.Context, adviseCreate(err))
 		}
 	}
+	if err := s.openReplica(t); err != nil {
+		return err
+	}
 	h, err := newHost(c.Context, t, s.streams, s.listen, s.advertise, s.adminToken, log)
 	if err != nil {
 		return err

@@ -36,6 +36,7 @@ const (
 	noColdTier      = "the cold tier is not supported by this version; leave the key out"
 	noCheckpointing = "checkpoints are not supported by this version: state is restored from its changelog; leave the key out"
 	noToken         = "a token does not belong into this file: name a file with http.admin_token_file, or set " + TokenVariable
+	noRedisPassword = "a password does not belong into this file: name a file with state.hot.redis.password_file, or set " + RedisPasswordVariable
 	noPassword      = "a password does not belong into this file: name a file with sasl.password_file, or set " + PasswordVariable
 )
 
@@ -63,7 +64,14 @@ func keys(c *Config, sources []string) []named {
 			value("dir", &c.State.Dir, text),
 			value("hot_only", &c.State.HotOnly, boolean),
 			value("max_size_mb", &c.State.MaxSize, megabytes),
-			group("hot", value("max_size_mb", &c.State.HotMaxSize, megabytes)),
+			group("hot",
+				value("max_size_mb", &c.State.HotMaxSize, megabytes),
+				group("redis",
+					value("url", &c.State.Redis.URL, redisURL),
+					value("password_file", &c.State.Redis.PasswordFile, text),
+					value("ttl", &c.State.Redis.TTL, positiveMillis),
+					value("stores", &c.State.Redis.Stores, texts),
+					refused("password", noRedisPassword))),
 			group("warm",
 				value("backend", &c.State.WarmBackend, warmBackend),
 				value("cache_size_mb", &c.State.WarmCacheSize, megabytes)),

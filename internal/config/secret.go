@@ -38,6 +38,9 @@ const PasswordVariable = "MILLRACE_SASL_PASSWORD"
 // TokenVariable is the environment variable of the token for orders over HTTP.
 const TokenVariable = "MILLRACE_ADMIN_TOKEN"
 
+// RedisPasswordVariable is the environment variable of the password of Redis.
+const RedisPasswordVariable = "MILLRACE_REDIS_PASSWORD"
+
 // ErrSecret means that a secret cannot be had.
 var ErrSecret = errors.New("config: no secret")
 
