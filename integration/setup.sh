@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Installs what the tests need beside Go: a JDK and Maven for the real Kafka, a
+# Installs what the tests need beside Go: a JDK and Maven for the real Kafka, Redis, a
 # C compiler for the race detector, make. It installs only what is missing, on
 # Debian and Ubuntu, as root or by sudo; on another system it lists what to
 # install and exits 1.
@@ -46,6 +46,7 @@ java_works || need "a JDK, 17 or later" jdk
 command -v mvn >/dev/null || need "Apache Maven" maven
 cc_works || need "a C compiler with its headers" gcc libc6-dev
 command -v make >/dev/null || need "make" make
+command -v redis-server >/dev/null || need "Redis" redis-server
 
 if ((${#missing[@]} == 0)); then
 	exit 0
