@@ -134,11 +134,7 @@ func New(t *topology.Topology, cfg Config) (*Instance, error) {
 			in.control.enter(s)
 		},
 	}
-	shares, scaled := divide(&cfg)
-	if scaled {
-		in.log.Warn("the ceilings of hot state and of Pebble's cache are above three quarters of the memory budget: scaled down in proportion",
-			"memory_bytes", cfg.Memory, "hot_ceiling", cfg.HotMemory, "hot_bytes", shares.hot, "cache_ceiling", cfg.CacheMemory, "cache_bytes", shares.cache)
-	}
+	shares, _ := divide(&cfg)
 	in.shares = shares
 	in.memory = newMemory(cfg.Application, shares, in.databases)
 	in.metrics.memory = in.memory
@@ -169,6 +165,7 @@ func (in *Instance) Run(ctx context.Context) error {
 	ctx, cancel := in.control.stopper(ctx)
 	defer cancel()
 	in.life.set(Starting)
+	in.tellShares()
 	if err := in.metrics.register(); err != nil {
 		in.life.set(Failed)
 		return fmt.Errorf("%w: metrics: %w; give each instance a registry of its own, or wrap it with labels", ErrInvalidConfig, err)

@@ -29,6 +29,14 @@ func divide(c *Config) (s shares, scaled bool) {
 	return s, true
 }
 
+// tellShares warns of ceilings that the budget has no room for.
+func (in *Instance) tellShares() {
+	if _, scaled := divide(&in.cfg); scaled {
+		in.log.Warn("the ceilings of hot state and of Pebble's cache are above three quarters of the memory budget: scaled down in proportion",
+			"memory_bytes", in.cfg.Memory, "hot_ceiling", in.cfg.HotMemory, "hot_bytes", in.shares.hot, "cache_ceiling", in.cfg.CacheMemory, "cache_bytes", in.shares.cache)
+	}
+}
+
 // memory is what the parts of an instance hold, in bytes. It is a
 // prometheus.Collector.
 type memory struct {

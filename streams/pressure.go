@@ -37,6 +37,8 @@ const (
 const (
 	pressureStep  = time.Second
 	pressureAhead = 5 * time.Second
+	// pressureCalm is how long a lower level must have held before it counts.
+	pressureCalm = 10 * time.Second
 	// smoothed: the newest growth counts for this part.
 	smoothed = 4
 	// A step sheds no more than mostShed's part of what there is, and leaves
@@ -64,9 +66,10 @@ type pressure struct {
 	// The goroutine of run owns these.
 	last     footprint
 	lastAt   time.Time
-	unseen   int64   // shed, and still counted by the runtime
-	growth   float64 // bytes a second, from collection to collection, smoothed
-	overfull bool    // state in memory is above its ceiling
+	unseen   int64     // shed, and still counted by the runtime
+	growth   float64   // bytes a second, from collection to collection, smoothed
+	high     time.Time // when the present level was last called for
+	overfull bool      // state in memory is above its ceiling
 
 	limits, level, pressed *prometheus.Desc
 
@@ -137,6 +140,11 @@ func (p *pressure) step(now time.Time) {
 	cache := p.cache
 	p.mu.Unlock()
 	level := p.judge(before, ahead)
+	if level >= before {
+		p.high = now
+	} else if now.Sub(p.high) < pressureCalm {
+		level = before
+	}
 	limit := p.objects.Limit()
 	most := p.hotMost()
 	switch {

@@ -1,6 +1,7 @@
 package streams
 
 import (
+	"context"
 	"log/slog"
 	"strings"
 	"testing"
@@ -117,8 +118,8 @@ func (x *pressed) pass(seconds int) {
 
 func (x *pressed) held() int64 { return x.p.objects.Used() / mib }
 
-// TestObjectsAreShedBeforeTheCache, and the cache is the first to have its share
-// back.
+// TestObjectsAreShedBeforeTheCache, and both have their shares back when there is
+// room.
 func TestObjectsAreShedBeforeTheCache(t *testing.T) {
 	x := newPressed(t)
 	x.base = 5 * mib
@@ -136,11 +137,9 @@ func TestObjectsAreShedBeforeTheCache(t *testing.T) {
 	if x.held() > 4 || x.cache.limit > 15*mib || x.cache.limit < 25*mib/leastShare {
 		t.Errorf("with 70 of others: %d MiB of objects, cache %d MiB: want both shed\n%s", x.held(), x.cache.limit/mib, x.log)
 	}
-	x.base = 30 * mib
-	x.pass(4)
-	cache, objects := x.cache.limit, x.p.objects.Limit()
-	x.pass(30)
-	if x.cache.limit != 25*mib || x.p.objects.Limit() <= objects && objects < 50*mib || cache <= 15*mib {
+	x.base = 10 * mib
+	x.pass(60)
+	if x.cache.limit != 25*mib || x.p.objects.Limit() != 50*mib {
 		t.Errorf("with room again: cache %d MiB, objects' limit %d MiB\n%s", x.cache.limit/mib, x.p.objects.Limit()/mib, x.log)
 	}
 	for _, change := range []string{"level=severe was=", "level=relaxed was="} {
@@ -168,6 +167,11 @@ func TestALevelIsToldOnce(t *testing.T) {
 	x.p.shed = func() {} // nothing helps
 	for i := range int64(20) {
 		x.base = (19 + i%2*2) * mib // 84 and 86 in all
+		x.pass(1)
+	}
+	// Far up and down, each for a few seconds.
+	for i := range int64(30) {
+		x.base = (5 + i%6*12) * mib
 		x.pass(1)
 	}
 	if n := x.log.count("memory pressure"); n > 2 {
@@ -245,4 +249,25 @@ func TestStateInMemoryIsToldWhenItIsAboveItsCeiling(t *testing.T) {
 	if n := x.log.count("state in memory is above its ceiling"); n != 1 {
 		t.Errorf("told %d times:\n%s", n, x.log)
 	}
+}
+
+// TestCeilingsThatAreTooHighAreToldOnce: a command makes several instances and runs
+// one of them.
+func TestCeilingsThatAreTooHighAreToldOnce(t *testing.T) {
+	inWorld(t, 1, topics(), func(w *world) {
+		high := func(c *Config) { c.HotMemory = 1 << 40 }
+		cfg := Config{Brokers: w.cluster.Addrs(), Dial: w.cluster.Dial, Logger: w.log.logger("admin", slog.LevelInfo)}
+		high(&cfg)
+		admin, err := OpenAdmin(context.Background(), counts(t), cfg)
+		if err != nil {
+			t.Fatal(err)
+		}
+		admin.Close()
+		a := w.start("a", newDisk(), counts(t), high)
+		w.settled(tasks, a)
+		a.stop()
+		if n := w.log.count("scaled down in proportion"); n != 1 {
+			t.Errorf("told %d times", n)
+		}
+	})
 }
