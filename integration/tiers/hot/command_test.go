@@ -23,11 +23,7 @@ import (
 
 // build makes the command once for all tests of the package.
 var build = sync.OnceValues(func() (string, error) {
-	dir, err := os.MkdirTemp("", "millrace-hot-")
-	if err != nil {
-		return "", err
-	}
-	binary := filepath.Join(dir, "millrace")
+	binary := filepath.Join(binaries, "millrace")
 	if out, err := exec.Command("go", "build", "-o", binary, "github.com/millrace/millrace/cmd/millrace").CombinedOutput(); err != nil {
 		return "", fmt.Errorf("build the command: %w\n%s", err, out)
 	}
