@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Installs what the tests need beside Go: a JDK and Maven for the real Kafka,
-# PostgreSQL, a C compiler for the race detector, make. It installs only what is missing, on
+# PostgreSQL, Redis, a C compiler for the race detector, make. It installs only what is missing, on
 # Debian and Ubuntu, as root or by sudo; on another system it lists what to
 # install and exits 1.
 set -euo pipefail
@@ -47,6 +47,7 @@ command -v mvn >/dev/null || need "Apache Maven" maven
 cc_works || need "a C compiler with its headers" gcc libc6-dev
 command -v make >/dev/null || need "make" make
 ls /usr/lib/postgresql/*/bin/initdb >/dev/null 2>&1 || command -v initdb >/dev/null || need "PostgreSQL" postgresql
+command -v redis-server >/dev/null || need "Redis" redis-server
 
 if ((${#missing[@]} == 0)); then
 	exit 0

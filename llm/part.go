@@ -43,13 +43,13 @@ func (p part[V, A, R]) add(a *application) topology.Grouped[string, *V] {
 	windows := groups.WindowedBy(p.windows)
 	table := topology.Aggregate(windows, pointed(p.state), pointedAggregator(p.aggregator),
 		append(a.tiered(nil), topology.Emit(a.emit()), topology.Store(p.store))...)
-	send(a, table, p.topic, p.text, p.packed, p.describe)
+	send(a, table, p.store, p.topic, p.text, p.packed, p.describe)
 	sendLate(a, windows, events, p.source)
 	return groups
 }
 
-// send writes what describe says of the aggregates.
-func send[A, R any](a *application, table topology.WindowedTable[string, *A], topic string, text, packed codec.Codec[R], describe func(Place, *A) (R, error)) {
+// send writes what describe says of the aggregates of a store.
+func send[A, R any](a *application, table topology.WindowedTable[string, *A], store, topic string, text, packed codec.Codec[R], describe func(Place, *A) (R, error)) {
 	form := text
 	if a.PackedResults {
 		form = packed
@@ -60,7 +60,7 @@ func send[A, R any](a *application, table topology.WindowedTable[string, *A], to
 			return nil, err
 		}
 		return form.Append(nil, result)
-	}).To(a.output(topic), codec.String, codec.Bytes)
+	}).To(a.output(topic), codec.String, codec.Bytes, topology.Replicated(store))
 }
 
 // always makes a description that cannot fail fit where one could.

@@ -105,7 +105,7 @@ func (a *application) performance() {
 	if a.PackedResults {
 		result = ResultCodec
 	}
-	topology.MapValues(inRange(a, stats), ToResult).To(a.output(StatsTopic), codec.String, result)
+	topology.MapValues(inRange(a, stats), ToResult).To(a.output(StatsTopic), codec.String, result, topology.Replicated(StatsStore))
 	sendLate(a, windows, PerformanceCodec, PerformanceSource)
 	if a.AnomalySize > 0 {
 		signals := ModelSignals(a.AnomalyEvery)
@@ -113,7 +113,7 @@ func (a *application) performance() {
 			New:   pointedNew(signals),
 			Add:   func(s **Signals, v Performance) error { return signals.Add(*s, v) },
 			Merge: pointedMerge(signals),
-		}, topology.Store(ModelSignalsStore)))
+		}, topology.Store(ModelSignalsStore)), ModelSignalsStore)
 	}
 }
 
@@ -147,7 +147,7 @@ func (a *application) health() {
 	}.add(a)
 	if a.AnomalySize > 0 {
 		a.judge(topology.Aggregate(groups.WindowedBy(a.hopping()), pointed(SignalsCodec),
-			pointedAggregator(ComponentSignals(a.AnomalyEvery)), topology.Store(ComponentSignalsStore)))
+			pointedAggregator(ComponentSignals(a.AnomalyEvery)), topology.Store(ComponentSignalsStore)), ComponentSignalsStore)
 	}
 }
 
@@ -180,9 +180,9 @@ func (a *application) hopping() window.Windows {
 }
 
 // judge sends a verdict on each window.
-func (a *application) judge(signals topology.WindowedTable[string, *Signals]) {
+func (a *application) judge(signals topology.WindowedTable[string, *Signals], store string) {
 	millis := a.AnomalyEvery.Milliseconds()
-	send(a, signals, AnomaliesTopic, VerdictJSON, VerdictCodec, func(at Place, s *Signals) (Verdict, error) {
+	send(a, signals, store, AnomaliesTopic, VerdictJSON, VerdictCodec, func(at Place, s *Signals) (Verdict, error) {
 		return a.Detection.Judge(at, s, millis), nil
 	})
 }

@@ -135,6 +135,10 @@ type Runtime struct {
 	Observer Observer
 	// Topic turns a logical repartition name into the name on the broker.
 	Topic func(repartition string) string
+	// Replicate takes the results that a sink has sent and that go to the instance's
+	// replica when they are committed; nil if there is none. The bytes are the
+	// sink's, and valid during the call only.
+	Replicate func(stores.Result)
 
 	// Position is that of the record in process. It is the last one's while
 	// the watermark fires windows.

@@ -5,6 +5,8 @@ import (
 	"fmt"
 
 	"github.com/millrace/millrace/codec"
+	"github.com/millrace/millrace/stores"
+	"github.com/millrace/millrace/window"
 )
 
 // Partitioner chooses the partition, from 0 to partitions-1, of a record with
@@ -32,6 +34,9 @@ type SinkConfig[K, V any] struct {
 	Partitioner Partitioner
 	// Headers are added to those of each record.
 	Headers []Header
+	// Replicate names the store whose results these are, which go to the instance's
+	// replica too; empty for none.
+	Replicate string
 }
 
 // WindowedKey says which windowed keys a sink writes.
@@ -102,6 +107,7 @@ func (s *sink[K, V]) write(r *Record[K, V]) error {
 	}
 	var key []byte
 	var partition int32
+	inner := 0 // the length of the key without its window
 	if r.nullKey {
 		partition = s.turn % partitions
 		s.turn = (s.turn + 1) & 0x7fffffff
@@ -112,6 +118,7 @@ func (s *sink[K, V]) write(r *Record[K, V]) error {
 		if partition = c.Partitioner(s.key, partitions); partition < 0 || partition >= partitions {
 			return s.node.fail(fmt.Errorf("partitioner chose partition %d of %q, which has %d", partition, topic, partitions))
 		}
+		inner = len(s.key)
 		switch c.Windowed {
 		case TimeWindowedKey:
 			s.key = codec.AppendTimeWindowedKey(s.key[:0], s.key, r.Window.Start)
@@ -138,5 +145,19 @@ func (s *sink[K, V]) write(r *Record[K, V]) error {
 	case err != nil:
 		return fmt.Errorf("%w: send to %q: %w", ErrOutlet, topic, err)
 	}
+	if c.Replicate != "" && s.rt.Replicate != nil && !r.nullKey {
+		s.rt.Replicate(s.result(r, s.key[:inner]))
+	}
 	return nil
+}
+
+// result is what the replica gets of the record that was just sent.
+func (s *sink[K, V]) result(r *Record[K, V], key []byte) stores.Result {
+	result := stores.Result{
+		Store: s.config.Replicate, Key: key, Windowed: r.Pane.Kind != window.NoPane, Start: r.Window.Start, End: r.Window.End,
+	}
+	if !r.Pane.Retracted {
+		result.Value = s.value
+	}
+	return result
 }

@@ -40,6 +40,10 @@ type PebbleResources struct {
 	cache    *pebble.Cache
 	files    *pebble.FileCache
 	memtable uint64
+
+	mu       sync.Mutex // guards what follows
+	most     int64      // the cache's size when nothing is reserved
+	reserved int64
 }
 
 // Sizes of a database. Memtables come out of the shared cache: large ones would
@@ -62,7 +66,19 @@ func NewPebbleResources(cacheBytes int64, openFiles, tasks int) *PebbleResources
 		cache:    pebble.NewCache(max(cacheBytes, 1<<20)),
 		files:    pebble.NewFileCache(1, max(openFiles, 16)),
 		memtable: min(maxMemtable, max(minMemtable, share)),
+		most:     max(cacheBytes, 1<<20),
 	}
+}
+
+// ResizeCache makes the shared cache hold at most so many bytes, memtables
+// included, but no more than it was made for. What is beyond that is given back at
+// once. Any goroutine may call it until Close.
+func (r *PebbleResources) ResizeCache(bytes int64) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	want := r.most - max(0, min(bytes, r.most))
+	r.cache.Reserve(int(want - r.reserved))
+	r.reserved = want
 }
 
 // CacheBytes returns what the shared block cache holds. Memtables are counted by

@@ -298,3 +298,47 @@ func grow(rnd *rand.Rand, db *stores.DB, kv *stores.KeyValue[string, []byte], lo
 	}
 	return log, db.Commit(c, map[string]int64{"kv": int64(len(log))}, 0)
 }
+
+// TestTheCacheCanBeMadeSmaller: what it holds beyond that is given back at once,
+// and it can have its size again.
+func TestTheCacheCanBeMadeSmaller(t *testing.T) {
+	r := stores.NewPebbleResources(8<<20, 100, 1)
+	defer r.Close()
+	db, kv, err := openKV(t, stores.PebbleConfig{Dir: "db", FS: vfs.NewMem(), Resources: r})
+	check(t, err)
+	defer func() { check(t, db.Close()) }()
+	const entries = 4000
+	rnd := rand.New(rand.NewPCG(1, 1))
+	for i := range entries {
+		value := make([]byte, 1<<10)
+		for j := range value {
+			value[j] = byte(rnd.Uint32())
+		}
+		check(t, kv.Put(fmt.Sprintf("key-%05d", i), value))
+	}
+	check(t, commit(db, 1))
+	check(t, db.Flush())
+	read := func() int64 {
+		t.Helper()
+		for i := range entries {
+			if _, ok, err := kv.Get(fmt.Sprintf("key-%05d", i)); !ok || err != nil {
+				t.Fatalf("entry %d: %v, %v", i, ok, err)
+			}
+		}
+		return r.CacheBytes()
+	}
+	if held := read(); held < 3<<20 {
+		t.Fatalf("the cache holds %d bytes of 4 MB that were read", held)
+	}
+	r.ResizeCache(1 << 20)
+	if held := r.CacheBytes(); held > 1<<20 {
+		t.Errorf("made smaller, the cache holds %d bytes", held)
+	}
+	if held := read(); held > 1<<20 {
+		t.Errorf("after further reads it holds %d", held)
+	}
+	r.ResizeCache(64 << 20) // no more than it was made for
+	if held := read(); held < 3<<20 || held > 8<<20 {
+		t.Errorf("given back its size, it holds %d bytes", held)
+	}
+}

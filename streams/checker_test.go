@@ -41,7 +41,7 @@ func countsBy(t testing.TB, s window.Strategy, adjust ...func(topology.Stream[st
 	windows := byKey.WindowedBy(window.Tumbling(windowSize).AllowedLateness(2 * time.Second)).Count(topology.Store("counts"))
 	topology.MapValues(windows.Stream(), func(r topology.Record[string, int64]) (string, error) {
 		return fmt.Sprint(r.Window.Start, " ", r.Value, " ", r.Pane.Final), nil
-	}).To("results", codec.String, codec.String)
+	}).To("results", codec.String, codec.String, topology.Replicated("counts"))
 	top, err := b.Build()
 	if err != nil {
 		t.Fatal(err)

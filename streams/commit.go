@@ -30,6 +30,8 @@ type hooks struct {
 	// stateFirst is the mutant 'changelog after Pebble': state is written
 	// before the changelog has it.
 	stateFirst bool
+	// footprint reads what the process takes, in place of the system's figures.
+	footprint func() footprint
 	// unfenced is the mutant 'fencing broken': a transaction is committed
 	// whatever the group says of the member.
 	unfenced bool
@@ -297,6 +299,7 @@ func (w *worker) writeState(parts []*prepared) error {
 		if err := p.task.Committed(p.commit, p.next); err != nil {
 			return err
 		}
+		w.in.replication.offer(p.task.TakeResults())
 	}
 	return nil
 }

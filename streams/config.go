@@ -12,6 +12,7 @@ import (
 	"path/filepath"
 	"regexp"
 	"runtime"
+	"slices"
 	"strings"
 	"time"
 
@@ -63,6 +64,26 @@ type Config struct {
 	// Memory bounds, in bytes, the live objects, caches and buffers together.
 	// Default: 1 GiB.
 	Memory int64
+	// HotMemory and CacheMemory are ceilings within Memory, in bytes: of live
+	// objects, and of Pebble's cache with its memtables. Together they get three
+	// quarters of Memory; what is more is scaled down in proportion, with a warning.
+	// With a Storage in memory, the state in it counts as hot. Defaults: a half and a
+	// quarter of Memory.
+	HotMemory, CacheMemory int64
+	// ProcessMemory is what the whole process may take, in bytes. As it comes near
+	// that, clean live objects are shed first and then Pebble's cache. Default: the
+	// process is not watched.
+	ProcessMemory int64
+
+	// Replica gets the latest results of the stores that the topology replicates
+	// ([topology.Replicated]), after the commits that made them; Run closes it. While
+	// it is away or slow, processing goes on, and the results that wait for it take
+	// no more than a 16th of Memory, or 128 MiB: then those are dropped that have
+	// waited longest. Default: none.
+	Replica stores.Replica
+	// ReplicaStores names those of the replicated stores whose results do go there.
+	// Default: all.
+	ReplicaStores []string
 
 	// Advertise is the URL at which other instances and users reach this
 	// one's queries, such as http://10.0.0.7:8080. Empty: nowhere, so that others
@@ -344,6 +365,9 @@ func (c Config) resolve(t *topology.Topology) (Config, error) {
 	if c.Workers < 0 || c.Workers > 1024 {
 		wrong("workers %d: use 1 to 1024", c.Workers)
 	}
+	if c.HotMemory < 0 || c.CacheMemory < 0 || c.ProcessMemory < 0 {
+		wrong("hot memory %d, cache memory %d, process memory %d: use a number of bytes, or 0 for the default", c.HotMemory, c.CacheMemory, c.ProcessMemory)
+	}
 	if c.Memory < 16<<20 {
 		wrong("memory %d bytes: at least 16 MiB are needed", c.Memory)
 	}
@@ -374,6 +398,12 @@ func (c Config) resolve(t *topology.Topology) (Config, error) {
 	}
 	if c.ColdBacklog < 1<<20 {
 		wrong("cold backlog %d bytes: use at least 1 MiB", c.ColdBacklog)
+	}
+	replicated := t.Replicated()
+	for _, store := range c.ReplicaStores {
+		if !slices.Contains(replicated, store) {
+			wrong("replica: the topology replicates no store %q; it has %s", store, cmp.Or(strings.Join(replicated, ", "), "none"))
+		}
 	}
 	if err := c.kafka().Validate(); err != nil {
 		errs = append(errs, fmt.Errorf("%w: %w", ErrInvalidConfig, err))

@@ -43,7 +43,12 @@ type Instance struct {
 	status   *status
 	purge    *purge
 	memory   *memory
+	shares   shares
+	// pressure is nil if the process is not watched.
+	pressure *pressure
 	control  *control
+	// replication is nil without a Config.Replica.
+	replication *replication
 	// alignment keeps sources from running ahead of one another.
 	alignment *alignment
 	// queueBytes bounds what is fetched and not yet processed of a partition,
@@ -156,8 +161,19 @@ func newInstance(t *topology.Topology, cfg Config) (*Instance, error) {
 			in.control.enter(s)
 		},
 	}
-	in.memory = newMemory(cfg.Application, cfg.Memory, in.databases)
+	shares, _ := divide(&cfg)
+	in.shares = shares
+	in.memory = newMemory(cfg.Application, shares, in.databases)
 	in.metrics.memory = in.memory
+	if cfg.Replica != nil {
+		in.replication = newReplication(cfg, in.log)
+		in.metrics.replication = in.replication.metrics.collectors()
+	}
+	in.memory.replication = in.replication
+	if cfg.ProcessMemory > 0 {
+		in.pressure = newPressure(in)
+		in.metrics.pressure = in.pressure
+	}
 	in.status = &status{observe: in.metrics.task, gone: in.metrics.taskGone, tasks: map[processors.TaskID]TaskStatus{}, taken: map[processors.TaskID]time.Time{}}
 	in.alignment = newAlignment(in)
 	in.purge = &purge{in: in, before: map[kafka.TopicPartition]int64{}}
@@ -176,6 +192,7 @@ func (in *Instance) Run(ctx context.Context) error {
 	ctx, cancel := in.control.stopper(ctx)
 	defer cancel()
 	in.life.set(Starting)
+	in.tellShares()
 	if err := in.metrics.register(); err != nil {
 		in.life.set(Failed)
 		return fmt.Errorf("%w: metrics: %w; give each instance a registry of its own, or wrap it with labels", ErrInvalidConfig, err)
@@ -213,7 +230,7 @@ func (in *Instance) start(ctx context.Context) error {
 	}
 	if in.storage == nil {
 		dir := filepath.Join(in.cfg.StateDir, in.cfg.Application)
-		if in.storage, err = NewPebbleStorage(dir, nil, in.cfg.Memory/4, len(p.Tasks()), in.log); err != nil {
+		if in.storage, err = NewPebbleStorage(dir, nil, in.shares.cache, len(p.Tasks()), in.log); err != nil {
 			return err
 		}
 	}
@@ -319,6 +336,8 @@ func (in *Instance) live(ctx context.Context) error {
 	if in.checkpoints != nil {
 		members.Go(func() { in.checkpoints.run(in.work) })
 	}
+	members.Go(func() { in.pressure.run(memberCtx) })
+	stopReplication := in.replication.start()
 	for _, w := range in.workers {
 		workers.Go(func() {
 			if err := w.run(in.limit, in.work); err != nil {
@@ -369,6 +388,7 @@ func (in *Instance) live(ctx context.Context) error {
 	members.Wait()
 	in.openers.Wait()
 	in.leave(stop)
+	stopReplication()
 	select {
 	case late := <-in.failed:
 		errs = append(errs, late)
@@ -452,6 +472,9 @@ func (in *Instance) shut() error {
 	}
 	if in.client != nil {
 		in.client.Close()
+	}
+	if in.cfg.Replica != nil {
+		err = errors.Join(err, in.cfg.Replica.Close())
 	}
 	return err
 }

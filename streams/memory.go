@@ -1,6 +1,7 @@
 package streams
 
 import (
+	"cmp"
 	"context"
 	"sync"
 	"sync/atomic"
@@ -10,14 +11,41 @@ import (
 	"github.com/millrace/millrace/stores"
 )
 
-// memory is what the parts of an instance hold, in bytes. Config.Memory is
-// divided among them: half for live objects, a quarter for Pebble, an eighth
-// each for what is on its way in and out. It is a prometheus.Collector.
+// shares are the parts of Config.Memory that state gets, in bytes.
+type shares struct{ hot, cache int64 }
+
+// divide gives half of the memory to live objects and a quarter to Pebble, or what
+// their ceilings say: in proportion, if these are together more than three
+// quarters. The rest is for what is on its way in and out, an eighth each.
+func divide(c *Config) (s shares, scaled bool) {
+	s = shares{hot: cmp.Or(c.HotMemory, c.Memory/2), cache: cmp.Or(c.CacheMemory, c.Memory/4)}
+	most := c.Memory / 4 * 3
+	sum := s.hot + s.cache
+	if sum <= most {
+		return s, false
+	}
+	s.hot = int64(float64(s.hot) / float64(sum) * float64(most))
+	s.cache = most - s.hot
+	return s, true
+}
+
+// tellShares warns of ceilings that the budget has no room for.
+func (in *Instance) tellShares() {
+	if _, scaled := divide(&in.cfg); scaled {
+		in.log.Warn("the ceilings of hot state and of Pebble's cache are above three quarters of the memory budget: scaled down in proportion",
+			"memory_bytes", in.cfg.Memory, "hot_ceiling", in.cfg.HotMemory, "hot_bytes", in.shares.hot, "cache_ceiling", in.cfg.CacheMemory, "cache_bytes", in.shares.cache)
+	}
+}
+
+// memory is what the parts of an instance hold, in bytes. It is a
+// prometheus.Collector.
 type memory struct {
 	desc    *prometheus.Desc
 	objects *stores.Budget
 	// fetched is what the queues hold.
 	fetched atomic.Int64
+	// replication is set before the instance runs; nil for none.
+	replication *replication
 
 	mu      sync.Mutex // guards what follows
 	workers []*worker
@@ -25,11 +53,11 @@ type memory struct {
 	open    func() []*stores.DB
 }
 
-func newMemory(application string, budget int64, open func() []*stores.DB) *memory {
+func newMemory(application string, s shares, open func() []*stores.DB) *memory {
 	return &memory{
 		desc: prometheus.NewDesc("millrace_memory_bytes", "Memory that the parts of the instance hold.",
 			[]string{"part"}, prometheus.Labels{"application": application}),
-		objects: stores.NewBudget(budget / 2),
+		objects: stores.NewBudget(s.hot),
 		open:    open,
 	}
 }
@@ -49,9 +77,45 @@ func (m *memory) use(s Storage) {
 	m.storage = s
 }
 
+// resizeCache changes what the storage's cache may hold, if it has one.
+func (m *memory) resizeCache(bytes int64) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if s, ok := m.storage.(resizable); ok {
+		s.ResizeCache(bytes)
+	}
+}
+
+// stateInMemory returns the bytes of the databases, and whether these are kept in
+// memory.
+func (m *memory) stateInMemory() (bytes int64, ok bool) {
+	m.mu.Lock()
+	_, ok = m.storage.(*memoryStorage)
+	m.mu.Unlock()
+	if ok {
+		bytes = m.engines()
+	}
+	return bytes, ok
+}
+
+// engines returns the memory of the databases themselves.
+func (m *memory) engines() (bytes int64) {
+	for _, db := range m.open() {
+		// The view holds the database open.
+		if v, err := db.View(context.Background()); err == nil {
+			bytes += db.Metrics().MemoryBytes
+			_ = v.Close() // it was only read
+		}
+	}
+	return bytes
+}
+
 // parts returns the bytes by part. Any goroutine may call it.
 func (m *memory) parts() map[string]int64 {
 	parts := map[string]int64{"objects": m.objects.Used(), "fetched": m.fetched.Load()}
+	if m.replication != nil {
+		parts["replica"] = m.replication.bytes()
+	}
 	m.mu.Lock()
 	workers := m.workers
 	if s, ok := m.storage.(interface{ CacheBytes() int64 }); ok {
@@ -63,15 +127,7 @@ func (m *memory) parts() map[string]int64 {
 		sent += w.buffered()
 	}
 	parts["sent"] = int64(sent)
-	engines := int64(0)
-	for _, db := range m.open() {
-		// The view holds the database open.
-		if v, err := db.View(context.Background()); err == nil {
-			engines += db.Metrics().MemoryBytes
-			_ = v.Close() // it was only read
-		}
-	}
-	parts["engines"] = engines
+	parts["engines"] = m.engines()
 	return parts
 }
 

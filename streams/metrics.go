@@ -46,6 +46,10 @@ type metrics struct {
 	coldUp, coldPaused                 prometheus.Gauge
 	coldWritten, coldFailures          prometheus.Counter
 	coldSeconds                        prometheus.Histogram
+	// pressure is nil if the process is not watched.
+	pressure prometheus.Collector
+	// replication are those of an instance with a replica.
+	replication []prometheus.Collector
 }
 
 func newMetrics(r prometheus.Registerer, application string, standbyLag func() int64, checkpointAt func() float64) *metrics {
@@ -102,12 +106,16 @@ func newMetrics(r prometheus.Registerer, application string, standbyLag func() i
 }
 
 func (m *metrics) collectors() []prometheus.Collector {
-	return []prometheus.Collector{
+	all := append([]prometheus.Collector{
 		m.processed, m.dropped, m.late, m.emitted, m.buffered, m.bufferSize, m.watermark, m.idle, m.paused, m.commits,
 		m.remaining, m.restored, m.taskState, m.state, m.expired, m.repairs, m.jumps, m.rebalances, m.memory, m.standbyLag,
 		m.checkpointAt, m.checkpointSeconds, m.checkpointBytes, m.checkpointFailures, m.checkpointRestores, m.checkpointFallbacks,
 		m.coldWindows, m.coldBytes, m.coldBehind, m.coldUp, m.coldPaused, m.coldWritten, m.coldFailures, m.coldSeconds,
+	}, m.replication...)
+	if m.pressure != nil {
+		all = append(all, m.pressure)
 	}
+	return all
 }
 
 // register adds the collectors; the error says which name is taken.

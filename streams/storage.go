@@ -187,6 +187,9 @@ func (s *pebbleStorage) removeLeftovers() error {
 // CacheBytes returns what the cache that the databases share holds.
 func (s *pebbleStorage) CacheBytes() int64 { return s.resources.CacheBytes() }
 
+// ResizeCache changes how much that cache may hold.
+func (s *pebbleStorage) ResizeCache(bytes int64) { s.resources.ResizeCache(bytes) }
+
 func (s *pebbleStorage) Close() error {
 	s.resources.Close()
 	return s.lock.Close()

@@ -226,6 +226,7 @@ func (w *worker) add(ctx context.Context, o *opened) error {
 		Topology: w.in.topology, Application: w.in.cfg.Application, ID: o.id, Tasks: o.plan.Subs[o.id.Sub].Tasks,
 		Generation: w.in.member.current().generation, State: o.state, Inputs: o.inputs, Outlet: w.outlet,
 		Policy: w.in.cfg.OnError, Skips: &w.skips, Now: w.in.cfg.Clock, Logger: w.in.log, Observer: w.in.metrics.observer(),
+		Replicates: w.in.replication.wants(),
 	})
 	if err != nil {
 		w.in.discard(o)

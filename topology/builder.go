@@ -75,6 +75,8 @@ type node struct {
 	repartition string
 	partitions  int32
 	routed      bool
+	// replicates is the store whose results a sink's records are.
+	replicates string
 
 	reset OffsetReset
 
@@ -258,8 +260,29 @@ func (b *Builder) needs(n *node, missing bool, what string) {
 	}
 }
 
+// checkReplicas checks that the results of a store are replicated where the store
+// is, whose changelog says which of two results is the newer one, and only once.
+func (b *Builder) checkReplicas(t *Topology) {
+	first := map[string]*node{}
+	for i := range t.subs {
+		for _, n := range t.subs[i].nodes {
+			if n.replicates == "" {
+				continue
+			}
+			if !slices.Contains(t.subs[i].Stores, n.replicates) {
+				b.mistake(n, "topology.Replicated names %q, which is no store of its sub-topology (%s)", n.replicates, strings.Join(t.subs[i].Stores, ", "))
+			}
+			if other := first[n.replicates]; other != nil {
+				b.mistake(n, "the results of store %q are replicated already by node %q (%s)", n.replicates, other.name, other.where)
+			}
+			first[n.replicates] = n
+		}
+	}
+}
+
 // checkParts checks what is known once the graph is divided.
 func (b *Builder) checkParts(t *Topology) {
+	b.checkReplicas(t)
 	metas := map[string]*node{}
 	for i := range t.subs {
 		sub := &t.subs[i]

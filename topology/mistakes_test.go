@@ -175,6 +175,12 @@ var mistakes = map[string]func(b *topology.Builder){
 
 // parts are mistakes that only the division into sub-topologies shows.
 var parts = map[string]func(b *topology.Builder){
+	"replicas": func(b *topology.Builder) {
+		counts := source(b, "in").GroupByKey(str, str).Count(topology.Store("counts")).Stream()
+		counts.To("a", str, codec.Int64, topology.Replicated("counts"))                         // the first is right
+		counts.To("b", str, codec.Int64, topology.Replicated("counts"), topology.Named("b"))    // want `store "counts" are replicated already by node`
+		counts.To("c", str, codec.Int64, topology.Replicated("elsewhere"), topology.Named("c")) // want `names "elsewhere", which is no store of its sub-topology \(counts\)`
+	},
 	"a name that makes no topic": func(b *topology.Builder) {
 		topology.Source(b, "in", str, str, topology.Named("a/b")).GroupByKey(str, str).Count(topology.Store("s")) // want `gives its sub-topology a name`
 	},

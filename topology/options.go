@@ -39,6 +39,7 @@ type options struct {
 	uses        []anyStore
 	reset       OffsetReset
 	tiers       *Tiers
+	replicates  string
 }
 
 type nameOption string
@@ -145,6 +146,18 @@ type headerOption Header
 func WithHeader(key string, value []byte) SinkOption { return headerOption{key, value} }
 
 func (h headerOption) sink(o *options) { o.headers = append(o.headers, Header(h)) }
+
+type replicatedOption string
+
+// Replicated has what a sink writes go to the replica of the instances that have
+// one (streams.Config.Replica), as the latest results of a store: for each key
+// and window the last record, after the commit that made it. The store is that
+// of the aggregate that the results come from, or any other one of the sink's
+// sub-topology. The values should be JSON objects, whose members become fields
+// there.
+func Replicated(store string) SinkOption { return replicatedOption(store) }
+
+func (r replicatedOption) sink(o *options) { o.replicates = string(r) }
 
 type usesOption []anyStore
 

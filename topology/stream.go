@@ -276,7 +276,8 @@ func (s Stream[K, V]) sink(opts []SinkOption, c processors.SinkConfig[K, V]) *no
 	if c.Key == nil || c.Value == nil {
 		s.s.b.mistake(n, "a sink needs a codec for its keys and one for its values")
 	}
-	c.Partitioner, c.Headers = o.partitioner, o.headers
+	c.Partitioner, c.Headers, c.Replicate = o.partitioner, o.headers, o.replicates
+	n.replicates = o.replicates
 	s.s.children = append(s.s.children, func(in *instance) (processors.Forward[K, V], error) {
 		return processors.Sink(in.rt, in.node(n), c), nil
 	})

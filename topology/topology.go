@@ -167,6 +167,18 @@ func (t *Topology) SinkTopics() []string {
 	return slices.Compact(topics)
 }
 
+// Replicated returns the stores whose results go to the replica, sorted.
+func (t *Topology) Replicated() []string {
+	var names []string
+	for _, n := range t.nodes {
+		if n.replicates != "" {
+			names = append(names, n.replicates)
+		}
+	}
+	slices.Sort(names)
+	return names
+}
+
 // DeadLetters reports whether some node sends records to the dead-letter topic.
 func (t *Topology) DeadLetters() bool {
 	return slices.ContainsFunc(t.nodes, func(n *node) bool { return n.policy == DeadLetter })

@@ -19,6 +19,7 @@ import (
 	"github.com/millrace/millrace/internal/config"
 	"github.com/millrace/millrace/llm"
 	"github.com/millrace/millrace/processors"
+	"github.com/millrace/millrace/stores/redis"
 	"github.com/millrace/millrace/streams"
 )
 
@@ -188,8 +189,13 @@ func metricsOf(t *testing.T) map[string][]string {
 		t.Fatal(err)
 	}
 	d := &described{labels: map[string][]string{}}
+	replica, err := redis.Open(redis.Config{URL: "redis://127.0.0.1:1", Application: "app"})
+	if err != nil {
+		t.Fatal(err)
+	}
 	instance, err := streams.New(top, streams.Config{
 		Brokers: []string{"127.0.0.1:1"}, StateDir: t.TempDir(), Logger: slog.New(slog.DiscardHandler), Metrics: d,
+		Replica: replica, ProcessMemory: 1 << 30,
 	})
 	if err != nil {
 		t.Fatal(err)

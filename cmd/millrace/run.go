@@ -85,6 +85,9 @@ func (p *program) runInstance(c *cli.Context) error {
 		return err
 	}
 	defer closeCold()
+	if err := s.openReplica(t); err != nil {
+		return err
+	}
 	h, err := newHost(c.Context, t, s.streams, s.listen, s.advertise, s.adminToken, log)
 	if err != nil {
 		return err

@@ -22,6 +22,7 @@ import (
 	"github.com/millrace/millrace/internal/kafka"
 	"github.com/millrace/millrace/llm"
 	"github.com/millrace/millrace/stores/postgres"
+	"github.com/millrace/millrace/stores/redis"
 	"github.com/millrace/millrace/streams"
 	"github.com/millrace/millrace/topology"
 )
@@ -69,6 +70,8 @@ type settings struct {
 	adminToken config.Secret
 	// checkpoints is the URL of the checkpoints; empty for none.
 	checkpoints string
+	// redis is where the latest results are replicated to; nil for nowhere.
+	redis *redis.Config
 	// named are the inputs that the file names.
 	named []string
 	// cold is where closed windows go; nil for nowhere.
@@ -142,9 +145,12 @@ func (p *program) settings(c *cli.Context, log *slog.Logger) (*settings, error) 
 	if c.IsSet("sources") {
 		errs = append(errs, s.only(c.String("sources")))
 	}
-	s.streams.Memory = memoryBudget(file, p.readFile, log)
+	s.streams.Memory = memoryBudget(file, p.readFile)
+	s.streams.ProcessMemory = s.streams.Memory
+	s.streams.HotMemory, s.streams.CacheMemory = file.State.HotMaxSize.Value, file.State.WarmCacheSize.Value
 	if file.State.HotOnly.Value {
 		s.streams.Storage = streams.NewMemoryStorage()
+		s.streams.HotMemory = file.State.MaxSize.Value
 	}
 	s.streams.Checkpoints.Interval = time.Duration(file.Checkpointing.Interval.Value) * time.Second
 	s.streams.Checkpoints.Keep = file.Checkpointing.Keep.Value
@@ -154,6 +160,9 @@ func (p *program) settings(c *cli.Context, log *slog.Logger) (*settings, error) 
 	s.cold, err = p.cold(file, log)
 	errs = append(errs, err)
 	s.adminToken, err = p.adminToken(file)
+	errs = append(errs, err)
+	s.streams.ReplicaStores = file.State.Redis.Stores.Value
+	s.redis, err = p.redis(file)
 	errs = append(errs, err)
 	if file.OffsetReset.IsSet {
 		s.streams.OffsetReset, err = topology.ParseOffsetReset(file.OffsetReset.Value)
@@ -352,6 +361,37 @@ func (p *program) adminToken(file *config.Config) (config.Secret, error) {
 	return token, nil
 }
 
+// redis returns the configuration of the replica, or nil for none.
+func (p *program) redis(file *config.Config) (*redis.Config, error) {
+	f := &file.State.Redis
+	if !f.URL.IsSet {
+		if f.PasswordFile.IsSet || f.TTL.IsSet || f.Stores.IsSet {
+			return nil, usagef("state.hot.redis says how results are replicated, and not where: set state.hot.redis.url")
+		}
+		return nil, nil
+	}
+	password, err := config.ReadSecret(config.RedisPasswordVariable, f.PasswordFile.Value, p.env, p.readFile)
+	if err != nil {
+		return nil, usageError{err}
+	}
+	return &redis.Config{URL: f.URL.Value, Password: password.Reveal(), TTL: f.TTL.Value}, nil
+}
+
+// openReplica opens the replica of an application.
+func (s *settings) openReplica(t *topology.Topology) error {
+	if s.redis == nil {
+		return nil
+	}
+	c := *s.redis
+	c.Application = s.group(t)
+	replica, err := redis.Open(c)
+	if err != nil {
+		return usagef("state.hot.redis: %w", err)
+	}
+	s.streams.Replica = replica
+	return nil
+}
+
 func (p *program) sasl(file *config.Config) (streams.SASL, error) {
 	f := &file.SASL
 	if !f.Mechanism.IsSet {
@@ -374,29 +414,12 @@ const (
 )
 
 // memoryBudget returns the bytes that the instance may use: what is set, or 80 %
-// of the control group's limit, or 4 GB. The ceilings of the state's tiers hold
-// within it: an instance gives half of its budget to live objects and a quarter
-// to Pebble, so a lower ceiling lowers the budget.
-func memoryBudget(file *config.Config, read func(string) ([]byte, error), log *slog.Logger) int64 {
-	budget := file.Memory.Value
-	if !file.Memory.IsSet {
-		budget = max(leastMemory, groupLimit(read)/5*4)
+// of the control group's limit, or 4 GB.
+func memoryBudget(file *config.Config, read func(string) ([]byte, error)) int64 {
+	if file.Memory.IsSet {
+		return file.Memory.Value
 	}
-	hot, warm := file.State.HotMaxSize, file.State.WarmCacheSize
-	if file.State.HotOnly.Value {
-		hot = file.State.MaxSize
-	}
-	if sum := hot.Value + warm.Value; sum > budget {
-		log.Warn("the tiers' ceilings are above the memory budget, which counts",
-			"hot_bytes", hot.Value, "warm_bytes", warm.Value, "memory_bytes", budget)
-	}
-	if hot.IsSet {
-		budget = min(budget, 2*hot.Value)
-	}
-	if warm.IsSet {
-		budget = min(budget, 4*warm.Value)
-	}
-	return max(budget, leastMemory)
+	return max(leastMemory, groupLimit(read)/5*4)
 }
 
 // groupLimit returns the memory limit of the process's control group (version 2,

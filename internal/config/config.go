@@ -98,6 +98,7 @@ type State struct {
 	MaxSize Setting[int64]
 	// HotMaxSize bounds the live objects above Pebble.
 	HotMaxSize Setting[int64]
+	Redis      Redis
 	// WarmBackend is "pebble"; WarmCacheSize bounds its block cache.
 	WarmBackend   Setting[string]
 	WarmCacheSize Setting[int64]
@@ -120,6 +121,19 @@ type Cold struct {
 	Schema Setting[string]
 	// Backlog bounds, in bytes, what waits for it.
 	Backlog Setting[int64]
+}
+
+// Redis says where the latest results are replicated to.
+type Redis struct {
+	// URL is redis://[user@]host:port[/database], or rediss://; nothing is
+	// replicated without it.
+	URL Setting[string]
+	// PasswordFile holds the password; see ReadSecret.
+	PasswordFile Setting[string]
+	// TTL is how long a result stays that is not written again.
+	TTL Setting[time.Duration]
+	// Stores are those whose results are replicated; all if it is not set.
+	Stores Setting[[]string]
 }
 
 // Group says how the instance is a member of its group.

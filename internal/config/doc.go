@@ -35,6 +35,7 @@
 //	sasl.{mechanism,user,password_file}
 //	http.{listen,advertise,admin_token_file}
 //	state.{dir,hot_only,max_size_mb,hot.max_size_mb,warm.{backend,cache_size_mb}}
+//	state.hot.redis.{url,password_file,ttl,stores}
 //	rack, group.{instance_id,session_timeout,on_stop}
 //	standby.{replicas,acceptable_lag,max_warmups,probing_interval}
 //	checkpointing.{interval_seconds,format,storage,url,keep}
@@ -43,6 +44,6 @@
 //	windowing.{early_interval,session_gap,session_at_most,experiment_size,anomaly_size,anomaly_advance}
 //	sources.<name>.{enabled,topic,max_delay,idle_timeout,max_ahead,align_within,advance_when_idle}
 //
-// The warm tier is Pebble; sled, the embedded store of the research that these
-// keys come from, is taken as another name for it.
+// The warm tier is Pebble. The research that these keys come from names sled, an
+// embedded store of another language: the error says what to write instead.
 package config

@@ -33,9 +33,10 @@ func value[T any](name string, to *Setting[T], parse func(n *yaml.Node) (T, stri
 
 // The reasons for which keys are refused.
 const (
-	noColdPassword = "a password does not belong into this file: name a file with state.cold.password_file, or set " + ColdPasswordVariable
-	noToken        = "a token does not belong into this file: name a file with http.admin_token_file, or set " + TokenVariable
-	noPassword     = "a password does not belong into this file: name a file with sasl.password_file, or set " + PasswordVariable
+	noColdPassword  = "a password does not belong into this file: name a file with state.cold.password_file, or set " + ColdPasswordVariable
+	noToken         = "a token does not belong into this file: name a file with http.admin_token_file, or set " + TokenVariable
+	noPassword      = "a password does not belong into this file: name a file with sasl.password_file, or set " + PasswordVariable
+	noRedisPassword = "a password does not belong into this file: name a file with state.hot.redis.password_file, or set " + RedisPasswordVariable
 )
 
 // keys returns all keys, reading into c.
@@ -62,7 +63,14 @@ func keys(c *Config, sources []string) []named {
 			value("dir", &c.State.Dir, text),
 			value("hot_only", &c.State.HotOnly, boolean),
 			value("max_size_mb", &c.State.MaxSize, megabytes),
-			group("hot", value("max_size_mb", &c.State.HotMaxSize, megabytes)),
+			group("hot",
+				value("max_size_mb", &c.State.HotMaxSize, megabytes),
+				group("redis",
+					value("url", &c.State.Redis.URL, redisURL),
+					value("password_file", &c.State.Redis.PasswordFile, text),
+					value("ttl", &c.State.Redis.TTL, positiveMillis),
+					value("stores", &c.State.Redis.Stores, texts),
+					refused("password", noRedisPassword))),
 			group("warm",
 				value("backend", &c.State.WarmBackend, warmBackend),
 				value("cache_size_mb", &c.State.WarmCacheSize, megabytes),

@@ -45,6 +45,9 @@ const (
 	ColdPasswordVariable = "MILLRACE_POSTGRES_PASSWORD"
 )
 
+// RedisPasswordVariable is the environment variable of the password of Redis.
+const RedisPasswordVariable = "MILLRACE_REDIS_PASSWORD"
+
 // ErrSecret means that a secret cannot be had.
 var ErrSecret = errors.New("config: no secret")
 

@@ -61,8 +61,8 @@ func orList(words []string) string {
 }
 
 func warmBackend(n *yaml.Node) (string, string) {
-	if n.Value == "sled" {
-		return "pebble", ""
+	if n.Kind == yaml.ScalarNode && n.Value == "sled" {
+		return "", "sled, the embedded store of the research, is not in this program: write pebble, which takes its place"
 	}
 	return oneOf("pebble")(n)
 }
@@ -257,6 +257,37 @@ func brokers(n *yaml.Node) ([]string, string) {
 		}
 	}
 	return all, ""
+}
+
+// texts reads a list of texts that are not empty.
+func texts(n *yaml.Node) ([]string, string) {
+	if n.Kind != yaml.SequenceNode || len(n.Content) == 0 {
+		return nil, "want a list of texts, found " + found(n)
+	}
+	var all []string
+	for _, item := range n.Content {
+		s, problem := text(item)
+		if problem != "" {
+			return nil, problem
+		}
+		all = append(all, s)
+	}
+	return all, ""
+}
+
+// redisURL reads the URL of a Redis without a password.
+func redisURL(n *yaml.Node) (string, string) {
+	u, err := url.Parse(n.Value)
+	if err == nil && u.User != nil {
+		if _, has := u.User.Password(); has {
+			return "", noRedisPassword
+		}
+	}
+	if n.Kind != yaml.ScalarNode || err != nil || u.Scheme != "redis" && u.Scheme != "rediss" || u.Hostname() == "" || u.RawQuery != "" {
+		// What is wrong is not shown: a part of it may be a password.
+		return "", "want a URL like redis://host:6379/0, or rediss://host:6379/0 for TLS"
+	}
+	return n.Value, ""
 }
 
 func hostPort(n *yaml.Node) (string, string) {

@@ -38,10 +38,11 @@ func (t *Task) Dirty() bool {
 	return entries > 0 || t.db.Pending() > 0 || t.rt.Punctuated && t.progress.store != nil
 }
 
-// DirtyBytes is roughly how much a commit would write to changelogs.
+// DirtyBytes is roughly how much waits in memory for a commit: what it would
+// write to changelogs, and the results that go to a replica after it.
 func (t *Task) DirtyBytes() int64 {
 	_, bytes := t.db.Dirty()
-	return bytes
+	return bytes + t.results.bytes
 }
 
 // Prepare sends what is due once a commit and collects what the commit is to
@@ -102,6 +103,7 @@ func (t *Task) Committed(c *Commit, next map[string]int64) error {
 	if err := t.db.Commit(c.Changes, next, t.now.UnixMilli()); err != nil {
 		return fmt.Errorf("task %v: write state: %w", t.cfg.ID, err)
 	}
+	t.results.committed(t.db.Version())
 	t.kept = t.durable
 	t.rt.Punctuated = false
 	for _, in := range t.inputs {

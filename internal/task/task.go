@@ -34,6 +34,9 @@ type Config struct {
 	Now      func() time.Time
 	Logger   *slog.Logger
 	Observer processors.Observer
+	// Replicates reports whether the results of a store go to a replica; nil for
+	// none at all.
+	Replicates func(store string) bool
 }
 
 // InputConfig is one partition that a task reads.
@@ -77,6 +80,8 @@ type Task struct {
 	durable, kept int64
 	// rose is when the watermark last rose, or the task was made.
 	rose time.Time
+	// results are those since the last commit that go to a replica.
+	results results
 	// suspects are the aggregates that could not be encoded before a replay.
 	suspects []Suspect
 }
@@ -117,6 +122,13 @@ func New(cfg Config) (*Task, error) {
 		Topic:  func(name string) string { return topology.RepartitionTopic(cfg.Application, name) },
 		Node:   &processors.Node{Name: "task", Where: cfg.ID.String()},
 		State:  t.db,
+	}
+	if cfg.Replicates != nil {
+		t.rt.Replicate = func(r stores.Result) {
+			if cfg.Replicates(r.Store) {
+				t.results.add(r)
+			}
+		}
 	}
 	var err error
 	if t.instance, err = t.compose(); err != nil {

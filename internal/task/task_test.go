@@ -27,7 +27,7 @@ func (c *counter) Send(string, int32, []byte, []byte, int64, []processors.Header
 func (c *counter) Partitions(string) (int32, error) { return 1, nil }
 
 // newTask makes the only task of a topology that reads the topic "in".
-func newTask(t testing.TB, top *topology.Topology, out processors.Outlet) *task.Task {
+func newTask(t testing.TB, top *topology.Topology, out processors.Outlet, adjust ...func(*task.Config)) *task.Task {
 	t.Helper()
 	plan, err := task.NewPlan(top, "app", map[string]int32{"in": 1, "out": 1})
 	if err != nil {
@@ -43,10 +43,14 @@ func newTask(t testing.TB, top *topology.Topology, out processors.Outlet) *task.
 	}
 	id := processors.TaskID{}
 	now := time.UnixMilli(0)
-	tk, err := task.New(task.Config{
+	cfg := task.Config{
 		Topology: top, Application: "app", ID: id, Tasks: 1, State: state, Inputs: plan.Inputs(id), Outlet: out,
 		Now: func() time.Time { return now }, Logger: slog.New(slog.DiscardHandler),
-	})
+	}
+	for _, f := range adjust {
+		f(&cfg)
+	}
+	tk, err := task.New(cfg)
 	if err != nil {
 		t.Fatal(err)
 	}
