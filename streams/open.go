@@ -70,6 +70,7 @@ func (in *Instance) closed(id TaskID, err error) error {
 	}
 	in.log.Error("local state is corrupt: restoring it from the changelogs", "task", id.String(), "error", err)
 	in.metrics.repairs.WithLabelValues("corrupt").Inc()
+	in.standbys.forget(id)
 	return in.storage.Remove(id)
 }
 
@@ -228,7 +229,7 @@ func (in *Instance) foreign(o *opened, store string) (is func(changelog.Record) 
 }
 
 // position finds where the task's inputs go on: at their committed offsets, or
-// at the start of those that have none.
+// where those begin that have none.
 func (in *Instance) position(ctx context.Context, o *opened) error {
 	o.inputs = o.plan.Inputs(o.id)
 	tps := make([]kafka.TopicPartition, 0, len(o.inputs))
@@ -258,7 +259,7 @@ func (in *Instance) position(ctx context.Context, o *opened) error {
 		if c, ok := committed[tp]; ok {
 			o.inputs[i].Offset, o.inputs[i].Metadata = c.Offset, c.Metadata
 		} else {
-			o.inputs[i].Offset = starts[tp]
+			o.inputs[i].Offset, o.inputs[i].Fresh = starts[tp], in.beginning(o.inputs[i]) == kafka.Latest
 		}
 	}
 	return nil

@@ -42,6 +42,10 @@ type worker struct {
 	header                [1]kafka.Header // of changelog records
 	// batchBytes and recordBytes are what brokers have refused, by topic.
 	batchBytes, recordBytes map[string]int
+	// fresh is set while an input stands where its partition ended, and no offset
+	// says so: it is committed before any record is processed. Else whoever comes
+	// next would take a later end.
+	fresh bool
 	// paused is set while the operator wants nothing to be processed.
 	paused bool
 	// broken is set when run has returned an error: nothing in the tasks can be
@@ -135,6 +139,12 @@ func (w *worker) run(ctx, work context.Context) error {
 func (w *worker) pass(ctx context.Context) (busy bool, err error) {
 	if err := w.runCommands(ctx); err != nil {
 		return false, err
+	}
+	if w.fresh {
+		w.fresh = false
+		if err := w.commit(ctx); err != nil {
+			return false, err
+		}
 	}
 	w.watchClock()
 	if err := w.damaged(); err != nil {
@@ -250,6 +260,7 @@ func (w *worker) add(ctx context.Context, o *opened) error {
 		_, _, f.aligned = input.Aligned()
 		f.checkEnd()
 		r.feeds = append(r.feeds, f)
+		w.fresh = w.fresh || o.inputs[i].Fresh
 	}
 	w.align(r)
 	for _, f := range r.feeds {
