@@ -68,7 +68,8 @@ type Config struct {
 	// cannot ask it for the keys that it has.
 	Advertise string
 
-	// Workers is how many goroutines process tasks. Default: GOMAXPROCS.
+	// Workers is how many goroutines process tasks. [Instance.SetWorkers] changes it
+	// while the instance runs. Default: GOMAXPROCS.
 	Workers int
 	// Guarantee is what the results are worth when processes fail. Default:
 	// AtLeastOnce.
@@ -302,8 +303,8 @@ func (c Config) resolve(t *topology.Topology) (Config, error) {
 	if len(c.Rack) > 250 {
 		wrong("rack %.20q...: use at most 250 bytes", c.Rack)
 	}
-	if c.Workers < 0 || c.Workers > 1024 {
-		wrong("workers %d: use 1 to 1024", c.Workers)
+	if c.Workers < 0 || c.Workers > mostWorkers {
+		wrong("workers %d: use 1 to %d", c.Workers, mostWorkers)
 	}
 	if c.Memory < 16<<20 {
 		wrong("memory %d bytes: at least 16 MiB are needed", c.Memory)

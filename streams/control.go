@@ -201,10 +201,7 @@ func (c *control) stopper(ctx context.Context) (context.Context, context.CancelF
 
 // spreadPause tells the workers that a pause has begun or is over.
 func (in *Instance) spreadPause() {
-	in.mu.Lock()
-	workers := in.workers
-	in.mu.Unlock()
-	for _, w := range workers {
+	for _, w := range in.crew() {
 		w.post(func(ctx context.Context) error { return w.setPaused(ctx, in.control.isPaused()) })
 	}
 }

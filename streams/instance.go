@@ -46,16 +46,14 @@ type Instance struct {
 	control  *control
 	// alignment keeps sources from running ahead of one another.
 	alignment *alignment
-	// queueBytes bounds what is fetched and not yet processed of a partition,
-	// produceBytes what a worker has sent and is not yet acknowledged.
-	queueBytes, produceBytes int
+	// queueBytes bounds what is fetched and not yet processed of a partition.
+	queueBytes int
 
 	client  *kafka.Client
 	fetcher *kafka.Fetcher
 	reader  changelog.Reader
 	storage Storage
 	member  *membership
-	workers []*worker
 	// standbys are the copies of state that this instance keeps for others.
 	standbys *standbys
 	// group is member, for other goroutines than Run's.
@@ -70,8 +68,9 @@ type Instance struct {
 	work, limit context.Context
 	halt        context.CancelFunc
 	failed      chan error
-	// openers are the goroutines that open and release tasks; opening bounds how
-	// many open at a time.
+	// running are the workers' goroutines. openers are those that open and release
+	// tasks, and that add and remove workers; opening bounds how many open at a time.
+	running sync.WaitGroup
 	openers sync.WaitGroup
 	opening chan struct{}
 
@@ -79,8 +78,15 @@ type Instance struct {
 	ran      bool
 	stopping bool
 	plan     *task.Plan
-	tasks    map[processors.TaskID]*holding
-	// draining are lost tasks whose databases are still being closed.
+	// workers run tasks; retiring are others that go when they have none left.
+	// wanted is how many there are to be, told how many the group has heard of last,
+	// and staffing is set while that is carried out.
+	workers, retiring []*worker
+	wanted, told      int
+	staffing          bool
+	tasks             map[processors.TaskID]*holding
+	// draining are tasks that were lost, or have another worker now, whose databases
+	// are still being closed.
 	draining map[processors.TaskID]*holding
 	// computed are the numbers of partitions of topics with computed names.
 	computed map[string]int32
@@ -111,8 +117,7 @@ func New(t *topology.Topology, cfg Config) (*Instance, error) {
 	}
 	in := &Instance{
 		topology: t, cfg: cfg, storage: cfg.Storage, log: cfg.Logger.With("application", cfg.Application),
-		produceBytes: int(max(1<<20, min(32<<20, cfg.Memory/8/int64(cfg.Workers)))),
-		failed:       make(chan error, 1), opening: make(chan struct{}, openAtOnce),
+		wanted: cfg.Workers, failed: make(chan error, 1), opening: make(chan struct{}, openAtOnce),
 		tasks: map[processors.TaskID]*holding{}, draining: map[processors.TaskID]*holding{},
 		computed: map[string]int32{}, retention: map[string]time.Duration{}, control: newControl(),
 	}
@@ -216,11 +221,19 @@ func (in *Instance) start(ctx context.Context) error {
 		in.mu.Unlock()
 		in.memory.add(w)
 	}
+	in.told = in.cfg.Workers
 	if in.member, err = newMembership(in); err != nil {
 		return err
 	}
 	in.group.Store(in.member)
 	return nil
+}
+
+// produceBytes bounds what a worker has sent and is not yet acknowledged. A worker
+// keeps what it was given when others come.
+func (in *Instance) produceBytes() int {
+	workers, _ := in.wish()
+	return int(max(1<<20, min(32<<20, in.cfg.Memory/8/int64(workers))))
 }
 
 // queueLimit shares an eighth of the memory among all partitions that are read, as
@@ -276,7 +289,7 @@ func (in *Instance) live(ctx context.Context) error {
 	defer leave()
 	in.spreadPause() // one that came before there were workers
 	in.alignment.expect(in.currentPlan())
-	var members, workers sync.WaitGroup
+	var members sync.WaitGroup
 	members.Go(func() {
 		if err := in.member.run(memberCtx); err != nil {
 			in.fail(err)
@@ -284,24 +297,23 @@ func (in *Instance) live(ctx context.Context) error {
 	})
 	members.Go(func() { in.purge.run(memberCtx) })
 	members.Go(func() { in.alignment.run(memberCtx) })
+	in.mu.Lock()
 	for _, w := range in.workers {
-		workers.Go(func() {
-			if err := w.run(in.limit, in.work); err != nil {
-				in.fail(err)
-			}
-		})
+		w.begin()
 	}
+	in.mu.Unlock()
 	err := in.untilDone(ctx)
 	in.life.set(Stopping)
 	in.mu.Lock()
 	in.stopping = true
 	in.mu.Unlock()
+	workers := in.crew() // which no others join, and none leaves
 	in.halt()
 	in.standbys.stop()
 	stop, cancel := context.WithTimeout(context.Background(), stopTimeout)
 	defer cancel()
 	defer context.AfterFunc(in.limit, func() {
-		for _, w := range in.workers {
+		for _, w := range workers {
 			w.abort()
 		}
 	})()
@@ -309,12 +321,12 @@ func (in *Instance) live(ctx context.Context) error {
 	if err != nil {
 		giveUp()
 	}
-	workers.Wait()
+	in.running.Wait()
 	// Each worker commits what it has done, unless it or the instance has failed:
 	// then only what is committed counts.
 	var closing sync.WaitGroup
-	errs := make([]error, len(in.workers))
-	for i, w := range in.workers {
+	errs := make([]error, len(workers))
+	for i, w := range workers {
 		closing.Go(func() {
 			if err != nil || w.broken {
 				errs[i] = w.abandon()
@@ -324,7 +336,7 @@ func (in *Instance) live(ctx context.Context) error {
 		})
 	}
 	closing.Wait()
-	for _, w := range in.workers {
+	for _, w := range workers {
 		w.discard()
 	}
 	leave()
@@ -397,7 +409,7 @@ func (in *Instance) shut() error {
 	if in.member != nil {
 		in.member.member.Close()
 	}
-	for _, w := range in.workers {
+	for _, w := range in.crew() {
 		w.producer.Close()
 	}
 	if in.fetcher != nil {

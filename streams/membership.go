@@ -210,13 +210,14 @@ func (m *membership) round(ctx context.Context) error {
 		return err
 	}
 	owned := m.in.owned()
+	workers, producers := m.in.wish()
 	sub := assign.Subscription{
 		Process: assign.ProcessID(m.in.storage.Process()), Endpoint: m.in.cfg.Advertise, Rack: m.in.cfg.Rack, Topology: m.in.topology.Hash(),
-		Workers: int32(m.in.cfg.Workers), Generation: m.current().generation, Owned: owned, State: m.in.stateOnDisk(ctx, p, owned),
+		Workers: int32(workers), Generation: m.current().generation, Owned: owned, State: m.in.stateOnDisk(ctx, p, owned),
 		Remembers: m.remembered(),
 	}
 	if m.in.cfg.Guarantee == ExactlyOnce {
-		sub.Producers = sub.Workers
+		sub.Producers = int32(producers)
 	}
 	if len(owned) == 0 {
 		sub.Generation = assign.NoGeneration
@@ -268,7 +269,7 @@ func (m *membership) round(ctx context.Context) error {
 	m.in.metrics.rebalanced()
 	m.in.log.Info("rebalanced", "generation", joined.Generation, "leader", joined.Leader, "members", a.Members,
 		"tasks", len(a.Active), "standbys", len(a.Standby), "warm_ups", len(a.Warmup), "started", len(start), "revoked", len(revoke), "took", time.Since(began.monotonic).Round(time.Millisecond))
-	m.in.apply(joined.Generation, fromAssigns(start), fromAssigns(revoke), a)
+	m.in.apply(joined.Generation, fromAssigns(start), fromAssigns(revoke), a, workers)
 	if m.members > 1 && m.in.cfg.Advertise == "" && !m.told {
 		m.told = true
 		m.in.log.Warn("queries cannot be forwarded to this instance, which has told the others no URL: set Advertise (--advertise) if they are wanted",

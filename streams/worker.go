@@ -53,6 +53,11 @@ type worker struct {
 	broken bool
 
 	wake chan struct{} // capacity 1
+	// work ends when the worker is to stop, by stop or with the instance's; ended is
+	// closed when run has returned, and gone when the worker is removed.
+	work        context.Context
+	stop        context.CancelFunc
+	ended, gone chan struct{}
 
 	mu       sync.Mutex // guards what follows; never held across a wait
 	commands []func(context.Context) error
@@ -72,7 +77,10 @@ type running struct {
 }
 
 func newWorker(in *Instance, index int) *worker {
-	w := &worker{in: in, index: index, tasks: map[processors.TaskID]*running{}, wake: make(chan struct{}, 1)}
+	w := &worker{
+		in: in, index: index, tasks: map[processors.TaskID]*running{}, wake: make(chan struct{}, 1),
+		ended: make(chan struct{}), gone: make(chan struct{}),
+	}
 	w.outlet = &outlet{worker: w}
 	w.header[0].Key = []byte(stores.StateHeader)
 	return w
@@ -449,7 +457,7 @@ func (w *worker) recoverFrom(ctx context.Context, err error) error {
 
 // produce makes the worker's producer.
 func (w *worker) produce(ctx context.Context) error {
-	cfg := kafka.ProducerConfig{BufferBytes: w.in.produceBytes, TopicBatchBytes: maps.Clone(w.batchBytes)}
+	cfg := kafka.ProducerConfig{BufferBytes: w.in.produceBytes(), TopicBatchBytes: maps.Clone(w.batchBytes)}
 	newProducer := w.in.client.NewProducer
 	if w.in.cfg.Guarantee == ExactlyOnce {
 		newProducer = w.newTransactional
