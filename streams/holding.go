@@ -7,6 +7,7 @@ import (
 	"sync/atomic"
 
 	"github.com/millrace/millrace/internal/assign"
+	"github.com/millrace/millrace/internal/kafka"
 	"github.com/millrace/millrace/internal/task"
 	"github.com/millrace/millrace/processors"
 	"github.com/millrace/millrace/stores"
@@ -33,8 +34,10 @@ type holding struct {
 	corrupt atomic.Bool
 	// closed is closed when the task's database is.
 	closed chan struct{}
-	// db is the open database; Instance.mu guards it.
-	db *stores.DB
+	// db is the open database, and reads what the task reads, nil before it is known;
+	// Instance.mu guards them.
+	db    *stores.DB
+	reads []kafka.TopicPartition
 	// remaining is how many changelog offsets a restore has to go.
 	remaining atomic.Int64
 	// copy is the task's standby here, until its database is claimed; the
@@ -81,6 +84,7 @@ func (in *Instance) apply(generation int32, start, revoke []processors.TaskID, a
 	if len(revoke) > 0 {
 		in.release(revoke)
 	}
+	in.renew()
 	in.standbys.assign(fromAssigns(a.Standby), fromAssigns(a.Warmup), a.Follows)
 	in.staff(workers)
 	in.life.settle()
@@ -105,6 +109,35 @@ func (in *Instance) take(id processors.TaskID, ready <-chan struct{}) {
 	in.tasks[id] = h
 	in.mu.Unlock()
 	in.openAfter(h, before, ready)
+}
+
+// renew opens tasks again that read something else by the plan than when they were
+// opened: topics that a pattern matches have been made, or deleted.
+func (in *Instance) renew() {
+	in.mu.Lock()
+	if in.stopping {
+		in.mu.Unlock()
+		return
+	}
+	var moves []move
+	for id, h := range in.tasks {
+		if h.reads != nil && !h.going.Load() && in.plan.Has(id) && !slices.Equal(h.reads, partitionsOf(in.plan.Inputs(id))) {
+			moves = append(moves, move{h, in.newHolding(id, h.worker, h.epoch)})
+			in.log.Info("task reads other topics than before", "task", id.String())
+		}
+	}
+	in.replace(moves)
+	in.mu.Unlock()
+	in.hand(moves)
+}
+
+// partitionsOf returns the partitions of inputs.
+func partitionsOf(inputs []task.InputConfig) []kafka.TopicPartition {
+	tps := make([]kafka.TopicPartition, 0, len(inputs))
+	for _, c := range inputs {
+		tps = append(tps, kafka.TopicPartition{Topic: c.Topic, Partition: c.Partition})
+	}
+	return tps
 }
 
 // newHolding returns a holding of a task that is not open yet.

@@ -205,10 +205,20 @@ func (in *Instance) spread() {
 		return
 	}
 	moves := in.moves()
+	in.replace(moves)
+	in.mu.Unlock()
+	in.hand(moves)
+}
+
+// replace has tasks held by others from now on. mu is held; hand follows.
+func (in *Instance) replace(moves []move) {
 	for _, m := range moves {
 		in.tasks[m.to.id], in.draining[m.to.id] = m.to, m.from
 	}
-	in.mu.Unlock()
+}
+
+// hand has tasks committed and closed, and opened by who is to hold them.
+func (in *Instance) hand(moves []move) {
 	leaving := map[*worker][]*holding{}
 	for _, m := range moves {
 		m.from.letGo()
@@ -216,12 +226,11 @@ func (in *Instance) spread() {
 		in.openAfter(m.to, m.from, nil)
 	}
 	for w, tasks := range leaving {
-		in.log.Info("tasks move to other workers", "from", w.index, "tasks", len(tasks))
 		w.post(func(ctx context.Context) error { return w.revoke(ctx, tasks) })
 	}
 }
 
-// move is a task on its way from one worker to another.
+// move is a task on its way from one worker to another, or to itself.
 type move struct{ from, to *holding }
 
 // moves finds what spread is to move. mu is held.
@@ -244,6 +253,7 @@ func (in *Instance) moves() (moves []move) {
 		count[from]--
 		count[to]++
 		moves = append(moves, move{h, in.newHolding(h.id, to, h.epoch)})
+		in.log.Info("task moves to another worker", "task", h.id.String(), "from", from.index, "to", to.index)
 	}
 	for _, w := range in.retiring {
 		for len(by[w]) > 0 {
