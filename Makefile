@@ -81,6 +81,14 @@ soak: setup ## Long tests against a real Kafka, for DURATION; 100 faults at leas
 bench: setup ## Compare with Kafka Streams and with floors, and write docs/benchmarks.md
 	$(COMPARE)
 
+.PHONY: cost
+cost: setup ## What exactly once costs against at least once: EVENTS, ROUNDS
+	go run ./integration/bench/cmd/bench cost -events $(EVENTS) -rounds $(ROUNDS)
+
+.PHONY: failover
+failover: setup ## How long partitions stand still: failover, scale-out, rolling restart
+	cd integration/chaos && go test -tags 'integration soak' -run '^TestFigures' -count 1 -timeout 15m -v
+
 .PHONY: microbench
 microbench: ## Benchmarks that need nothing but Go; BENCH picks some
 	go test -run '^$$' -bench '$(BENCH)' -benchmem ./...

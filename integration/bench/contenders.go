@@ -52,13 +52,8 @@ type field struct {
 // build makes the contenders' programs in a folder.
 func build(ctx context.Context, s Settings, client *kafka.Client, dir string) (*field, error) {
 	f := &field{Settings: s, dir: dir, client: client}
-	f.millrace, f.floor = filepath.Join(dir, "millrace"), filepath.Join(dir, "bench")
-	for path, pkg := range map[string]string{f.millrace: "cmd/millrace", f.floor: "integration/bench/cmd/bench"} {
-		cmd := exec.CommandContext(ctx, "go", "build", "-trimpath", "-o", path, "github.com/millrace/millrace/"+pkg)
-		cmd.Env = append(os.Environ(), "CGO_ENABLED=0") // as make build does
-		if _, err := output(cmd); err != nil {
-			return nil, err
-		}
+	if err := f.buildPrograms(ctx); err != nil {
+		return nil, err
 	}
 	var err error
 	if f.java, err = servers.JDKTool("java"); err != nil {
@@ -66,6 +61,19 @@ func build(ctx context.Context, s Settings, client *kafka.Client, dir string) (*
 	}
 	f.classpath, err = compileKafkaStreams(ctx, dir)
 	return f, err
+}
+
+// buildPrograms makes the command and the floors.
+func (f *field) buildPrograms(ctx context.Context) error {
+	f.millrace, f.floor = filepath.Join(f.dir, "millrace"), filepath.Join(f.dir, "bench")
+	for path, pkg := range map[string]string{f.millrace: "cmd/millrace", f.floor: "integration/bench/cmd/bench"} {
+		cmd := exec.CommandContext(ctx, "go", "build", "-trimpath", "-o", path, "github.com/millrace/millrace/"+pkg)
+		cmd.Env = append(os.Environ(), "CGO_ENABLED=0") // as make build does
+		if _, err := output(cmd); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // compileKafkaStreams compiles the Java contender into a folder, and returns its
