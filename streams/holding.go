@@ -115,7 +115,7 @@ func (in *Instance) take(id processors.TaskID, ready <-chan struct{}) {
 // opened: topics that a pattern matches have been made, or deleted.
 func (in *Instance) renew() {
 	in.mu.Lock()
-	if in.stopping {
+	if in.stopping || in.cfg.UntilEnd { // what came after the start is not read
 		in.mu.Unlock()
 		return
 	}
