@@ -5,6 +5,9 @@ import (
 	"fmt"
 	"testing"
 	"time"
+
+	"github.com/millrace/millrace/internal/assign"
+	"github.com/millrace/millrace/topology"
 )
 
 // one gives an instance one worker.
@@ -30,6 +33,22 @@ func (p *process) spreadEvenly(workers int) func() bool {
 	}
 }
 
+// producers returns how many producers the only member has told its group of.
+func (w *world) producers(top *topology.Topology) int32 {
+	w.t.Helper()
+	c := w.kafka()
+	defer c.Close()
+	group, err := c.DescribeGroup(w.t.Context(), top.Application())
+	if err != nil || len(group.Assigned) != 1 {
+		w.t.Fatal(err, group)
+	}
+	sub, err := assign.DecodeSubscription(group.Assigned[0].Subscription)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	return sub.Producers
+}
+
 func TestWorkersComeAndGoUnderLoad(t *testing.T) {
 	for _, guarantee := range []Guarantee{AtLeastOnce, ExactlyOnce} {
 		t.Run(string(guarantee), func(t *testing.T) {
@@ -48,6 +67,9 @@ func TestWorkersComeAndGoUnderLoad(t *testing.T) {
 					w.until(fmt.Sprint(n, " workers share the tasks"), func() bool {
 						return a.spreadEvenly(n)() && a.in.State() == Running && a.running() == tasks
 					})
+					if told := w.producers(top); guarantee == ExactlyOnce && told < int32(n) {
+						t.Errorf("the group was told of %d producers, and there are %d workers", told, n)
+					}
 					if a.in.Workers() != n {
 						t.Errorf("there are %d workers, want %d", a.in.Workers(), n)
 					}
