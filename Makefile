@@ -93,6 +93,14 @@ shuffle: setup ## Count what Millrace and Kafka Streams drop behind a repartitio
 emission: setup ## Measure how long results take behind the event that completes their window
 	go run ./integration/emission/cmd/emission
 
+.PHONY: cost
+cost: setup ## What exactly once costs against at least once: EVENTS, ROUNDS
+	go run ./integration/bench/cmd/bench cost -events $(EVENTS) -rounds $(ROUNDS)
+
+.PHONY: failover
+failover: setup ## How long partitions stand still: failover, scale-out, rolling restart
+	cd integration/chaos && go test -tags 'integration soak' -run '^TestFigures' -count 1 -timeout 15m -v
+
 .PHONY: microbench
 microbench: ## Benchmarks that need nothing but Go; BENCH picks some
 	go test -run '^$$' -bench '$(BENCH)' -benchmem ./...

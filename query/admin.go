@@ -20,6 +20,10 @@ type Control interface {
 	// StartDrain begins to give all tasks away; with stop the instance stops after
 	// that.
 	StartDrain(stop bool) error
+	// SetWorkers changes how many workers there are to be, and Workers returns how
+	// many there are.
+	SetWorkers(n int) error
+	Workers() int
 }
 
 // leastToken is how long a token must be, in bytes: nobody is to guess it.
@@ -30,8 +34,10 @@ type Status struct {
 	Application string        `json:"application"`
 	State       streams.State `json:"state"`
 	// Generation is the group's, -1 outside of it.
-	Generation int32        `json:"generation"`
-	Tasks      []TaskStatus `json:"tasks"`
+	Generation int32 `json:"generation"`
+	// Workers is how many there are now; 0 if the instance does not say.
+	Workers int          `json:"workers"`
+	Tasks   []TaskStatus `json:"tasks"`
 }
 
 // TaskStatus is how a task of the instance stands.
@@ -47,6 +53,9 @@ func (s *Server) serveStatus(*request) (any, error) { return s.status(), nil }
 func (s *Server) status() Status {
 	_, _, generation := s.inst.Directory()
 	st := Status{Application: s.inst.Application(), State: s.inst.State(), Generation: generation, Tasks: []TaskStatus{}}
+	if c, ok := s.inst.(Control); ok {
+		st.Workers = c.Workers()
+	}
 	for _, t := range s.inst.Tasks() {
 		st.Tasks = append(st.Tasks, TaskStatus{Task: t.Task.String(), State: t.State, Remaining: t.Remaining})
 	}
@@ -80,6 +89,18 @@ func (s *Server) adminRoutes() []*route {
 				}
 				return c.StartDrain(stop)
 			}, param{name: "stop", schema: map[string]any{"type": "boolean", "default": false}, about: "Whether the instance leaves and stops when its last task is gone."}),
+		post("workers", "Change how many workers process tasks. The answer does not wait for it.", func(q *request, c Control) error {
+			n, err := strconv.Atoi(q.params.Get("count"))
+			if err != nil {
+				return bad(CodeBadParameter, "count=%q: want a number from 1 on", q.params.Get("count"))
+			}
+			if err := c.SetWorkers(n); errors.Is(err, streams.ErrInvalidConfig) {
+				return bad(CodeBadParameter, "count=%d: %v", n, err)
+			} else if err != nil {
+				return err
+			}
+			return nil
+		}, param{name: "count", must: true, schema: map[string]any{"type": "integer", "minimum": 1}, about: "How many workers there are to be."}),
 	}
 }
 

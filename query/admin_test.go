@@ -50,19 +50,23 @@ func TestOrdersNeedTheToken(t *testing.T) {
 	if len(m.orders) > 0 {
 		t.Errorf("orders %v were obeyed", m.orders)
 	}
-	for _, order := range []string{"pause", "resume", "drain", "drain?stop=true"} {
+	for _, order := range []string{"pause", "resume", "drain", "drain?stop=true", "workers?count=3"} {
 		if a := post(t, url+order, "bearer "+token); a.status != 200 {
 			t.Errorf("%s: %d %s", order, a.status, a.body)
-		} else if st := as[query.Status](t, a, 200); st.Application != "shop" || len(st.Tasks) != len(m.tasks) || st.State != streams.Running {
+		} else if st := as[query.Status](t, a, 200); st.Application != "shop" || len(st.Tasks) != len(m.tasks) || st.State != streams.Running || st.Workers != 2 {
 			t.Errorf("%s answers %+v", order, st)
 		}
 	}
-	if got := strings.Join(m.orders, " "); got != "pause resume drain(false) drain(true)" {
+	if got := strings.Join(m.orders, " "); got != "pause resume drain(false) drain(true) workers(3)" {
 		t.Errorf("orders %s", got)
 	}
 	wantError(t, post(t, url+"drain?stop=perhaps", "Bearer "+token), 400, query.CodeBadParameter, "stop")
+	for _, count := range []string{"", "many", "101"} {
+		wantError(t, post(t, url+"workers?count="+count, "Bearer "+token), 400, query.CodeBadParameter, "count")
+	}
 	m.set(func() { m.refuses = streams.ErrNotRunning })
 	wantError(t, post(t, url+"drain", "Bearer "+token), 503, query.CodeNotReady)
+	wantError(t, post(t, url+"workers?count=3", "Bearer "+token), 503, query.CodeNotReady)
 	wantError(t, get(t, url+"pause"), 405, query.CodeMethod, "POST")
 }
 

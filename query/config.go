@@ -31,7 +31,7 @@ type Config struct {
 	Client *http.Client
 
 	// AdminToken is what a request must have as its bearer token to pause, resume or
-	// drain the instance; at least 16 bytes. It goes over the wire as it is: use TLS
+	// drain the instance, or change its workers; at least 16 bytes. It goes over the wire as it is: use TLS
 	// in front, or a network of one's own. Empty: nobody can.
 	AdminToken string
 

@@ -83,6 +83,16 @@ func (m *member) StartDrain(stop bool) error {
 	return m.refuses
 }
 
+func (m *member) SetWorkers(n int) error {
+	if n > 100 {
+		return streams.ErrInvalidConfig
+	}
+	m.order(fmt.Sprintf("workers(%d)", n))
+	return m.refuses
+}
+
+func (m *member) Workers() int { return 2 }
+
 type heldTask struct {
 	db        *stores.DB
 	opened    topology.Stores

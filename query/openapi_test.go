@@ -48,7 +48,7 @@ func TestDocumentHasEveryPath(t *testing.T) {
 	}
 	slices.Sort(got)
 	want := []string{
-		"/healthz", "/metrics", "/readyz", "/v1/admin/drain", "/v1/admin/pause", "/v1/admin/resume", "/v1/directory", "/v1/openapi.json", "/v1/status", "/v1/stores", "/v1/stores/{store}/keys",
+		"/healthz", "/metrics", "/readyz", "/v1/admin/drain", "/v1/admin/pause", "/v1/admin/resume", "/v1/admin/workers", "/v1/directory", "/v1/openapi.json", "/v1/status", "/v1/stores", "/v1/stores/{store}/keys",
 		"/v1/stores/{store}/keys/{key}", "/v1/stores/{store}/keys/{key}/windows", "/v1/stores/{store}/owner",
 		"/v1/stores/{store}/windows", "/v1/topology", "/v1/watermarks",
 	}

@@ -3,6 +3,7 @@ package streams
 import (
 	"context"
 	"errors"
+	"maps"
 	"sync"
 	"time"
 
@@ -95,6 +96,21 @@ func (a *alignment) expect(p *task.Plan) {
 	}
 }
 
+// keep forgets all partitions but these, such as those of a topic that was deleted:
+// nobody is to wait for them.
+func (a *alignment) keep(parts []aligned) {
+	planned := map[kafka.TopicPartition]bool{}
+	for _, part := range parts {
+		planned[part.TopicPartition] = true
+	}
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	for _, g := range a.groups {
+		g.Keep(func(tp kafka.TopicPartition) bool { return planned[tp] })
+	}
+	maps.DeleteFunc(a.ends, func(tp kafka.TopicPartition, _ reachedEnd) bool { return !planned[tp] })
+}
+
 // follow takes note of a partition that is read here, and returns the watermark
 // beyond which it is to be paused.
 func (a *alignment) follow(tp kafka.TopicPartition, in *task.Input) (limit int64) {
@@ -171,8 +187,10 @@ func (a *alignment) run(ctx context.Context) {
 	}
 }
 
-// look asks the group how far the partitions are that are not read here.
+// look asks the group how far the partitions are that are not read here; parts are
+// all that there are.
 func (a *alignment) look(ctx context.Context, parts []aligned) error {
+	a.keep(parts)
 	var elsewhere []aligned
 	var tps []kafka.TopicPartition
 	a.mu.Lock()
@@ -203,6 +221,9 @@ func (a *alignment) look(ctx context.Context, parts []aligned) error {
 			continue // it was taken meanwhile
 		}
 		next, w := starts[tp], window.MinTime
+		if a.in.beginning(part.InputConfig) == kafka.Latest {
+			next = ends[tp] // as of now: what comes until its task is opened is not read
+		}
 		if c, ok := committed[tp]; ok {
 			next, w = c.Offset, task.CommittedWatermark(part.Strategy, c.Metadata)
 		}

@@ -2,11 +2,13 @@ package streams
 
 import (
 	"fmt"
+	"log/slog"
 	"slices"
 	"sync"
 	"testing"
 	"time"
 
+	"github.com/millrace/millrace/codec"
 	"github.com/millrace/millrace/topology"
 	"github.com/millrace/millrace/window"
 )
@@ -142,6 +144,80 @@ func TestABoundedRunOfAlignedPartitionsEnds(t *testing.T) {
 		w.expectExactly(want)
 		if l.beyond > 1 {
 			t.Errorf("%d events were read too early, want at most the first", l.beyond)
+		}
+	})
+}
+
+// aside returns an instance that does not run, for looking at its alignment, and
+// the partitions that it aligns.
+func (w *world) aside(top *topology.Topology, adjust func(*Config)) (*Instance, []aligned) {
+	w.t.Helper()
+	cfg := Config{Application: "aside", Brokers: w.cluster.Addrs(), Dial: w.cluster.Dial, Logger: w.log.logger("aside", slog.LevelInfo)}
+	if adjust != nil {
+		adjust(&cfg)
+	}
+	in, err := New(top, cfg)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	in.client = w.kafka()
+	p, err := in.replan(w.t.Context())
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	return in, in.alignment.partitions(p)
+}
+
+// TestNobodyWaitsForWhatIsNotRead: an input that begins at its end has nothing to
+// bring of what is there before it is opened.
+func TestNobodyWaitsForWhatIsNotRead(t *testing.T) {
+	for _, reset := range []topology.OffsetReset{topology.Earliest, topology.Latest} {
+		inWorld(t, 1, map[string]int32{"events": 1, "results": 1}, func(w *world) {
+			w.write(count(0, "k", time.Now()))
+			in, parts := w.aside(countsBy(t, window.BoundedDelay(0).IdleAfter(time.Minute).AlignWithin(time.Minute)), func(c *Config) { c.OffsetReset = reset })
+			defer in.client.Close()
+			in.alignment.expect(in.currentPlan())
+			if err := in.alignment.look(w.t.Context(), parts); err != nil {
+				t.Fatal(err)
+			}
+			if _, waits := in.alignment.slowest(0); waits != (reset == topology.Earliest) {
+				t.Errorf("%v: others wait for it: %v", reset, waits)
+			}
+		})
+	}
+}
+
+// TestNobodyWaitsForADeletedTopic that a pattern had found.
+func TestNobodyWaitsForADeletedTopic(t *testing.T) {
+	inWorld(t, 1, map[string]int32{"in.a": 1, "in.b": 1, "results": 1}, func(w *world) {
+		b := topology.New("patterned")
+		topology.SourcePattern(b, "in", `in\..*`, codec.String, codec.String).
+			EventTime(eventTime, window.BoundedDelay(0).IdleAfter(time.Minute).AlignWithin(time.Minute)).To("results", codec.String, codec.String)
+		top, err := b.Build()
+		if err != nil {
+			t.Fatal(err)
+		}
+		w.write(event{"in.b", 0, "k", "0", time.Now()})
+		in, parts := w.aside(top, nil)
+		defer in.client.Close()
+		if err := in.alignment.look(w.t.Context(), parts); err != nil {
+			t.Fatal(err)
+		}
+		if tp, ok := in.alignment.slowest(0); !ok || tp.Topic != "in.b" {
+			t.Fatalf("they wait for %v, %v", tp, ok)
+		}
+		if err := in.client.DeleteTopic(w.t.Context(), "in.b"); err != nil {
+			t.Fatal(err)
+		}
+		p, err := in.replan(w.t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := in.alignment.look(w.t.Context(), in.alignment.partitions(p)); err != nil {
+			t.Fatal(err)
+		}
+		if tp, ok := in.alignment.slowest(0); ok {
+			t.Errorf("they wait for %v, which is deleted", tp)
 		}
 	})
 }

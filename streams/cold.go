@@ -209,16 +209,19 @@ func (c *coldTier) finish(ctx context.Context) {
 
 // commitWorkers has all workers commit what their tasks have done, and waits.
 func (in *Instance) commitWorkers(ctx context.Context) error {
-	done := make(chan struct{}, len(in.workers))
-	for _, w := range in.workers {
+	crew := in.crew()
+	done := make([]chan struct{}, len(crew))
+	for i, w := range crew {
+		done[i] = make(chan struct{})
 		w.post(func(ctx context.Context) error {
-			defer func() { done <- struct{}{} }()
+			defer close(done[i])
 			return w.commitAll(ctx)
 		})
 	}
-	for range in.workers {
+	for i, w := range crew {
 		select {
-		case <-done:
+		case <-done[i]:
+		case <-w.gone: // it has committed as it went
 		case err := <-in.failed:
 			in.fail(err) // it is the caller's to find
 			return err

@@ -12,12 +12,12 @@ import (
 	"github.com/millrace/millrace/processors"
 )
 
-// dirtyLimit returns how many bytes of changed state a worker gathers before it
-// commits ahead of time: what is changed cannot be evicted, and the commit holds it
-// a second time in its encoded form. A quarter of the live objects' half of the
-// memory is shared by all workers.
-func dirtyLimit(memory int64, workers int) int64 {
-	return max(1<<20, min(64<<20, memory/8/int64(workers)))
+// dirtyBytes returns how much changed state a worker gathers before it commits
+// ahead of time: what is changed cannot be evicted, and the commit holds it a
+// second time in its encoded form. All workers share an eighth of the memory.
+func (in *Instance) dirtyBytes() int64 {
+	workers, _ := in.wish()
+	return max(1<<20, min(64<<20, in.cfg.Memory/8/int64(workers)))
 }
 
 // hooks are called at the steps of a commit; tests use them to look, to stop a
@@ -74,7 +74,7 @@ func (w *worker) full() bool {
 	for _, r := range w.tasks {
 		bytes += r.task.DirtyBytes()
 	}
-	return bytes > w.in.dirtyBytes
+	return bytes > w.dirtyBytes
 }
 
 // commitAll commits until nothing is left: deletes go with the commit after

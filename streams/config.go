@@ -90,7 +90,8 @@ type Config struct {
 	// cannot ask it for the keys that it has.
 	Advertise string
 
-	// Workers is how many goroutines process tasks. Default: GOMAXPROCS.
+	// Workers is how many goroutines process tasks. [Instance.SetWorkers] changes it
+	// while the instance runs. Default: GOMAXPROCS.
 	Workers int
 	// Guarantee is what the results are worth when processes fail. Default:
 	// AtLeastOnce.
@@ -362,8 +363,8 @@ func (c Config) resolve(t *topology.Topology) (Config, error) {
 	if len(c.Rack) > 250 {
 		wrong("rack %.20q...: use at most 250 bytes", c.Rack)
 	}
-	if c.Workers < 0 || c.Workers > 1024 {
-		wrong("workers %d: use 1 to 1024", c.Workers)
+	if c.Workers < 0 || c.Workers > mostWorkers {
+		wrong("workers %d: use 1 to %d", c.Workers, mostWorkers)
 	}
 	if c.HotMemory < 0 || c.CacheMemory < 0 || c.ProcessMemory < 0 {
 		wrong("hot memory %d, cache memory %d, process memory %d: use a number of bytes, or 0 for the default", c.HotMemory, c.CacheMemory, c.ProcessMemory)

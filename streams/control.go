@@ -214,10 +214,7 @@ func (in *Instance) hold(full bool) {
 
 // spreadPause tells the workers that a pause has begun or is over.
 func (in *Instance) spreadPause() {
-	in.mu.Lock()
-	workers := in.workers
-	in.mu.Unlock()
-	for _, w := range workers {
+	for _, w := range in.crew() {
 		w.post(func(ctx context.Context) error { return w.setPaused(ctx, in.control.isPaused()) })
 	}
 }

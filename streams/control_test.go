@@ -10,6 +10,9 @@ import (
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
+	"github.com/twmb/franz-go/pkg/kerr"
+	"github.com/twmb/franz-go/pkg/kfake"
+	"github.com/twmb/franz-go/pkg/kmsg"
 
 	"github.com/millrace/millrace/processors"
 )
@@ -144,6 +147,30 @@ func TestAPauseHoldsWindowsBack(t *testing.T) {
 		b.stop()
 		w.drain()
 		w.expectExactly(want)
+	})
+}
+
+// TestAPauseIsNoFailure: a partition that could not be read when the pause began has
+// its whole time after it.
+func TestAPauseIsNoFailure(t *testing.T) {
+	inWorld(t, 1, topics(), func(w *world) {
+		a := w.start("a", newDisk(), counts(t), func(c *Config) { c.TaskTimeout = 20 * time.Second })
+		w.settled(tasks, a)
+		w.pass(time.Second)
+		h := w.cluster.Fake().Fault(kfake.Fault{Keys: []kmsg.Key{kmsg.Fetch}, Err: kerr.TopicAuthorizationFailed, Count: 1 << 20})
+		w.pass(time.Second)
+		if w.log.count("input cannot be read for now") == 0 {
+			t.Error("everything can be read")
+		}
+		a.in.Pause()
+		w.until("a is paused", func() bool { return a.in.State() == Paused })
+		w.pass(time.Minute)
+		a.in.Resume()
+		w.pass(time.Second)
+		h.Remove()
+		w.settled(tasks, a)
+		w.pass(time.Minute)
+		a.stop()
 	})
 }
 

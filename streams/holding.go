@@ -1,11 +1,13 @@
 package streams
 
 import (
+	"cmp"
 	"context"
 	"slices"
 	"sync/atomic"
 
 	"github.com/millrace/millrace/internal/assign"
+	"github.com/millrace/millrace/internal/kafka"
 	"github.com/millrace/millrace/internal/task"
 	"github.com/millrace/millrace/processors"
 	"github.com/millrace/millrace/stores"
@@ -25,15 +27,17 @@ type holding struct {
 	// and it is not opened again.
 	ctx    context.Context
 	cancel context.CancelFunc
-	// going is set when the task is to go to another member.
+	// going is set when the task is to go to another member, or another worker.
 	going atomic.Bool
 	// corrupt is set when the database turned out to be: the task is thrown away
 	// with its database, and restored.
 	corrupt atomic.Bool
 	// closed is closed when the task's database is.
 	closed chan struct{}
-	// db is the open database; Instance.mu guards it.
-	db *stores.DB
+	// db is the open database, and reads what the task reads, nil before it is known;
+	// Instance.mu guards them.
+	db    *stores.DB
+	reads []kafka.TopicPartition
 	// remaining is how many changelog offsets a restore has to go.
 	remaining atomic.Int64
 	// copy is the task's standby here, until its database is claimed; the
@@ -59,9 +63,9 @@ func (h *holding) damaged() {
 
 // apply carries an assignment out. It does not wait. Tasks are taken when what
 // the producers of members that are gone have left open is aborted, else they would wait for the
-// transactions' timeouts.
-func (in *Instance) apply(generation int32, start, revoke []processors.TaskID, a assign.Assignment) {
-	for _, w := range in.workers {
+// transactions' timeouts. workers is how many the group was told of.
+func (in *Instance) apply(generation int32, start, revoke []processors.TaskID, a assign.Assignment, workers int) {
+	for _, w := range in.crew() {
 		w.post(func(context.Context) error {
 			for _, r := range w.tasks {
 				r.task.SetGeneration(generation)
@@ -80,11 +84,13 @@ func (in *Instance) apply(generation int32, start, revoke []processors.TaskID, a
 	if len(revoke) > 0 {
 		in.release(revoke)
 	}
+	in.renew()
 	in.standbys.assign(fromAssigns(a.Standby), fromAssigns(a.Warmup), a.Follows)
+	in.staff(workers)
 	in.life.settle()
 }
 
-// letGo has a task closed: it goes to another member.
+// letGo has a task closed: it goes to another member, or another worker.
 func (h *holding) letGo() {
 	h.going.Store(true)
 	h.cancel()
@@ -97,29 +103,73 @@ func (in *Instance) take(id processors.TaskID, ready <-chan struct{}) {
 		in.mu.Unlock()
 		return
 	}
-	h := &holding{id: id, worker: in.leastBusy(), epoch: in.member.current().epoch, closed: make(chan struct{})}
-	h.ctx, h.cancel = context.WithCancel(in.work)
+	h := in.newHolding(id, in.leastBusy(), in.member.current().epoch)
 	h.copy = in.standbys.take(id)
 	before := in.draining[id]
 	in.tasks[id] = h
 	in.mu.Unlock()
-	in.life.setTask(id, TaskRestoring)
+	in.openAfter(h, before, ready)
+}
+
+// renew opens tasks again that read something else by the plan than when they were
+// opened: topics that a pattern matches have been made, or deleted.
+func (in *Instance) renew() {
+	in.mu.Lock()
+	if in.stopping || in.cfg.UntilEnd { // what came after the start is not read
+		in.mu.Unlock()
+		return
+	}
+	var moves []move
+	for id, h := range in.tasks {
+		if h.reads != nil && !h.going.Load() && in.plan.Has(id) && !slices.Equal(h.reads, partitionsOf(in.plan.Inputs(id))) {
+			moves = append(moves, move{h, in.newHolding(id, h.worker, h.epoch)})
+			in.log.Info("task reads other topics than before", "task", id.String())
+		}
+	}
+	in.replace(moves)
+	in.mu.Unlock()
+	in.hand(moves)
+}
+
+// partitionsOf returns the partitions of inputs.
+func partitionsOf(inputs []task.InputConfig) []kafka.TopicPartition {
+	tps := make([]kafka.TopicPartition, 0, len(inputs))
+	for _, c := range inputs {
+		tps = append(tps, kafka.TopicPartition{Topic: c.Topic, Partition: c.Partition})
+	}
+	return tps
+}
+
+// newHolding returns a holding of a task that is not open yet.
+func (in *Instance) newHolding(id processors.TaskID, w *worker, epoch int) *holding {
+	h := &holding{id: id, worker: w, epoch: epoch, closed: make(chan struct{})}
+	h.ctx, h.cancel = context.WithCancel(in.work)
+	return h
+}
+
+// openAfter opens a task when a holding of it from before is closed, and ready is;
+// each of them may be nil.
+func (in *Instance) openAfter(h, before *holding, ready <-chan struct{}) {
+	in.life.setTask(h.id, TaskRestoring)
 	in.openers.Go(func() {
 		if before != nil {
 			<-before.closed
 		}
-		<-ready
+		if ready != nil {
+			<-ready
+		}
 		in.open(h)
 	})
 }
 
-// leastBusy returns the worker with the fewest tasks. mu is held.
+// leastBusy returns the worker with the fewest tasks, of those that stay. mu is
+// held.
 func (in *Instance) leastBusy() *worker {
-	counts := make([]int, len(in.workers))
+	counts := map[*worker]int{}
 	for _, h := range in.tasks {
-		counts[h.worker.index]++
+		counts[h.worker]++
 	}
-	return in.workers[slices.Index(counts, slices.Min(counts))]
+	return slices.MinFunc(in.workers, func(a, b *worker) int { return cmp.Compare(counts[a], counts[b]) })
 }
 
 // reopen opens a task again that its worker threw away, unless it is to go.
@@ -182,7 +232,7 @@ func (in *Instance) release(ids []processors.TaskID) {
 	for _, h := range leaving {
 		h.letGo()
 	}
-	for _, w := range in.workers {
+	for _, w := range in.crew() {
 		w.post(func(ctx context.Context) error { return w.revoke(ctx, leaving) })
 	}
 	in.openers.Go(func() {
@@ -205,7 +255,7 @@ func (in *Instance) lose() {
 	for _, h := range lost {
 		h.letGo()
 	}
-	for _, w := range in.workers {
+	for _, w := range in.crew() {
 		w.post(func(context.Context) error { return w.dropLost() })
 	}
 }

@@ -51,19 +51,14 @@ type Instance struct {
 	replication *replication
 	// alignment keeps sources from running ahead of one another.
 	alignment *alignment
-	// queueBytes bounds what is fetched and not yet processed of a partition,
-	// produceBytes what a worker has sent and is not yet acknowledged.
-	queueBytes, produceBytes int
-	// dirtyBytes is how much changed state a worker gathers before it commits ahead
-	// of time.
-	dirtyBytes int64
+	// queueBytes bounds what is fetched and not yet processed of a partition.
+	queueBytes int
 
 	client  *kafka.Client
 	fetcher *kafka.Fetcher
 	reader  changelog.Reader
 	storage Storage
 	member  *membership
-	workers []*worker
 	// standbys are the copies of state that this instance keeps for others.
 	standbys *standbys
 	// group is member, for other goroutines than Run's.
@@ -84,8 +79,9 @@ type Instance struct {
 	work, limit context.Context
 	halt        context.CancelFunc
 	failed      chan error
-	// openers are the goroutines that open and release tasks; opening bounds how
-	// many open at a time.
+	// running are the workers' goroutines. openers are those that open and release
+	// tasks, and that add and remove workers; opening bounds how many open at a time.
+	running sync.WaitGroup
 	openers sync.WaitGroup
 	opening chan struct{}
 
@@ -93,8 +89,15 @@ type Instance struct {
 	ran      bool
 	stopping bool
 	plan     *task.Plan
-	tasks    map[processors.TaskID]*holding
-	// draining are lost tasks whose databases are still being closed.
+	// workers run tasks; retiring are others that go when they have none left.
+	// wanted is how many there are to be, told how many the group has heard of last,
+	// and staffing is set while that is carried out.
+	workers, retiring []*worker
+	wanted, told      int
+	staffing          bool
+	tasks             map[processors.TaskID]*holding
+	// draining are tasks that were lost, or have another worker now, whose databases
+	// are still being closed.
 	draining map[processors.TaskID]*holding
 	// computed are the numbers of partitions of topics with computed names.
 	computed map[string]int32
@@ -134,9 +137,7 @@ func newInstance(t *topology.Topology, cfg Config) (*Instance, error) {
 	}
 	in := &Instance{
 		topology: t, cfg: cfg, storage: cfg.Storage, log: cfg.Logger.With("application", cfg.Application),
-		produceBytes: int(max(1<<20, min(32<<20, cfg.Memory/8/int64(cfg.Workers)))),
-		dirtyBytes:   dirtyLimit(cfg.Memory, cfg.Workers),
-		failed:       make(chan error, 1), opening: make(chan struct{}, openAtOnce),
+		wanted: cfg.Workers, failed: make(chan error, 1), opening: make(chan struct{}, openAtOnce),
 		tasks: map[processors.TaskID]*holding{}, draining: map[processors.TaskID]*holding{},
 		computed: map[string]int32{}, retention: map[string]time.Duration{}, control: newControl(),
 		rate: newRate(cfg.MaxRate),
@@ -262,11 +263,19 @@ func (in *Instance) start(ctx context.Context) error {
 		in.mu.Unlock()
 		in.memory.add(w)
 	}
+	in.told = in.cfg.Workers
 	if in.member, err = newMembership(in); err != nil {
 		return err
 	}
 	in.group.Store(in.member)
 	return nil
+}
+
+// produceBytes bounds what a worker has sent and is not yet acknowledged. A worker
+// keeps what it was given when others come.
+func (in *Instance) produceBytes() int {
+	workers, _ := in.wish()
+	return int(max(1<<20, min(32<<20, in.cfg.Memory/8/int64(workers))))
 }
 
 // queueLimit shares an eighth of the memory among all partitions that are read, as
@@ -325,7 +334,7 @@ func (in *Instance) live(ctx context.Context) error {
 	defer cold.stop()
 	in.spreadPause() // one that came before there were workers
 	in.alignment.expect(in.currentPlan())
-	var members, workers sync.WaitGroup
+	var members sync.WaitGroup
 	members.Go(func() {
 		if err := in.member.run(memberCtx); err != nil {
 			in.fail(err)
@@ -338,13 +347,11 @@ func (in *Instance) live(ctx context.Context) error {
 	}
 	members.Go(func() { in.pressure.run(memberCtx) })
 	stopReplication := in.replication.start()
+	in.mu.Lock()
 	for _, w := range in.workers {
-		workers.Go(func() {
-			if err := w.run(in.limit, in.work); err != nil {
-				in.fail(err)
-			}
-		})
+		w.begin()
 	}
+	in.mu.Unlock()
 	err := in.untilDone(ctx)
 	if err == nil && ctx.Err() == nil {
 		cold.finish(ctx)
@@ -353,12 +360,13 @@ func (in *Instance) live(ctx context.Context) error {
 	in.mu.Lock()
 	in.stopping = true
 	in.mu.Unlock()
+	workers := in.crew() // which no others join, and none leaves
 	in.halt()
 	in.standbys.stop()
 	stop, cancel := context.WithTimeout(context.Background(), stopTimeout)
 	defer cancel()
 	defer context.AfterFunc(in.limit, func() {
-		for _, w := range in.workers {
+		for _, w := range workers {
 			w.abort()
 		}
 	})()
@@ -366,12 +374,12 @@ func (in *Instance) live(ctx context.Context) error {
 	if err != nil {
 		giveUp()
 	}
-	workers.Wait()
+	in.running.Wait()
 	// Each worker commits what it has done, unless it or the instance has failed:
 	// then only what is committed counts.
 	var closing sync.WaitGroup
-	errs := make([]error, len(in.workers))
-	for i, w := range in.workers {
+	errs := make([]error, len(workers))
+	for i, w := range workers {
 		closing.Go(func() {
 			if err != nil || w.broken {
 				errs[i] = w.abandon()
@@ -381,7 +389,7 @@ func (in *Instance) live(ctx context.Context) error {
 		})
 	}
 	closing.Wait()
-	for _, w := range in.workers {
+	for _, w := range workers {
 		w.discard()
 	}
 	leave()
@@ -455,7 +463,7 @@ func (in *Instance) shut() error {
 	if in.member != nil {
 		in.member.member.Close()
 	}
-	for _, w := range in.workers {
+	for _, w := range in.crew() {
 		w.producer.Close()
 	}
 	if in.fetcher != nil {

@@ -210,13 +210,14 @@ func (m *membership) round(ctx context.Context) error {
 		return err
 	}
 	owned := m.in.owned()
+	workers, producers := m.in.wish()
 	sub := assign.Subscription{
 		Process: assign.ProcessID(m.in.storage.Process()), Endpoint: m.in.cfg.Advertise, Rack: m.in.cfg.Rack, Topology: m.in.topology.Hash(),
-		Workers: int32(m.in.cfg.Workers), Generation: m.current().generation, Owned: owned, State: m.in.stateOnDisk(ctx, p, owned),
+		Workers: int32(workers), Generation: m.current().generation, Owned: owned, State: m.in.stateOnDisk(ctx, p, owned),
 		Remembers: m.remembered(),
 	}
 	if m.in.cfg.Guarantee == ExactlyOnce {
-		sub.Producers = sub.Workers
+		sub.Producers = int32(producers)
 	}
 	if len(owned) == 0 {
 		sub.Generation = assign.NoGeneration
@@ -224,10 +225,12 @@ func (m *membership) round(ctx context.Context) error {
 	if err := m.introduce(&sub); err != nil {
 		return err
 	}
+	userData := sub.Fit(m.members).Append(nil)
+	if err := assign.CheckSize("subscription", len(userData)); err != nil {
+		return err
+	}
 	began := m.tick()
-	joined, err := m.member.Join(ctx, kafka.Subscription{
-		Topics: p.SourceTopics(), Generation: sub.Generation, UserData: sub.Fit(m.members).Append(nil),
-	})
+	joined, err := m.member.Join(ctx, kafka.Subscription{Topics: p.SourceTopics(), Generation: sub.Generation, UserData: userData})
 	if err != nil {
 		return err
 	}
@@ -266,7 +269,7 @@ func (m *membership) round(ctx context.Context) error {
 	m.in.metrics.rebalanced()
 	m.in.log.Info("rebalanced", "generation", joined.Generation, "leader", joined.Leader, "members", a.Members,
 		"tasks", len(a.Active), "standbys", len(a.Standby), "warm_ups", len(a.Warmup), "started", len(start), "revoked", len(revoke), "took", time.Since(began.monotonic).Round(time.Millisecond))
-	m.in.apply(joined.Generation, fromAssigns(start), fromAssigns(revoke), a)
+	m.in.apply(joined.Generation, fromAssigns(start), fromAssigns(revoke), a, workers)
 	if m.members > 1 && m.in.cfg.Advertise == "" && !m.told {
 		m.told = true
 		m.in.log.Warn("queries cannot be forwarded to this instance, which has told the others no URL: set Advertise (--advertise) if they are wanted",
@@ -302,7 +305,9 @@ func (m *membership) aborted(done []assign.Producers) {
 // assign plans for the whole group.
 func (m *membership) assign(ctx context.Context, p *task.Plan, joined kafka.Joined) (map[string]kafka.Assignment, *Directory, error) {
 	var members []assign.Member
+	subscriptions := map[string]int{} // their bytes
 	for _, j := range joined.Members {
+		subscriptions[j.ID] = len(j.Subscription.UserData)
 		sub, err := assign.DecodeSubscription(j.Subscription.UserData)
 		if err != nil {
 			return nil, nil, fmt.Errorf("subscription of member %q: %w", j.ID, err)
@@ -326,10 +331,29 @@ func (m *membership) assign(ctx context.Context, p *task.Plan, joined kafka.Join
 		given[member.ID] = kafka.Assignment{Partitions: partitionsRead(p, fromAssigns(a.Active)), UserData: a.Append(nil)}
 		directory.add(member.Endpoint, a)
 	}
+	if err := m.weigh(subscriptions, given); err != nil {
+		return nil, nil, err
+	}
 	for _, move := range planned.Withheld {
 		m.in.log.Info("task moves", "task", move.Task.String(), "from", move.From, "to", move.To)
 	}
 	return given, directory, nil
+}
+
+// weigh looks at what the coordinator has to keep of the group in one record. What
+// it can never take is an error; what it may refuse is told.
+func (m *membership) weigh(subscriptions map[string]int, given map[string]kafka.Assignment) error {
+	var record assign.Record
+	for id, a := range given {
+		if err := assign.CheckSize("assignment", a.Size()); err != nil {
+			return fmt.Errorf("member %q: %w", id, err)
+		}
+		record.Add(subscriptions[id], a.Size())
+	}
+	if err := record.Check(); err != nil {
+		m.in.log.Error("the group is about to become too large for its coordinator, which would refuse every rebalance", "members", len(given), "error", err)
+	}
+	return nil
 }
 
 // beats sends heartbeats until the member has to join again.

@@ -2,8 +2,10 @@ package streams
 
 import (
 	"errors"
+	"fmt"
 	"maps"
 	"slices"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -13,6 +15,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kmsg"
 
 	"github.com/millrace/millrace/internal/assign"
+	"github.com/millrace/millrace/internal/kafka"
 	"github.com/millrace/millrace/topology"
 )
 
@@ -290,4 +293,37 @@ func TestWhatOthersAbortIsForgotten(t *testing.T) {
 	if given[1] != q {
 		t.Error("what is under way was changed")
 	}
+}
+
+// TestAGroupRecordThatIsTooLarge: no coordinator takes a subscription that long, and
+// many that are not small are told of before the coordinator refuses them.
+func TestAGroupRecordThatIsTooLarge(t *testing.T) {
+	inWorld(t, 1, topics(), func(w *world) {
+		top := counts(t)
+		err := w.start("long", newDisk(), top, func(c *Config) { c.Advertise = "http://" + strings.Repeat("a", assign.GroupLimit) }).result()
+		if !errors.Is(err, assign.ErrTooLarge) || !strings.Contains(err.Error(), "--advertise") {
+			t.Errorf("error %v", err)
+		}
+		in, _ := w.aside(top, nil)
+		defer in.client.Close()
+		m := &membership{in: in}
+		weigh := func(members, subscription, assignment int) error {
+			subscriptions, given := map[string]int{}, map[string]kafka.Assignment{}
+			for i := range members {
+				id := fmt.Sprint(i)
+				subscriptions[id], given[id] = subscription, kafka.Assignment{UserData: make([]byte, assignment)}
+			}
+			return m.weigh(subscriptions, given)
+		}
+		const told = "about to become too large"
+		if err := weigh(1000, 500, 100); err != nil || w.log.count(told) > 0 {
+			t.Errorf("a record of 850 kB: %v, told %d times", err, w.log.count(told))
+		}
+		if err := weigh(1000, 500, 200); err != nil || w.log.count(told) != 1 || w.log.count("__consumer_offsets") != 1 {
+			t.Errorf("a record of 950 kB: %v, told %d times", err, w.log.count(told))
+		}
+		if err := weigh(2, 100, assign.GroupLimit+1); !errors.Is(err, assign.ErrTooLarge) {
+			t.Errorf("an assignment that is too large: %v", err)
+		}
+	})
 }

@@ -3,6 +3,7 @@ package streams
 import (
 	"cmp"
 	"context"
+	"slices"
 	"sync"
 	"sync/atomic"
 
@@ -66,7 +67,14 @@ func newMemory(application string, s shares, open func() []*stores.DB) *memory {
 func (m *memory) add(w *worker) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	m.workers = append(m.workers, w)
+	m.workers = append(slices.Clone(m.workers), w) // parts has the one before
+}
+
+// remove makes a worker count no more.
+func (m *memory) remove(w *worker) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.workers = slices.DeleteFunc(slices.Clone(m.workers), func(o *worker) bool { return o == w })
 }
 
 // use makes a storage count, in place of the one before. Nil is for none: a

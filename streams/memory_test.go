@@ -78,7 +78,7 @@ func TestChangedStateStaysWithinItsShare(t *testing.T) {
 		p.wait()
 		// What is clean fills the objects' half when a commit ends; then come changes,
 		// and what was read while the worker did not look.
-		if share := int64(16<<20)/2 + dirtyLimit(16<<20, 1) + 1<<20; commits == 0 || most > share {
+		if share := int64(16<<20)/2 + (16<<20)/8 + 1<<20; commits == 0 || most > share {
 			t.Errorf("live objects took %d bytes at most with a share of %d", most, share)
 		}
 	})

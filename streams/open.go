@@ -70,6 +70,7 @@ func (in *Instance) closed(id TaskID, err error) error {
 	}
 	in.log.Error("local state is corrupt: restoring it from the changelogs", "task", id.String(), "error", err)
 	in.metrics.repairs.WithLabelValues("corrupt").Inc()
+	in.standbys.forget(id)
 	return in.storage.Remove(id)
 }
 
@@ -77,7 +78,13 @@ func (in *Instance) closed(id TaskID, err error) error {
 // offsets, then the ends of its changelogs, then everything up to there. In
 // this order nothing that was committed can be missed.
 func (in *Instance) restore(h *holding) (*opened, error) {
-	o := &opened{holding: h, plan: in.currentPlan()}
+	o := &opened{holding: h}
+	in.mu.Lock()
+	o.plan = in.plan
+	if o.plan.Has(h.id) {
+		h.reads = partitionsOf(o.plan.Inputs(h.id))
+	}
+	in.mu.Unlock()
 	if !o.plan.Has(h.id) {
 		return nil, errors.New("the topology has no such task: its inputs have fewer partitions here than where the group's leader looked")
 	}
@@ -228,13 +235,10 @@ func (in *Instance) foreign(o *opened, store string) (is func(changelog.Record) 
 }
 
 // position finds where the task's inputs go on: at their committed offsets, or
-// at the start of those that have none.
+// where those begin that have none.
 func (in *Instance) position(ctx context.Context, o *opened) error {
 	o.inputs = o.plan.Inputs(o.id)
-	tps := make([]kafka.TopicPartition, 0, len(o.inputs))
-	for _, c := range o.inputs {
-		tps = append(tps, kafka.TopicPartition{Topic: c.Topic, Partition: c.Partition})
-	}
+	tps := partitionsOf(o.inputs)
 	committed, err := in.client.CommittedOffsets(ctx, in.cfg.Application, tps...)
 	if err != nil {
 		return err
@@ -258,7 +262,7 @@ func (in *Instance) position(ctx context.Context, o *opened) error {
 		if c, ok := committed[tp]; ok {
 			o.inputs[i].Offset, o.inputs[i].Metadata = c.Offset, c.Metadata
 		} else {
-			o.inputs[i].Offset = starts[tp]
+			o.inputs[i].Offset, o.inputs[i].Fresh = starts[tp], in.beginning(o.inputs[i]) == kafka.Latest
 		}
 	}
 	return nil

@@ -96,7 +96,7 @@ func newPressure(in *Instance) *pressure {
 
 // shedObjects has each worker evict clean objects.
 func (in *Instance) shedObjects() {
-	for _, w := range in.workers {
+	for _, w := range in.crew() {
 		w.post(func(context.Context) error {
 			for _, r := range w.tasks {
 				r.state.DB.Shrink()

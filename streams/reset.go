@@ -64,7 +64,7 @@ func (w *worker) lost(r *running, f *feed, d *kafka.Delivery) error {
 		return fmt.Errorf("%w: task %v: input %v: the records from %d to %d were deleted before they were read: raise the topic's retention; to go on without them start once with the offset reset earliest (offset_reset, topology.OnLostOffset), to begin anew use 'millrace reset': %w",
 			ErrLostRecords, r.id, f.input, from, start, d.Err)
 	case topology.Latest:
-		to = end
+		to, w.fresh = end, true
 	}
 	w.in.log.Error("records were deleted before they were read", "task", r.id.String(), "topic", tp.Topic, "partition", tp.Partition,
 		"from", from, "to", start, "reset", reset.String(), "next", to)

@@ -186,6 +186,10 @@ func (s *simulation) inflict(f fault) {
 		if p := s.victim(f); p != nil {
 			p.wire.throttle(f.count, throttled)
 		}
+	case crews:
+		if p := s.victim(f); p != nil && p.in.SetWorkers(f.workers) == nil { // else it starts, or has ended
+			s.tally.add(crews, 1)
+		}
 	case refuse:
 		h := s.cluster.Fake().Fault(kfake.Fault{Keys: []kmsg.Key{f.refusal.key}, Err: f.refusal.err, Count: f.count})
 		s.pass(max(0, simulated-f.at))

@@ -70,6 +70,7 @@ const (
 	slow        kind = "slow"
 	throttle    kind = "throttled"
 	refuse      kind = "refused"
+	crews       kind = "workers changed"
 )
 
 // kinds are all of them, those that happen more often several times.
@@ -82,7 +83,7 @@ var steps = []string{stepFlush, stepChangelog, stepOffsets, stepState, stepDone}
 
 // graceful faults take nothing away from anybody: nothing is to be counted twice
 // because of them.
-var graceful = []kind{join, leave, moveLeaders, moveGroup}
+var graceful = []kind{join, leave, moveLeaders, moveGroup, crews}
 
 // fault is something that goes wrong.
 type fault struct {
@@ -104,6 +105,8 @@ type fault struct {
 	// refusal is what brokers answer count times.
 	refusal refusal
 	count   int
+	// workers is how many a machine is to have.
+	workers int
 }
 
 // refusal is an answer in place of the real one.
@@ -169,6 +172,7 @@ func draw(seed uint64) *plan {
 	for range 3 + r.IntN(8) {
 		p.faults = append(p.faults, drawFault(r, among))
 	}
+	p.drawCrews(rand.New(rand.NewPCG(seed, 4)))
 	slices.SortFunc(p.faults, func(a, b fault) int { return cmp.Compare(a.at, b.at) })
 	p.drawCopies(rand.New(rand.NewPCG(seed, 3)))
 	return p
@@ -182,6 +186,19 @@ func (p *plan) drawCopies(r *rand.Rand) {
 		ProbingInterval: pick(r, 100*time.Millisecond, 2*time.Second),
 	}
 	p.static, p.racks = r.IntN(4) == 0 && p.idle >= time.Minute, r.IntN(2) == 0 // what a static member leaves stands still for a while
+}
+
+// drawCrews draws when machines get more or fewer workers, with a source of its own
+// as well: sometimes twice within moments, so that the one meets the other half done.
+func (p *plan) drawCrews(r *rand.Rand) {
+	for range r.IntN(4) {
+		f := fault{at: between(r, settling, simulated), kind: crews, machine: r.IntN(1 << 16), workers: 1 + r.IntN(5)}
+		p.faults = append(p.faults, f)
+		if r.IntN(3) == 0 {
+			f.at, f.workers = f.at+between(r, 0, 300*time.Millisecond), 1+r.IntN(5)
+			p.faults = append(p.faults, f)
+		}
+	}
 }
 
 func (p *plan) drawEvents(r *rand.Rand) []draft {
@@ -246,6 +263,8 @@ func (f fault) String() string {
 		return fmt.Sprintf("crash at %s no. %d for %v, %d%% of unsynced data stays, fresh %v", f.step, f.nth, f.lasts, f.keeps, f.fresh)
 	case stuck, slow:
 		return fmt.Sprintf("%s for %v", f.kind, f.lasts)
+	case crews:
+		return fmt.Sprintf("%s to %d", f.kind, f.workers)
 	case throttle:
 		return fmt.Sprintf("%d heartbeats %s by %v", f.count, f.kind, throttled)
 	case refuse:

@@ -1,12 +1,15 @@
 package streams
 
 import (
+	"context"
 	"fmt"
 	"runtime"
 	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"github.com/twmb/franz-go/pkg/kmsg"
 
 	"github.com/millrace/millrace/topology"
 	"github.com/millrace/millrace/window"
@@ -93,6 +96,8 @@ func (s *simulation) run() {
 	<-loaded
 	running := s.heal()
 	s.log.note("healed")
+	s.pass(3 * session)
+	s.expelGhosts(running)
 	s.settled(2*int(s.plan.partitions), running...)
 	s.caughtUp("events")
 	s.caughtUp(s.repartition())
@@ -137,6 +142,40 @@ func (s *simulation) heal() []*process {
 		running = append(running, s.machines[0].on)
 	}
 	return running
+}
+
+// expelGhosts has members leave whose processes are gone. Kafka expels them by their
+// sessions; the embedded broker begins no session if the answer to a join cannot be
+// delivered, since the process has died meanwhile, and the member stays for ever.
+func (s *simulation) expelGhosts(running []*process) {
+	group := s.cluster.Fake().GroupInfo(s.topology.Application())
+	if group == nil {
+		return
+	}
+	alive := map[string]bool{}
+	for _, p := range running {
+		if m := p.in.group.Load(); m != nil {
+			alive[m.current().id] = true
+		}
+	}
+	req := kmsg.NewPtrLeaveGroupRequest()
+	req.Group = group.Group
+	for _, m := range group.Members {
+		if !alive[m.MemberID] {
+			s.log.note("expel %s, which nobody is", m.MemberID)
+			ghost := kmsg.NewLeaveGroupRequestMember()
+			ghost.MemberID, ghost.InstanceID = m.MemberID, m.InstanceID
+			req.Members = append(req.Members, ghost)
+		}
+	}
+	if len(req.Members) == 0 {
+		return
+	}
+	c := s.client()
+	defer c.Close()
+	if _, err := req.RequestWith(context.Background(), c); err != nil {
+		s.t.Errorf("expel ghosts: %v", err)
+	}
 }
 
 func (s *simulation) repartition() string { return s.topology.Application() + "-by-key-repartition" }

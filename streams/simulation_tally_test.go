@@ -24,6 +24,8 @@ const (
 	repeated    kind = "seeds that count twice"
 	promoted    kind = "standbys promoted"
 	moved       kind = "warm-ups moved"
+	added       kind = "workers added"
+	removed     kind = "workers removed"
 )
 
 // logged is how an instance logs what follows.
@@ -34,11 +36,13 @@ var logged = map[kind]string{
 	mended:     "overwriting it",
 	promoted:   "state=promoted warm_up=false",
 	moved:      "state=promoted warm_up=true",
+	added:      "worker added",
+	removed:    "worker removed",
 }
 
 // columns are what a line of figures shows, in order.
 var columns = []kind{
-	join, leave, crash, crashAt, stuck, moveLeaders, moveGroup, cut, slow, throttle, refuse,
+	join, leave, crash, crashAt, stuck, moveLeaders, moveGroup, cut, slow, throttle, refuse, crews, added, removed,
 	generations, lost, thrownAway, unfinished, mended, states, repeated, promoted, moved,
 }
 

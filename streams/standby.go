@@ -168,7 +168,10 @@ func (s *standbys) look(id processors.TaskID) error {
 		return err
 	}
 	s.remember(id, db)
-	return db.Close()
+	if err = db.Close(); err != nil {
+		s.forget(id)
+	}
+	return err
 }
 
 // remember notes where the state of a task stands that is about to be closed.
@@ -184,6 +187,13 @@ func (s *standbys) remember(id processors.TaskID, db *stores.DB) {
 	if len(offsets) > 0 {
 		s.offsets[id] = offsets
 	}
+}
+
+// forget notes that there is no state of a task.
+func (s *standbys) forget(id processors.TaskID) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	delete(s.offsets, id)
 }
 
 // assign begins and ends copies: those to keep, and those of tasks that are to

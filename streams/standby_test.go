@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"slices"
 	"testing"
 	"time"
@@ -14,6 +15,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kmsg"
 
 	"github.com/millrace/millrace/internal/kafka"
+	"github.com/millrace/millrace/stores"
 )
 
 // stateful is how many tasks of the counts topology have state: the sub-topology
@@ -379,4 +381,67 @@ func TestStateOnTheDiskCounts(t *testing.T) {
 		a.stop()
 		b.stop()
 	})
+}
+
+// copyAtRest returns a copy of task 1_0 that nothing follows any more, as a
+// promotion finds it, of an instance that does not run.
+func copyAtRest(t *testing.T) (*Instance, *standby) {
+	t.Helper()
+	in, err := New(counts(t), Config{Brokers: []string{"none:9092"}, Logger: slog.New(slog.DiscardHandler)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	in.storage = NewMemoryStorage()
+	in.standbys = &standbys{in: in, offsets: map[TaskID]map[string]int64{}}
+	sb := &standby{id: TaskID{Sub: 1}, done: make(chan struct{})}
+	close(sb.done)
+	return in, sb
+}
+
+// holdingOf is of a worker that does not run.
+func holdingOf(in *Instance, id TaskID) *holding { return &holding{id: id, worker: newWorker(in, 0)} }
+
+// TestACopyHasOneTaker: a task that is lost and assigned again at once has two
+// holdings that wait for one copy.
+func TestACopyHasOneTaker(t *testing.T) {
+	in, sb := copyAtRest(t)
+	var err error
+	if sb.db, sb.state, err = in.openDB(sb.id, func() {}); err != nil {
+		t.Fatal(err)
+	}
+	first, _ := sb.claim(holdingOf(in, sb.id))
+	second, _ := sb.claim(holdingOf(in, sb.id))
+	if first == nil || second != nil {
+		t.Errorf("the first one got %v, the second %v", first, second)
+	}
+	if err := first.Close(); err != nil {
+		t.Error(err)
+	}
+}
+
+// TestDamageOfACopyThatIsGoneIsForgotten: its database was removed, and whoever
+// takes over opens another one.
+func TestDamageOfACopyThatIsGoneIsForgotten(t *testing.T) {
+	in, sb := copyAtRest(t)
+	sb.damaged()
+	h := holdingOf(in, sb.id)
+	if db, _ := sb.claim(h); db != nil || h.corrupt.Load() {
+		t.Errorf("got %v, corrupt %v", db, h.corrupt.Load())
+	}
+	sb.damaged() // which may be told late
+	if sb.owner.Load() != h || !h.corrupt.Load() {
+		t.Error("damage that is found later does not reach the taker")
+	}
+}
+
+// TestStateThatWasRemovedIsNotOffered to the group as a copy that lies on the disk.
+func TestStateThatWasRemovedIsNotOffered(t *testing.T) {
+	in, sb := copyAtRest(t)
+	in.standbys.offsets[sb.id] = map[string]int64{"counts": 7}
+	if err := in.closed(sb.id, fmt.Errorf("closing: %w", stores.ErrCorrupt)); err != nil {
+		t.Fatal(err)
+	}
+	if at, ok := in.standbys.offsets[sb.id]; ok {
+		t.Errorf("state that was removed stands at %v", at)
+	}
 }

@@ -42,13 +42,25 @@ type worker struct {
 	header                [1]kafka.Header // of changelog records
 	// batchBytes and recordBytes are what brokers have refused, by topic.
 	batchBytes, recordBytes map[string]int
+	// fresh is set while an input stands where its partition ended, and no offset
+	// says so: it is committed before any record is processed. Else whoever comes
+	// next would take a later end.
+	fresh bool
 	// paused is set while the operator wants nothing to be processed.
 	paused bool
+	// dirtyBytes is how much changed state the worker gathers before it commits ahead
+	// of time. It stays when others come.
+	dirtyBytes int64
 	// broken is set when run has returned an error: nothing in the tasks can be
 	// trusted.
 	broken bool
 
 	wake chan struct{} // capacity 1
+	// work ends when the worker is to stop, by stop or with the instance's; ended is
+	// closed when run has returned, and gone when the worker is removed.
+	work        context.Context
+	stop        context.CancelFunc
+	ended, gone chan struct{}
 
 	mu       sync.Mutex // guards what follows; never held across a wait
 	commands []func(context.Context) error
@@ -68,7 +80,10 @@ type running struct {
 }
 
 func newWorker(in *Instance, index int) *worker {
-	w := &worker{in: in, index: index, tasks: map[processors.TaskID]*running{}, wake: make(chan struct{}, 1)}
+	w := &worker{
+		in: in, index: index, tasks: map[processors.TaskID]*running{}, wake: make(chan struct{}, 1),
+		ended: make(chan struct{}), gone: make(chan struct{}), dirtyBytes: in.dirtyBytes(),
+	}
 	w.outlet = &outlet{worker: w}
 	w.header[0].Key = []byte(stores.StateHeader)
 	return w
@@ -135,6 +150,12 @@ func (w *worker) run(ctx, work context.Context) error {
 func (w *worker) pass(ctx context.Context) (busy bool, err error) {
 	if err := w.runCommands(ctx); err != nil {
 		return false, err
+	}
+	if w.fresh {
+		w.fresh = false
+		if err := w.commit(ctx); err != nil {
+			return false, err
+		}
 	}
 	w.watchClock()
 	if err := w.damaged(); err != nil {
@@ -254,6 +275,7 @@ func (w *worker) add(ctx context.Context, o *opened) error {
 		}
 		f.checkEnd()
 		r.feeds = append(r.feeds, f)
+		w.fresh = w.fresh || o.inputs[i].Fresh
 	}
 	w.align(r)
 	for _, f := range r.feeds {
@@ -442,7 +464,7 @@ func (w *worker) recoverFrom(ctx context.Context, err error) error {
 
 // produce makes the worker's producer.
 func (w *worker) produce(ctx context.Context) error {
-	cfg := kafka.ProducerConfig{BufferBytes: w.in.produceBytes, TopicBatchBytes: maps.Clone(w.batchBytes)}
+	cfg := kafka.ProducerConfig{BufferBytes: w.in.produceBytes(), TopicBatchBytes: maps.Clone(w.batchBytes)}
 	newProducer := w.in.client.NewProducer
 	if w.in.cfg.Guarantee == ExactlyOnce {
 		newProducer = w.newTransactional

@@ -148,7 +148,7 @@ func TestWhoHoldsAlignedPartitionsBack(t *testing.T) {
 	if c.Answered(now+60_000, true); c.Waits() {
 		t.Error("an idle partition holds the others back")
 	}
-	if c.Lost(); !c.Waits() {
+	if c.Wake(); !c.Waits() {
 		t.Error("a partition whose broker is gone lets the others run")
 	}
 	if c.End(); c.Waits() {

@@ -1,5 +1,7 @@
 package window
 
+import "maps"
+
 // Alignment finds the slowest of the partitions that are read side by side, so
 // that those which run too far ahead of it in event time can be paused; see
 // Strategy.AlignWithin. P names a partition. The zero value is ready for use. It
@@ -37,6 +39,12 @@ func (a *Alignment[P]) Set(p P, watermark int64, waits bool) {
 func (a *Alignment[P]) Remove(p P) {
 	delete(a.waits, p)
 	a.stale = a.stale || p == a.slowest
+}
+
+// Keep forgets all partitions but those that keep says yes to.
+func (a *Alignment[P]) Keep(keep func(P) bool) {
+	maps.DeleteFunc(a.waits, func(p P, _ int64) bool { return !keep(p) })
+	a.stale = true
 }
 
 // Slowest returns the partition that is furthest behind of those that others wait

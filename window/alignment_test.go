@@ -1,6 +1,7 @@
 package window
 
 import (
+	"maps"
 	"testing"
 
 	"pgregory.net/rapid"
@@ -26,6 +27,11 @@ func TestAlignmentAgainstModel(t *testing.T) {
 				i := p.Draw(t, "partition")
 				a.Remove(i)
 				delete(waits, i)
+			},
+			"keep": func(t *rapid.T) {
+				from := p.Draw(t, "from")
+				a.Keep(func(i int) bool { return i >= from })
+				maps.DeleteFunc(waits, func(i int, _ int64) bool { return i < from })
 			},
 			"": func(t *rapid.T) {
 				least := MaxTime

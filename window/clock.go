@@ -164,10 +164,10 @@ func (c *PartitionClock) Clocked() (w int64, ok bool) {
 // ended, or the last answer has shown that it is empty and it never had an event.
 func (c *PartitionClock) Waits() bool { return !c.idle && !c.ended && !c.empty }
 
-// Lost makes the partition active because its broker does not answer: what it
-// holds is unknown. The next answer ends that. It reports whether idleness
-// changed.
-func (c *PartitionClock) Lost() (changed bool) { return c.setIdle(false) }
+// Wake makes the partition active: it has a record that is kept back, or its
+// broker does not answer, so that nobody knows what it holds. The next answer
+// ends that. It reports whether idleness changed.
+func (c *PartitionClock) Wake() (changed bool) { return c.setIdle(false) }
 
 // Pause says that the partition is not read for now, because its queue is full
 // or its task restores; Resume that it is again. A paused partition is not

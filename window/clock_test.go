@@ -144,7 +144,7 @@ func TestPartitionClockIdle(t *testing.T) {
 		},
 		"lost": {
 			{"answer", answer(0, true), true, true},
-			{"lost", (*PartitionClock).Lost, true, false},
+			{"woken", (*PartitionClock).Wake, true, false},
 			{"answer", answer(2, true), true, true},
 		},
 		"paused": {

@@ -53,7 +53,7 @@ type field struct {
 // build makes the contenders' programs in a folder.
 func build(ctx context.Context, s Settings, client *kafka.Client, dir string) (*field, error) {
 	f := &field{Settings: s, dir: dir, client: client}
-	err := f.buildGo(ctx)
+	err := f.buildPrograms(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -64,8 +64,8 @@ func build(ctx context.Context, s Settings, client *kafka.Client, dir string) (*
 	return f, err
 }
 
-// buildGo makes the programs in Go.
-func (f *field) buildGo(ctx context.Context) error {
+// buildPrograms makes the command and the floors.
+func (f *field) buildPrograms(ctx context.Context) error {
 	f.millrace, f.floor = filepath.Join(f.dir, "millrace"), filepath.Join(f.dir, "bench")
 	for path, pkg := range map[string]string{f.millrace: "cmd/millrace", f.floor: "integration/bench/cmd/bench"} {
 		cmd := exec.CommandContext(ctx, "go", "build", "-trimpath", "-o", path, "github.com/millrace/millrace/"+pkg)

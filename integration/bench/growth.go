@@ -70,7 +70,7 @@ func Grow(ctx context.Context, g Growing) (*Growth, error) {
 	}
 	defer os.RemoveAll(dir)
 	f := &field{Settings: g.Settings, dir: dir, client: client}
-	if err := f.buildGo(ctx); err != nil {
+	if err := f.buildPrograms(ctx); err != nil {
 		return nil, err
 	}
 	found := &Growth{Growing: g, Machine: thisMachine()}

@@ -60,7 +60,7 @@ func Hold(ctx context.Context, h Holding) (*Held, error) {
 	}
 	defer os.RemoveAll(dir)
 	f := &field{Settings: h.Settings, dir: dir, client: client}
-	if err := f.buildGo(ctx); err != nil {
+	if err := f.buildPrograms(ctx); err != nil {
 		return nil, err
 	}
 	now := time.Now()

@@ -27,6 +27,10 @@ type spec struct {
 	Application, StateDir string
 	Brokers               []string
 	Guarantee             streams.Guarantee
+	// Numbers has it run only the numbering of readings; the others are for that.
+	Numbers                                           bool
+	InstanceID                                        string
+	Standbys, Workers, SessionMillis, HeartbeatMillis int
 }
 
 // sessionTimeout is that of the instances.
@@ -57,7 +61,11 @@ func instanceMain(text string) int {
 }
 
 func (s *spec) run(ctx context.Context, log *slog.Logger) error {
-	t, err := newTopology(s.Application)
+	build := newTopology
+	if s.Numbers {
+		build = newNumbers
+	}
+	t, err := build(s.Application)
 	if err != nil {
 		return err
 	}
@@ -68,7 +76,16 @@ func (s *spec) run(ctx context.Context, log *slog.Logger) error {
 	cfg := streams.Config{
 		Brokers: s.Brokers, StateDir: s.StateDir, Memory: 64 << 20, Workers: 2, Guarantee: s.Guarantee,
 		SessionTimeout: sessionTimeout, Heartbeat: 500 * time.Millisecond, RebalanceTimeout: 20 * time.Second,
-		Logger: log, Metrics: registry,
+		Logger: log, Metrics: registry, InstanceID: s.InstanceID, Standby: streams.Standby{Replicas: s.Standbys},
+	}
+	if s.Workers > 0 {
+		cfg.Workers = s.Workers
+	}
+	if s.SessionMillis > 0 {
+		cfg.SessionTimeout = time.Duration(s.SessionMillis) * time.Millisecond
+	}
+	if s.HeartbeatMillis > 0 {
+		cfg.Heartbeat = time.Duration(s.HeartbeatMillis) * time.Millisecond
 	}
 	if s.Guarantee == streams.AtLeastOnce {
 		cfg.CommitInterval = 300 * time.Millisecond

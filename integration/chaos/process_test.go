@@ -12,18 +12,20 @@ import (
 	"strings"
 	"sync"
 	"syscall"
+	"time"
 )
 
 // line is what an instance has logged.
 type line struct {
-	Msg        string  `json:"msg"`
-	Error      string  `json:"error"`
-	Task       string  `json:"task"`
-	State      string  `json:"state"`
-	Generation int     `json:"generation"`
-	Members    int     `json:"members"`
-	Commits    int64   `json:"commits"`
-	Seconds    float64 `json:"seconds"`
+	Time       time.Time `json:"time"`
+	Msg        string    `json:"msg"`
+	Error      string    `json:"error"`
+	Task       string    `json:"task"`
+	State      string    `json:"state"`
+	Generation int       `json:"generation"`
+	Members    int       `json:"members"`
+	Commits    int64     `json:"commits"`
+	Seconds    float64   `json:"seconds"`
 }
 
 // process is a running instance, or one that has ended.

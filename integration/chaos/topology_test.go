@@ -107,6 +107,19 @@ func newTopology(application string) (*topology.Topology, error) {
 	return b.Build()
 }
 
+// newNumbers numbers readings and does nothing else: each has a result at once.
+func newNumbers(application string) (*topology.Topology, error) {
+	names := newTopics(application)
+	values := codec.JSON[reading]()
+	b := topology.New(application)
+	readings := topology.Source(b, names.Input, codec.String, values)
+	seen := topology.KeyValueStore(b, "seen", codec.String, codec.Int64)
+	topology.Process(readings, func() topology.Processor[string, reading, string, reading] {
+		return &numbering{store: seen}
+	}, topology.Uses(seen)).To(names.Results, codec.String, values)
+	return b.Build()
+}
+
 // numbering numbers the readings of each sensor.
 type numbering struct {
 	store topology.KeyValue[string, int64]

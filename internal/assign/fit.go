@@ -1,6 +1,8 @@
 package assign
 
 import (
+	"errors"
+	"fmt"
 	"slices"
 	"sort"
 )
@@ -44,4 +46,42 @@ func (s Subscription) Fit(members int) Subscription {
 	})
 	s.State = state[:tooMany]
 	return s
+}
+
+// ErrTooLarge is wrapped by the errors of what a group's record has no room for.
+var ErrTooLarge = errors.New("assign: too large for the group's record")
+
+// CheckSize refuses a subscription or an assignment of so many bytes that no
+// coordinator would take it, not even for a group of one.
+func CheckSize(what string, bytes int) error {
+	if bytes <= GroupLimit {
+		return nil
+	}
+	return fmt.Errorf("%w: the %s takes %d bytes, and at most %d are allowed: are the instance's URL (--advertise), rack or topic names that long? Else use fewer partitions, or several applications", ErrTooLarge, what, bytes, GroupLimit)
+}
+
+// Record adds up the record that the coordinator will write of a group.
+type Record struct {
+	members                    int
+	subscriptions, assignments int // bytes
+}
+
+// Add adds a member by the bytes of its subscription and its assignment.
+func (r *Record) Add(subscription, assignment int) {
+	r.members++
+	r.subscriptions, r.assignments = r.subscriptions+subscription, r.assignments+assignment
+}
+
+// Bytes is about how long the record is.
+func (r *Record) Bytes() int {
+	return r.subscriptions + r.assignments + r.members*memberOverhead
+}
+
+// Check returns an error if the record exceeds GroupLimit. The coordinator refuses
+// it only beyond the message size of its own topic, which may have been raised.
+func (r *Record) Check() error {
+	if r.Bytes() <= GroupLimit {
+		return nil
+	}
+	return fmt.Errorf("%w: %d members with %d bytes of subscriptions and %d of assignments take %d bytes, and at most %d are safe: use fewer instances with more workers each, fewer standbys or partitions, or raise max.message.bytes of the topic __consumer_offsets", ErrTooLarge, r.members, r.subscriptions, r.assignments, r.Bytes(), GroupLimit)
 }

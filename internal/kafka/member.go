@@ -59,6 +59,15 @@ type Assignment struct {
 	UserData   []byte // opaque to Kafka
 }
 
+// Size is how many bytes the assignment takes, about.
+func (a Assignment) Size() int {
+	size := len(a.UserData)
+	for topic, partitions := range a.Partitions {
+		size += len(topic) + 4*len(partitions) + 6 // the lengths of both
+	}
+	return size
+}
+
 // Member is one member of a consumer group, on a connection of its own. One
 // goroutine may call Join, Sync, Heartbeat and Leave; Close may come from
 // anywhere, and ends the call under way.

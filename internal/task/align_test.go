@@ -185,3 +185,32 @@ func TestOnlyWhatCanMeetIsAligned(t *testing.T) {
 		}
 	}
 }
+
+// TestAnIdleInputThatIsHeldBackWakes: the clock does not pass the record that waits
+// for others.
+func TestAnIdleInputThatIsHeldBackWakes(t *testing.T) {
+	s := window.BoundedDelay(0).IdleAfter(10 * time.Second).AlignWithin(time.Minute).AdvanceWhenIdle(5 * time.Second)
+	tk := newTask(t, build(t, func(b *topology.Builder) {
+		source(b, "in").EventTime(nil, s).To("out", codec.String, codec.Int64)
+	}), &counter{})
+	in := tk.Inputs()[0]
+	tick := func(at time.Duration) {
+		if _, err := tk.Tick(time.UnixMilli(0).Add(at)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	tick(0)
+	if err := in.Process(fetched(0, "k", 0)); err != nil {
+		t.Fatal(err)
+	}
+	in.Answered(time.UnixMilli(0).Add(20*time.Second), 1, true)
+	tick(20 * time.Second)
+	if w, clocked := tk.Watermark(), 15*time.Second; w != clocked.Milliseconds() {
+		t.Fatalf("the watermark is at %d when the input is idle, want %d", w, clocked.Milliseconds())
+	}
+	in.SetAhead(true)
+	tick(40 * time.Second)
+	if _, idle := in.Watermark(); idle || tk.Watermark() != 15_000 {
+		t.Errorf("idle %v, and the watermark is at %d, behind the record that is held back", idle, tk.Watermark())
+	}
+}

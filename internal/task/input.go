@@ -59,6 +59,9 @@ func newInput(t *Task, index int, c InputConfig) *Input {
 		task: t, index: index, config: c, source: t.instance.Source(c.Node), next: c.Offset, committed: c.Offset,
 		mark: window.MinTime, kept: window.MinTime, keeping: window.MinTime, rose: t.now, roseTo: window.MinTime,
 	}
+	if c.Fresh {
+		in.committed = -1
+	}
 	if c.Upstream == nil {
 		in.partition = window.NewPartitionClock(c.Strategy)
 		return in
@@ -152,8 +155,13 @@ func (in *Input) Waits() bool { return in.partition != nil && in.partition.Waits
 
 // SetAhead tells the input whether its owner does not read it because it is too
 // far ahead of those that it is aligned with. It keeps a record back: the input
-// is not idle.
-func (in *Input) SetAhead(ahead bool) { in.ahead = ahead }
+// is not idle, even if it was before that record came.
+func (in *Input) SetAhead(ahead bool) {
+	in.ahead = ahead
+	if ahead && in.partition != nil && in.partition.Wake() {
+		in.task.moved(in.index)
+	}
+}
 
 // Ahead reports what SetAhead was told.
 func (in *Input) Ahead() bool { return in.ahead }

@@ -56,6 +56,9 @@ type InputConfig struct {
 	Reset topology.OffsetReset
 	// Group is that of the planned input.
 	Group int
+	// Fresh: Offset was just chosen where the partition ends, and is to be
+	// committed before it means anything else.
+	Fresh bool
 }
 
 // Task is one sub-topology on one partition. One goroutine owns it.

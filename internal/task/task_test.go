@@ -62,6 +62,40 @@ func newTask(t testing.TB, top *topology.Topology, out processors.Outlet, adjust
 	return tk
 }
 
+// marked is an outlet that keeps the generation of the last marker.
+type marked struct {
+	counter
+	generation int32
+}
+
+func (m *marked) Send(_ string, _ int32, _, _ []byte, _ int64, headers []processors.Header) error {
+	for _, h := range headers {
+		if marker, err := window.DecodeMarker(h.Value); h.Key == window.MarkerHeader && err == nil {
+			m.generation = marker.Generation
+		}
+	}
+	return nil
+}
+
+// TestTheGenerationOfATaskNeverFalls: readers ignore markers of one that is lower
+// than what they have seen, and orders from the past may come late.
+func TestTheGenerationOfATaskNeverFalls(t *testing.T) {
+	out := &marked{}
+	tk := newTask(t, build(t, func(b *topology.Builder) {
+		source(b, "in").Repartition(codec.String, codec.Int64, topology.Named("r")).To("out", codec.String, codec.Int64)
+	}), out)
+	for i, step := range []struct{ told, want int32 }{{5, 5}, {3, 5}, {6, 6}} {
+		tk.SetGeneration(step.told)
+		if err := tk.Inputs()[0].Process(fetched(int64(i), "k", int64(i)*60_000)); err != nil {
+			t.Fatal(err)
+		}
+		commit(t, tk) // with a marker: the watermark has risen
+		if out.generation != step.want {
+			t.Errorf("told of generation %d: markers say %d, want %d", step.told, out.generation, step.want)
+		}
+	}
+}
+
 func commit(t testing.TB, tk *task.Task) *task.Commit {
 	t.Helper()
 	c, err := tk.Prepare()

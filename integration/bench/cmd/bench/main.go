@@ -7,6 +7,8 @@
 //	                         and partitions
 //	bench hold [flags]       starts a broker and watches millrace's memory while its
 //	                         state outgrows its budget
+//	bench cost [flags]       starts a broker, and prints what exactly once costs
+//	                         Millrace
 //	bench page [flags]       writes the page of what was kept
 //	bench generate [flags]   writes a load to a topic that it makes
 //	bench floor [flags]      runs one floor; compare calls it
@@ -33,7 +35,7 @@ import (
 // partitions is how many partitions a load is spread over.
 const partitions = 4
 
-var errUsage = errors.New("usage: bench compare|grow|hold|page|generate|floor [flags]; see -help of each")
+var errUsage = errors.New("usage: bench compare|cost|grow|hold|page|generate|floor [flags]; see -help of each")
 
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
@@ -55,6 +57,8 @@ func run(ctx context.Context, args []string) error {
 		return grow(ctx, args[1:])
 	case "hold":
 		return hold(ctx, args[1:])
+	case "cost":
+		return cost(ctx, args[1:])
 	case "page":
 		return page(args[1:])
 	case "generate":
@@ -138,6 +142,37 @@ func page(args []string) error {
 	return bench.WritePage(*path, *dir)
 }
 
+func cost(ctx context.Context, args []string) (err error) {
+	flags := flag.NewFlagSet("bench cost", flag.ContinueOnError)
+	p := bench.Plan{Partitions: partitions, Log: os.Stdout}
+	loadFlags(flags, &p.Load)
+	flags.StringVar(&p.Brokers, "brokers", "", "address of a broker that runs; empty to start one")
+	flags.IntVar(&p.Rounds, "rounds", 3, "how often each of them runs")
+	flags.StringVar(&p.Memory, "memory", "512MiB", "budget of millrace")
+	if err := flags.Parse(args); err != nil {
+		return err
+	}
+	stop, err := ownBroker(ctx, &p)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, stop()) }()
+	return bench.MeasureCost(ctx, p)
+}
+
+// ownBroker starts a broker for a plan that has none.
+func ownBroker(ctx context.Context, p *bench.Plan) (stop func() error, err error) {
+	if p.Brokers != "" {
+		return func() error { return nil }, nil
+	}
+	k, err := servers.StartKafka(ctx, servers.KafkaConfig{Heap: "1g"})
+	if err != nil {
+		return nil, err
+	}
+	p.Brokers = k.Brokers()[0]
+	return k.Stop, nil
+}
+
 func compare(ctx context.Context, args []string) (err error) {
 	flags := flag.NewFlagSet("bench compare", flag.ContinueOnError)
 	var p bench.Plan
@@ -169,14 +204,11 @@ func compare(ctx context.Context, args []string) (err error) {
 		w.Heap = cmp.Or(*heap, w.Heap)
 		todo = append(todo, w)
 	}
-	if p.Brokers == "" {
-		k, err := servers.StartKafka(ctx, servers.KafkaConfig{Heap: "1g"})
-		if err != nil {
-			return err
-		}
-		defer func() { err = errors.Join(err, k.Stop()) }()
-		p.Brokers = k.Brokers()[0]
+	stop, err := ownBroker(ctx, &p)
+	if err != nil {
+		return err
 	}
+	defer func() { err = errors.Join(err, stop()) }()
 	for _, w := range todo {
 		fmt.Fprintf(p.Log, "%s\n", w.Name)
 		p.Work = w
