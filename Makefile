@@ -72,6 +72,10 @@ nocgo: ## Build without cgo, and test what differs then
 integration: setup ## Tests against a real Kafka, which is started and stopped
 	@integration/stages.sh integration
 
+.PHONY: tiers
+tiers: setup ## Tests of state in PostgreSQL, Redis and S3, which are started and stopped
+	@integration/stages.sh tiers
+
 .PHONY: chaos
 chaos: setup ## Processes, brokers and networks break, as SEED draws, until FAULTS were seen
 	@MILLRACE_CHAOS_SEED=$(SEED) MILLRACE_CHAOS_FAULTS=$(FAULTS) MILLRACE_CHAOS_GUARANTEE=$(GUARANTEE) \
@@ -100,6 +104,14 @@ cost: setup ## What exactly once costs against at least once: EVENTS, ROUNDS
 .PHONY: failover
 failover: setup ## How long partitions stand still: failover, scale-out, rolling restart
 	cd integration/chaos && go test -tags 'integration soak' -run '^TestFigures' -count 1 -timeout 15m -v
+
+.PHONY: grow
+grow: setup ## What an event costs over ever more keys and partitions
+	go run ./integration/bench/cmd/bench grow
+
+.PHONY: hold
+hold: setup ## Resident memory while the state outgrows its budget
+	go run ./integration/bench/cmd/bench hold
 
 .PHONY: microbench
 microbench: ## Benchmarks that need nothing but Go; BENCH picks some

@@ -27,7 +27,7 @@ func TestBackfillBesideTheLiveApplication(t *testing.T) {
 	application, topic, again := c.name("live"), c.name("live-events"), c.name("again")
 	dir := t.TempDir()
 	binary, config := filepath.Join(dir, "millrace"), filepath.Join(dir, "millrace.yaml")
-	if out, err := exec.Command("go", "build", "-o", binary, "../cmd/millrace").CombinedOutput(); err != nil {
+	if out, err := exec.CommandContext(t.Context(), "go", "build", "-o", binary, "../cmd/millrace").CombinedOutput(); err != nil {
 		t.Fatalf("build the command: %v\n%s", err, out)
 	}
 	if err := os.WriteFile(config, fmt.Appendf(nil, "sources: {performance: {topic: %s}}\n", topic), 0o644); err != nil {
@@ -35,7 +35,7 @@ func TestBackfillBesideTheLiveApplication(t *testing.T) {
 	}
 	brokers := "--brokers=" + strings.Join(c.brokers, ",")
 	run := func(args ...string) string {
-		out, err := exec.Command(binary, append(args, brokers, "--config="+config)...).CombinedOutput()
+		out, err := exec.CommandContext(t.Context(), binary, append(args, brokers, "--config="+config)...).CombinedOutput()
 		if err != nil {
 			t.Fatalf("%s: %v\n%s", args[0], err, out)
 		}

@@ -31,8 +31,11 @@
 //   - shuffle: what is dropped behind a repartition, beside Kafka Streams.
 //   - emission: how long results take, and that each event is in one.
 //   - chaos: everything at once, as a seed draws it; its own package and stage.
-//   - tiers/checkpoint: uploads that are killed, an object store that goes away, and
-//     how long a recovery takes.
+//   - tiers: what is beside Pebble, a stage of its own. tiers/checkpoint: uploads
+//     that are killed, an object store that goes away, and how long a recovery
+//     takes. tiers/cold: closed windows in PostgreSQL, each once whatever is killed
+//     or away. tiers/hot: the latest results in Redis.
+//   - backfill_test.go: a time in the past, computed beside the live application.
 //   - soak_test.go: some of these for as long as make soak is told.
 //
 // # Caveats

@@ -3,26 +3,26 @@
 # even if one before it failed; then prints the seconds of each and one line
 # that counts them, and exits 1 if any failed.
 #
-#   integration/stages.sh [lint] [unit] [race] [simulate] [oracle] [nocgo] [integration] [chaos]
+#   integration/stages.sh [lint] [unit] [race] [simulate] [oracle] [nocgo] [integration] [tiers] [chaos]
 #
 # MILLRACE_SIM_SEEDS and MILLRACE_SIM_FROM choose the seeds of the simulation;
 # MILLRACE_SIM_RECORD names the CSV file that notes what ran, if any.
 # MILLRACE_CHAOS_SEED, _FAULTS and _GUARANTEE choose what the chaos run does, and
 # MILLRACE_CHAOS_TIMEOUT how long it may take.
-# MILLRACE_TEST_KAFKA names a running Kafka; without it the integration
-# stage starts one and stops it.
+# MILLRACE_TEST_KAFKA names a running Kafka; without it the stages integration
+# and tiers each start one and stop it.
 set -uo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
-readonly all=(lint unit race simulate oracle nocgo integration chaos)
+readonly all=(lint unit race simulate oracle nocgo integration tiers chaos)
 readonly staticcheck=honnef.co/go/tools/cmd/staticcheck@v0.8.2
 
 # Each check runs, so that one run shows all that is wrong.
 stage_lint() {
 	local status=0
 	go vet ./... || status=1
-	go vet -tags integration,mutants ./... || status=1
-	go run "$staticcheck" -tags integration,invariants,mutants ./... || status=1
+	go vet -tags integration,mutants,soak ./... || status=1
+	go run "$staticcheck" -tags integration,invariants,mutants,soak ./... || status=1
 	go test -timeout 10m ./internal/lint || status=1
 	return $status
 }
@@ -79,22 +79,32 @@ trap stop_kafka EXIT
 trap 'exit 130' INT
 trap 'exit 143' TERM
 
-# The chaos run is a stage of its own: it breaks the brokers that it starts.
-stage_integration() {
-	local status=0 packages
-	packages=$(go list -tags integration ./integration/... | grep -v '/integration/chaos$') || return 1
-	# shellcheck disable=SC2086 # one argument a package
+# on_kafka tests packages on a running Kafka.
+on_kafka() {
+	local status=0 named
 	if [[ -n ${MILLRACE_TEST_KAFKA:-} ]]; then
-		go test -tags integration -p 1 -count 1 -timeout 15m $packages
+		go test -tags integration -p 1 -count 1 -timeout 15m "$@"
 		return
 	fi
 	kafka_dir=$(mktemp -d) || return 1
-	local named
 	named=$(go run ./integration/servers/cmd/kafka start -dir "$kafka_dir") || return 1
-	# shellcheck disable=SC2086
-	env "$named" go test -tags integration -p 1 -count 1 -timeout 15m $packages || status=1
+	env "$named" go test -tags integration -p 1 -count 1 -timeout 15m "$@" || status=1
 	stop_kafka || status=1
 	return $status
+}
+
+# The tiers are a stage of their own, for their servers, and so is the chaos run,
+# which breaks the brokers that it starts.
+stage_integration() {
+	local packages
+	packages=$(go list -tags integration ./integration/... | grep -Ev '/integration/(chaos|tiers/.*)$') || return 1
+	# shellcheck disable=SC2086 # one argument a package
+	on_kafka $packages
+}
+
+# PostgreSQL, Redis and an S3 gateway: the tests start and stop them.
+stage_tiers() {
+	on_kafka ./integration/tiers/...
 }
 
 # In the package's folder, go test shows the faults as they come.

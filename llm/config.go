@@ -262,11 +262,11 @@ func (c *Config) check() error {
 	return nil
 }
 
-// AlignedWithin returns c with each source that sets no bound read at most so far
-// ahead of the slowest partition.
+// AlignedWithin returns c with no source read further ahead of the slowest partition
+// than that. 0 is no bound.
 func (c Config) AlignedWithin(most time.Duration) Config {
 	for _, in := range c.inputs() {
-		if *in.align == 0 {
+		if *in.align == 0 || most > 0 && *in.align > most {
 			*in.align = most
 		}
 	}
@@ -276,10 +276,11 @@ func (c Config) AlignedWithin(most time.Duration) Config {
 // longSession stands for sessions without a bound in Reach.
 const longSession = 24 * time.Hour
 
-// Reach returns how far events lie, at most, before and after the beginning of a
-// window that count for what it is, the longest delay and lateness included. A
-// session begins where there is none before; of other windows no earlier event
-// matters.
+// Reach returns how far before and after the beginning of a window those events lie
+// that count for what it is, the longest delay and lateness included. A session
+// begins where there is none before, and one of SessionAtMost is split where it
+// began: a key that is never silent for the gap has to be known from its first
+// event on, and that is beyond the reach. Of other windows no earlier event matters.
 func (c Config) Reach() (before, after time.Duration) {
 	if c.Topic != "" || c.Responses.Topic != "" || c.Health.Topic != "" {
 		after = max(c.Size, c.AnomalySize)

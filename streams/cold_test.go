@@ -17,8 +17,8 @@ import (
 	"github.com/millrace/millrace/window"
 )
 
-// latest keeps the last value of each key and second, in tiers.
-func latest(t *testing.T) *topology.Topology {
+// lastValues keeps the last value of each key and second, in tiers.
+func lastValues(t *testing.T) *topology.Topology {
 	t.Helper()
 	b := topology.New("latest")
 	topology.Source(b, "in", codec.String, codec.String).EventTime(nil, window.BoundedDelay(0)).
@@ -46,7 +46,7 @@ func TestABacklogOfTheColdTierPausesAndLosesNothing(t *testing.T) {
 			return ctx.Err()
 		})
 		registry := prometheus.NewRegistry()
-		a := w.start("a", newDisk(), latest(t), func(c *Config) {
+		a := w.start("a", newDisk(), lastValues(t), func(c *Config) {
 			c.Cold, c.ColdBacklog, c.Metrics = cold, 1<<20, registry
 		})
 		sent := 0
@@ -116,7 +116,7 @@ func TestABoundedRunEndsInTheColdTier(t *testing.T) {
 			events = append(events, event{topic: "in", partition: int32(i % 2), key: fmt.Sprint("k", i%2), value: "v", at: time.Now().Add(time.Duration(i) * time.Second)})
 		}
 		w.write(events...)
-		a := w.start("a", newDisk(), latest(t), func(c *Config) { c.Cold, c.UntilEnd = cold, true })
+		a := w.start("a", newDisk(), lastValues(t), func(c *Config) { c.Cold, c.UntilEnd = cold, true })
 		a.wait()
 		if err := a.result(); err != nil {
 			t.Fatal(err)
@@ -130,13 +130,13 @@ func TestABoundedRunEndsInTheColdTier(t *testing.T) {
 // TestAColdTierMustBeThere to run, and need not be to look at topics.
 func TestAColdTierMustBeThere(t *testing.T) {
 	inWorld(t, 1, map[string]int32{"in": 1}, func(w *world) {
-		a, err := OpenAdmin(context.Background(), latest(t), Config{Brokers: w.cluster.Addrs(), Dial: newWire(w.cluster.Dial).Dial})
+		a, err := OpenAdmin(context.Background(), lastValues(t), Config{Brokers: w.cluster.Addrs(), Dial: newWire(w.cluster.Dial).Dial})
 		if err != nil {
 			t.Fatal(err)
 		}
 		a.Close()
 	})
-	if _, err := New(latest(t), Config{Brokers: []string{"localhost:1"}}); !errors.Is(err, ErrInvalidConfig) || !strings.Contains(err.Error(), "values") {
+	if _, err := New(lastValues(t), Config{Brokers: []string{"localhost:1"}}); !errors.Is(err, ErrInvalidConfig) || !strings.Contains(err.Error(), "values") {
 		t.Errorf("error %v", err)
 	}
 }

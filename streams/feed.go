@@ -31,7 +31,8 @@ type feed struct {
 	rate  *rate
 	first time.Time // the first answer; zero before it
 	// aligned says that the input is not read beyond limit, a watermark. rest is a
-	// delivery that this has stopped in the middle of: at a record of a batch.
+	// delivery that was left in the middle, at a record of a batch: because of the
+	// limit, of the rate, or of a commit that is due.
 	aligned       bool
 	limit         int64
 	rest          *kafka.Delivery
@@ -96,7 +97,8 @@ func (r *running) next() *feed {
 	return best
 }
 
-// feed processes one delivery, or as much of it as alignment lets it.
+// feed processes one delivery, or as much of it as alignment, the rate and the next
+// commit let it.
 func (w *worker) feed(r *running, f *feed, now time.Time) error {
 	d := f.rest
 	if d == nil {
@@ -121,7 +123,8 @@ func (w *worker) feed(r *running, f *feed, now time.Time) error {
 		if f.record == batch.Len() {
 			f.batch, f.record = f.batch+1, 0
 		}
-		if (f.held() || resting || w.full()) && f.batch < len(d.Batches) {
+		w.unlooked += n
+		if (f.held() || resting || w.fullNow()) && f.batch < len(d.Batches) {
 			return nil
 		}
 	}
@@ -139,8 +142,19 @@ func (w *worker) feed(r *running, f *feed, now time.Time) error {
 // before it goes on.
 const fullEvery = 1024
 
-// feedBatch processes some records of a batch, from the feed's next one on. It
-// stops where alignment or the rate wants it to, and where a bounded run ends.
+// fullNow reports whether the worker has to commit before it goes on, if it is time
+// to look.
+func (w *worker) fullNow() bool {
+	if w.unlooked < fullEvery {
+		return false
+	}
+	w.unlooked = 0
+	return w.full()
+}
+
+// feedBatch processes records of a batch from the feed's next one on, fullEvery at
+// most. It stops where alignment or the rate wants it to, and where a bounded run
+// ends.
 func (w *worker) feedBatch(f *feed, batch *kafka.Batch) (n int, err error) {
 	var rec task.Fetched
 	var headers []processors.Header

@@ -59,6 +59,48 @@ func TestReadingKeepsToItsRate(t *testing.T) {
 	})
 }
 
+// TestAHighRateIsReached reads answers of one record each: they must not each cost
+// the time for which an idle worker sleeps.
+func TestAHighRateIsReached(t *testing.T) {
+	inWorld(t, 1, map[string]int32{"events": 1, "results": 1}, func(w *world) {
+		want := truth{}
+		begin := time.Now().Add(-10 * time.Minute)
+		for i := range 600 {
+			e := count(0, "k", begin.Add(time.Duration(i)*time.Second))
+			want.add(e)
+			w.write(e)
+		}
+		began := time.Now()
+		w.start("a", newDisk(), counts(t), func(c *Config) { c.UntilEnd, c.MaxRate = true, 1000 }).wait()
+		w.expectExactly(want)
+		if took := time.Since(began); took > 3*time.Second {
+			t.Errorf("600 records at 1,000 a second took %v", took)
+		}
+	})
+}
+
+// TestTasksShareARate has one worker read two partitions with nothing that keeps
+// them together: what the rate allows must not all go to one of them.
+func TestTasksShareARate(t *testing.T) {
+	inWorld(t, 1, map[string]int32{"events": 2, "results": 2}, func(w *world) {
+		events := spread(4000, 2, time.Now().Add(-10*time.Minute))
+		w.write(events...)
+		p := w.start("a", newDisk(), counts(t), func(c *Config) { c.Workers, c.MaxRate = 1, 200 })
+		w.pass(10 * time.Second)
+		next := map[int32]int64{}
+		for _, st := range p.in.status.all() {
+			for _, in := range st.Inputs {
+				if in.Topic == "events" {
+					next[in.Partition] = in.Next
+				}
+			}
+		}
+		if next[0] < 500 || next[1] < 500 {
+			t.Errorf("after ten seconds at 200 a second the partitions are at %v", next)
+		}
+	})
+}
+
 func TestRangesThatCannotBeAreRefused(t *testing.T) {
 	now := time.Now()
 	for name, wrong := range map[string]Config{

@@ -7,9 +7,9 @@ import (
 )
 
 // rate bounds how many records a second are read of sources, over all workers of
-// an instance. What was read is paid for afterwards: some records are read at
-// once, and reading then rests for as long as they should have taken. A nil rate
-// bounds nothing. The methods may be called by any goroutine.
+// an instance. Reading runs ahead a little, and rests then until what was read
+// should have taken so long. A nil rate bounds nothing. The methods may be called
+// by any goroutine.
 type rate struct {
 	perSecond float64
 
@@ -24,6 +24,10 @@ func newRate(perSecond int) *rate {
 	}
 	return &rate{perSecond: float64(perSecond)}
 }
+
+// ahead is how far reading may run ahead: longer than a worker sleeps that has
+// nothing to do, so that it does not rest for longer than it should.
+const ahead = 100 * time.Millisecond
 
 // slice returns how many records may be read at once: those of a tenth of a
 // second.
@@ -41,7 +45,7 @@ func (r *rate) resting(now time.Time) bool {
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	return now.Before(r.paid)
+	return r.paid.Sub(now) > ahead
 }
 
 // read takes note of n records that were read, and reports whether to rest now.
@@ -58,5 +62,5 @@ func (r *rate) read(n int, now time.Time) (rest bool) {
 		}
 		r.paid = r.paid.Add(time.Duration(float64(n) / r.perSecond * float64(time.Second)))
 	}
-	return now.Before(r.paid)
+	return r.paid.Sub(now) > ahead
 }

@@ -51,6 +51,10 @@ type worker struct {
 	// dirtyBytes is how much changed state the worker gathers before it commits ahead
 	// of time. It stays when others come.
 	dirtyBytes int64
+	// turn is which task comes first in the next pass: what Config.MaxRate allows must
+	// not always go to the same one. unlooked is how many records were processed since
+	// the worker has looked how much has changed.
+	turn, unlooked int
 	// broken is set when run has returned an error: nothing in the tasks can be
 	// trusted.
 	broken bool
@@ -161,11 +165,13 @@ func (w *worker) pass(ctx context.Context) (busy bool, err error) {
 	if err := w.damaged(); err != nil {
 		return false, err
 	}
-	for _, id := range w.order() {
+	ids := w.order()
+	w.turn++
+	for i := range ids {
 		if w.paused {
 			break
 		}
-		more, err := w.step(w.tasks[id])
+		more, err := w.step(w.tasks[ids[(w.turn+i)%len(ids)]])
 		if err != nil {
 			return false, err
 		}

@@ -34,7 +34,7 @@ func (p *program) backfillCommand() *cli.Command {
 			&cli.StringFlag{Name: "to", Usage: "and before this `TIME`"},
 			&cli.StringFlag{Name: "name", Usage: "`NAME` of the application that does it, and prefix of its results' topics", DefaultText: "<application>-backfill-<from>-<to>"},
 			&cli.IntFlag{Name: "rate", Usage: "at most `N` events a second", DefaultText: "as fast as possible"},
-			&cli.DurationFlag{Name: "align", Value: 10 * time.Minute, Usage: "read no partition more than this `TIME` ahead of the slowest"},
+			&cli.DurationFlag{Name: "align", Value: 10 * time.Minute, Usage: "read no partition more than this `TIME` ahead of the slowest; 0 for what the file says"},
 			&cli.DurationFlag{Name: "slack", Value: 10 * time.Minute, Usage: "the most `TIME` between an event and its record"},
 			&cli.StringFlag{Name: "guarantee", Value: "at-least-once", Usage: "processing `GUARANTEE`: at-least-once or exactly-once"},
 			&cli.IntFlag{Name: "workers", Usage: "`N` goroutines that process tasks", DefaultText: "one for each processor"},
@@ -65,7 +65,7 @@ func (p *program) backfill(c *cli.Context) error {
 	if err != nil {
 		return unlessStopped(c.Context, err)
 	}
-	left := e.total - e.done
+	before := e.done
 	show := p.progress("read", e.total)
 	watching, stop := context.WithCancel(c.Context)
 	var watcher sync.WaitGroup
@@ -80,12 +80,12 @@ func (p *program) backfill(c *cli.Context) error {
 	case c.Context.Err() != nil:
 		_, err = fmt.Fprintln(p.out, "Stopped; the same command goes on from here.")
 		return err
-	case left == 0 && e.total > 0:
+	case before == e.total && e.total > 0:
 		if _, err := fmt.Fprintf(p.out, "All had been read before. To do it again: millrace reset --application %s --execute\n", b.streams.Application); err != nil {
 			return err
 		}
 	}
-	_, err = fmt.Fprintf(p.out, "%d of %d records read; the results of windows from %s to %s are in %s\n", left, e.total,
+	_, err = fmt.Fprintf(p.out, "%d of %d records read; the results of windows from %s to %s are in %s\n", e.done-before, e.total,
 		b.llm.From.UTC().Format(time.RFC3339Nano), b.llm.To.UTC().Format(time.RFC3339Nano), strings.Join(b.llm.Outputs(), ", "))
 	return err
 }
@@ -138,8 +138,9 @@ func (p *program) newBackfill(c *cli.Context, log *slog.Logger) (*backfill, erro
 	slack := c.Duration("slack")
 	s.streams.Application, s.streams.UntilEnd, s.streams.MaxRate = name, true, c.Int("rate")
 	s.streams.From, s.streams.Until = from.Add(-before-slack), to.Add(after+slack)
-	// The live application's places in its group are not the backfill's.
+	// Its group, its tiers and its replica are the live application's own.
 	s.streams.InstanceID, s.streams.OnStop, s.streams.Standby = "", "", streams.Standby{}
+	s.streams.ReplicaStores, s.llm.Cold, s.llm.WarmTTL = nil, false, 0
 	return &backfill{s}, errors.Join(errs...)
 }
 

@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"maps"
 	"math"
+	"os"
+	"path/filepath"
 	"regexp"
 	"slices"
 	"strconv"
@@ -55,7 +57,7 @@ func begins[T any](results map[resultKey]T) []int64 {
 	return slices.Compact(all)
 }
 
-// outputs are the topics of the results of all kinds.
+// outputsOfAllKinds are the topics of results.
 var outputsOfAllKinds = []string{
 	llm.StatsTopic, llm.FeedbackStatsTopic, llm.ResponseStatsTopic, llm.HealthStatsTopic, llm.ExperimentStatsTopic, llm.AnomaliesTopic,
 }
@@ -171,6 +173,19 @@ func TestABackfillThatIsStoppedGoesOn(t *testing.T) {
 	if count != 20000 || more > 0 {
 		t.Errorf("%v of 20000 events are in final results, of which %d came again", count, more)
 	}
+}
+
+func TestABackfillLeavesTheTiersOfTheLiveApplicationAlone(t *testing.T) {
+	_, brokers := newCluster(t)
+	start(t, "replay", brokers, "--trace=code", "--events=2000", "--partitions=1").wait(exitOK)
+	file := filepath.Join(t.TempDir(), "f.yaml")
+	// Nobody listens there.
+	text := `state: {cold: {backend: postgres, url: "postgres://127.0.0.1:1/x"}, hot: {redis: {url: "redis://127.0.0.1:1", stores: [session-stats]}}}`
+	if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	start(t, "backfill", brokers, "--config", file, "--state", t.TempDir(), "--sources=performance",
+		"--from", time.Now().Add(-24*time.Hour).Format(time.RFC3339), "--to", time.Now().Format(time.RFC3339)).wait(exitOK).wants("2000 of 2000")
 }
 
 func TestABackfillRefusesWhatItCannotDo(t *testing.T) {

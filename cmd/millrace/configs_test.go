@@ -11,31 +11,12 @@ import (
 	"github.com/millrace/millrace/internal/config"
 )
 
-// shipped returns the text of a file of configs, and its settings. What this
-// version refuses as not supported is left out first: it may refuse the tiers
-// and checkpoints that it does not have, and nothing else.
+// shipped returns the settings of a file of configs.
 func shipped(t *testing.T, name string, args ...string) *settings {
 	t.Helper()
-	text, err := os.ReadFile(filepath.Join("..", "..", "configs", name))
-	if err != nil {
-		t.Fatal(err)
-	}
-	_, err = config.Parse(name, text, config.Options{})
-	if all, ok := errors.AsType[config.Errors](err); ok {
-		lines := strings.Split(string(text), "\n")
-		for _, e := range all {
-			if !strings.HasPrefix(e.Key, "state.cold.") && !strings.HasPrefix(e.Key, "checkpointing.") || !strings.Contains(e.Problem, "not supported by this version") {
-				t.Errorf("%v", e)
-			}
-			lines[e.Line-1] = ""
-		}
-		text = []byte(strings.Join(lines, "\n"))
-	}
-	file := filepath.Join(t.TempDir(), name)
-	if err := os.WriteFile(file, text, 0o600); err != nil {
-		t.Fatal(err)
-	}
-	s, err := settingsOf(t, nil, append([]string{"--config", file, "--brokers", "a:1"}, args...)...)
+	file := filepath.Join("..", "..", "configs", name)
+	env := map[string]string{config.ColdURLVariable: "postgres://millrace@db:5432/metrics", "MILLRACE_CHECKPOINTS": "s3://state/production?region=eu-central-1"}
+	s, err := settingsOf(t, env, append([]string{"--config", file, "--brokers", "a:1"}, args...)...)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -59,6 +40,9 @@ func TestTheShippedFilesSayWhatTheResearchDoes(t *testing.T) {
 	c := s.streams
 	if c.Storage != nil || c.HotMemory != 2<<30 || c.CacheMemory != 4<<30 || c.Memory != 8<<30 || c.ProcessMemory != 8<<30 {
 		t.Errorf("production: storage %v, hot %d, cache %d, memory %d, process %d", c.Storage, c.HotMemory, c.CacheMemory, c.Memory, c.ProcessMemory)
+	}
+	if s.cold == nil || s.cold.Retention != 90*24*time.Hour || !s.llm.Cold || s.checkpoints == "" || c.Checkpoints.Interval != time.Minute {
+		t.Errorf("production: cold tier %v, in the topology %v; checkpoints every %v at %q", s.cold, s.llm.Cold, c.Checkpoints.Interval, s.checkpoints)
 	}
 }
 

@@ -112,8 +112,8 @@ func TestSecretsAndCertificates(t *testing.T) {
 	if s.streams.SASL.Password != "hunter2" || strings.Contains(fmt.Sprintf("%v %+v %#v", s.streams.SASL, s.streams.SASL, s.streams.SASL), "hunter2") {
 		t.Errorf("%v", s.streams.SASL)
 	}
-	if s.streams.Storage == nil || s.streams.Memory != 128<<20 {
-		t.Errorf("hot only: memory %d", s.streams.Memory)
+	if s.streams.Storage == nil || s.streams.HotMemory != 64<<20 {
+		t.Errorf("hot only: %d bytes of hot state", s.streams.HotMemory)
 	}
 	if _, err := settingsOf(t, nil, "--config", file); exitCode(err) != exitUsage || !strings.Contains(err.Error(), "sasl.password_file") {
 		t.Errorf("%v", err)

@@ -54,6 +54,19 @@ func TestALoadIsWhatItsSeedSays(t *testing.T) {
 	}
 }
 
+func TestALoadOfManyKeysLiesInOneWindow(t *testing.T) {
+	l := oneWindow(20_000, 3000, 5)
+	g := newGenerator(l)
+	keys, starts := map[string]bool{}, map[int64]bool{}
+	for range l.Events {
+		key, e := g.event()
+		keys[key], starts[e.Timestamp/tumblingSize.Milliseconds()] = true, true
+	}
+	if len(starts) != 1 || len(keys) < 2900 || len(keys) > 3000 {
+		t.Errorf("%d keys in %d windows", len(keys), len(starts))
+	}
+}
+
 // sums aggregates a load as a floor does.
 func sums(t *testing.T, s llm.Shape, l Load) map[int32]totals {
 	t.Helper()

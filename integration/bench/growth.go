@@ -2,15 +2,9 @@ package bench
 
 import (
 	"context"
-	"encoding/json"
 	"fmt"
 	"io"
-	"os"
 	"time"
-
-	"github.com/millrace/millrace/internal/kafka"
-	"github.com/millrace/millrace/llm"
-	"github.com/millrace/millrace/streams"
 )
 
 // Growing is what Grow measures: how the cost of an event grows with the number
@@ -32,10 +26,6 @@ const (
 	FixedKeys       = 1000
 	FixedPartitions = 4
 )
-
-// growthWindow is the size of the benchmark's tumbling windows. All events of a
-// run lie in one, so that every key is live until the end.
-const growthWindow = 5 * time.Minute
 
 // Growth is what Grow has found.
 type Growth struct {
@@ -59,20 +49,11 @@ type GrowthPoint struct {
 // if they have computed something else.
 func Grow(ctx context.Context, g Growing) (*Growth, error) {
 	g.Settings = g.withDefaults()
-	client, err := kafka.Open(ctx, kafka.Config{Brokers: []string{g.Brokers}, ClientID: "millrace-grow"})
+	f, err := openField(ctx, g.Settings)
 	if err != nil {
 		return nil, err
 	}
-	defer client.Close()
-	dir, err := os.MkdirTemp("", "millrace-bench-")
-	if err != nil {
-		return nil, err
-	}
-	defer os.RemoveAll(dir)
-	f := &field{Settings: g.Settings, dir: dir, client: client}
-	if err := f.buildPrograms(ctx); err != nil {
-		return nil, err
-	}
+	defer f.close()
 	found := &Growth{Growing: g, Machine: thisMachine()}
 	try := func(keys int64, partitions int32) error {
 		p, err := f.point(ctx, g, keys, partitions)
@@ -100,24 +81,17 @@ func Grow(ctx context.Context, g Growing) (*Growth, error) {
 // point runs both over one load.
 func (f *field) point(ctx context.Context, g Growing, keys int64, partitions int32) (GrowthPoint, error) {
 	p := GrowthPoint{Keys: keys, Partitions: partitions}
-	now := time.Now()
-	input := fmt.Sprintf("grow-%d-%d-%d", keys, partitions, now.UnixMilli())
-	// Events are out of order by up to a minute, and none may lie in another window.
-	load := Load{
-		Events: g.Events, Keys: keys, Seed: g.Seed, Span: growthWindow - disorder*time.Millisecond - time.Second,
-		End: now.Truncate(growthWindow).Add(-time.Millisecond),
-	}
-	if err := Generate(ctx, f.client, input, partitions, load); err != nil {
+	input := fmt.Sprintf("grow-%d-%d-%d", keys, partitions, time.Now().UnixMilli())
+	if err := Generate(ctx, f.client, input, partitions, oneWindow(g.Events, keys, g.Seed)); err != nil {
 		return p, err
 	}
-	work := Work{Shape: llm.TumblingShape, Guarantee: streams.AtLeastOnce, CommitMS: streams.AtLeastOnce.CommitInterval().Milliseconds()}
-	floor := entry{Work: work, contender: Raw, input: input}
+	floor := entry{Work: aggregation(), contender: Raw, input: input}
 	report, want, err := f.run(ctx, floor)
 	if err != nil {
 		return p, err
 	}
 	p.Floor, p.Windows = report, len(want)
-	e := entry{Work: work, contender: Millrace, input: input, application: input}
+	e := entry{Work: aggregation(), contender: Millrace, input: input, application: input}
 	report, got, err := f.run(ctx, e)
 	if err != nil {
 		return p, err
@@ -136,10 +110,4 @@ func (f *field) point(ctx context.Context, g Growing, keys int64, partitions int
 func nanosAnEvent(r Report) float64 { return 1e9 / r.RecordsPerCPUSecond }
 
 // Save keeps what was found in a file.
-func (g *Growth) Save(path string) error {
-	text, err := json.MarshalIndent(g, "", "  ")
-	if err != nil {
-		return err
-	}
-	return os.WriteFile(path, append(text, '\n'), 0o644)
-}
+func (g *Growth) Save(path string) error { return save(path, g) }

@@ -2,7 +2,6 @@ package bench
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -12,10 +11,6 @@ import (
 	"strconv"
 	"strings"
 	"time"
-
-	"github.com/millrace/millrace/internal/kafka"
-	"github.com/millrace/millrace/llm"
-	"github.com/millrace/millrace/streams"
 )
 
 // Holding is what Hold measures: the memory of a process whose state is larger
@@ -49,37 +44,22 @@ type MemorySample struct {
 // /proc.
 func Hold(ctx context.Context, h Holding) (*Held, error) {
 	h.Settings = h.withDefaults()
-	client, err := kafka.Open(ctx, kafka.Config{Brokers: []string{h.Brokers}, ClientID: "millrace-hold"})
+	f, err := openField(ctx, h.Settings)
 	if err != nil {
 		return nil, err
 	}
-	defer client.Close()
-	dir, err := os.MkdirTemp("", "millrace-bench-")
-	if err != nil {
-		return nil, err
-	}
-	defer os.RemoveAll(dir)
-	f := &field{Settings: h.Settings, dir: dir, client: client}
-	if err := f.buildPrograms(ctx); err != nil {
-		return nil, err
-	}
-	now := time.Now()
-	input := fmt.Sprintf("hold-%d", now.UnixMilli())
-	load := Load{
-		Events: h.Events, Keys: h.Keys, Seed: h.Seed, Span: growthWindow - disorder*time.Millisecond - time.Second,
-		End: now.Truncate(growthWindow).Add(-time.Millisecond),
-	}
-	if err := Generate(ctx, client, input, FixedPartitions, load); err != nil {
+	defer f.close()
+	input := fmt.Sprintf("hold-%d", time.Now().UnixMilli())
+	if err := Generate(ctx, f.client, input, FixedPartitions, oneWindow(h.Events, h.Keys, h.Seed)); err != nil {
 		return nil, err
 	}
 	fmt.Fprintf(h.Log, "%d events are written\n", h.Events)
-	work := Work{Shape: llm.TumblingShape, Guarantee: streams.AtLeastOnce, CommitMS: streams.AtLeastOnce.CommitInterval().Milliseconds()}
-	e := entry{Work: work, contender: Millrace, input: input, application: input}
+	e := entry{Work: aggregation(), contender: Millrace, input: input, application: input}
 	held := &Held{Holding: h, Machine: thisMachine()}
 	if err := f.watch(ctx, e, held); err != nil {
 		return nil, err
 	}
-	return held, errors.Join(f.clear(ctx, e), client.DeleteTopic(ctx, input))
+	return held, errors.Join(f.clear(ctx, e), f.client.DeleteTopic(ctx, input))
 }
 
 // watch runs an entry and samples its memory until it ends.
@@ -141,10 +121,4 @@ func sizeOf(dir string) int64 {
 }
 
 // Save keeps what was found in a file.
-func (h *Held) Save(path string) error {
-	text, err := json.MarshalIndent(h, "", "  ")
-	if err != nil {
-		return err
-	}
-	return os.WriteFile(path, append(text, '\n'), 0o644)
-}
+func (h *Held) Save(path string) error { return save(path, h) }

@@ -158,7 +158,9 @@ func started(ctx context.Context, in *streams.Instance, c Case) error {
 	if c.Repartition {
 		tasks *= 2
 	}
-	for tick := time.NewTicker(20 * time.Millisecond); in.State() != streams.Running || len(in.Tasks()) < tasks; {
+	tick := time.NewTicker(20 * time.Millisecond)
+	defer tick.Stop()
+	for in.State() != streams.Running || len(in.Tasks()) < tasks {
 		select {
 		case <-tick.C:
 		case <-ctx.Done():

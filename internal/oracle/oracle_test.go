@@ -225,7 +225,7 @@ func TestTheModelIsNoneOfTheEngine(t *testing.T) {
 	allowed := []string{"Window", "Pane", "PaneKind", "MaxTime", "FormatTime", "Unit", "Hour", "Week", "Month",
 		"TumblingKind", "HoppingKind", "SlidingKind", "SessionKind", "CalendarKind", "CountKind",
 		"EarlyPane", "OnTimePane", "LatePane", "Accumulating", "Discarding", "Retracting", "EachUpdate", "EachCommit", "NoLate", "Marker"}
-	for _, file := range []string{"times_test.go", "model_test.go", "place_test.go", "calendar_test.go", "suppress_test.go", "check_test.go"} {
+	for _, file := range []string{"times_test.go", "model_test.go", "place_test.go", "calendar_test.go", "suppress_test.go", "ticks_test.go", "check_test.go"} {
 		text, err := os.ReadFile(file)
 		if err != nil {
 			t.Fatal(err)

@@ -285,3 +285,25 @@ func (k *kase) play(d *streamtest.Driver, h *history) {
 		}
 	}
 }
+
+// ticking is the processor whose calls are compared with the model's.
+type ticking struct {
+	x    ticks
+	call func(at int64)
+}
+
+func (t *ticking) Init(ctx *topology.Context[string, int64]) error {
+	s := window.ByEventTime(ms(t.x.every))
+	if t.x.hasFrom {
+		s = s.From(moment(t.x.from))
+	}
+	_, err := ctx.Punctuate("tick", s, func(at int64) error {
+		t.call(at)
+		return ctx.Forward(topology.Record[string, int64]{Key: "tick", Value: at})
+	})
+	return err
+}
+
+func (t *ticking) Process(topology.Record[string, event]) error { return nil }
+
+func (t *ticking) Close() error { return nil }

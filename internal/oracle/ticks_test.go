@@ -3,9 +3,6 @@ package oracle
 import (
 	"fmt"
 	"slices"
-
-	"github.com/millrace/millrace/topology"
-	"github.com/millrace/millrace/window"
 )
 
 // ticks says when a punctuator by event time is called: at from and each so many
@@ -75,28 +72,6 @@ func (b *beat) advance(w int64) (calls []int64) {
 
 // restart makes of a copy of what was committed what a new task begins with.
 func (b *beat) restart() { b.w = b.durable }
-
-// ticking is the processor whose calls are compared with the model's.
-type ticking struct {
-	x    ticks
-	call func(at int64)
-}
-
-func (t *ticking) Init(ctx *topology.Context[string, int64]) error {
-	s := window.ByEventTime(ms(t.x.every))
-	if t.x.hasFrom {
-		s = s.From(moment(t.x.from))
-	}
-	_, err := ctx.Punctuate("tick", s, func(at int64) error {
-		t.call(at)
-		return ctx.Forward(topology.Record[string, int64]{Key: "tick", Value: at})
-	})
-	return err
-}
-
-func (t *ticking) Process(topology.Record[string, event]) error { return nil }
-
-func (t *ticking) Close() error { return nil }
 
 // ticked checks the calls of a step.
 func (h *history) ticked(got, want []int64) string {

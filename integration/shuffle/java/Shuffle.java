@@ -63,9 +63,10 @@ public final class Shuffle {
             double dropped = streams.metrics().values().stream()
                     .filter(m -> m.metricName().name().equals("dropped-records-total"))
                     .mapToDouble(m -> (Double) m.metricValue()).sum();
+            System.out.printf(Locale.ROOT, "{\"dropped\":%.0f,\"seconds\":%.3f}%n", dropped, seconds);
+        } finally { // its threads would keep the process
             streams.close(CloseOptions.groupMembershipOperation(CloseOptions.GroupMembershipOperation.LEAVE_GROUP)
                     .withTimeout(Duration.ofSeconds(30)));
-            System.out.printf(Locale.ROOT, "{\"dropped\":%.0f,\"seconds\":%.3f}%n", dropped, seconds);
         }
     }
 
