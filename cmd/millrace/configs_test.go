@@ -46,6 +46,16 @@ func TestTheShippedFilesSayWhatTheResearchDoes(t *testing.T) {
 	}
 }
 
+// TestTheShippedFilesServeOtherCommands does without the variables that tell an
+// instance where PostgreSQL and the checkpoints are.
+func TestTheShippedFilesServeOtherCommands(t *testing.T) {
+	for _, name := range []string{"development.yaml", "production.yaml"} {
+		start(t, "topology", "--config", filepath.Join("..", "..", "configs", name)).wait(exitOK).wants("model-stats")
+	}
+	start(t, "run", "--brokers=localhost:1", "--config", filepath.Join("..", "..", "configs", "production.yaml")).wait(exitUsage).
+		wants(config.ColdURLVariable, "MILLRACE_CHECKPOINTS")
+}
+
 func TestResultsAreReplicatedWhereTheFileSays(t *testing.T) {
 	dir := t.TempDir()
 	file, secret := filepath.Join(dir, "f.yaml"), filepath.Join(dir, "secret")

@@ -154,15 +154,10 @@ func (p *program) settings(c *cli.Context, log *slog.Logger) (*settings, error) 
 	}
 	s.streams.Checkpoints.Interval = time.Duration(file.Checkpointing.Interval.Value) * time.Second
 	s.streams.Checkpoints.Keep = file.Checkpointing.Keep.Value
-	s.checkpoints, err = checkpointsOf(file, log)
-	errs = append(errs, err)
 	s.streams.ColdBacklog = file.State.Cold.Backlog.Value
-	s.cold, err = p.cold(file, log)
-	errs = append(errs, err)
-	s.adminToken, err = p.adminToken(file)
-	errs = append(errs, err)
 	s.streams.ReplicaStores = file.State.Redis.Stores.Value
-	s.redis, err = p.redis(file)
+	errs = append(errs, p.places(s, c.Command.Name, file, log))
+	s.adminToken, err = p.adminToken(file)
 	errs = append(errs, err)
 	if file.OffsetReset.IsSet {
 		s.streams.OffsetReset, err = topology.ParseOffsetReset(file.OffsetReset.Value)
@@ -174,6 +169,21 @@ func (p *program) settings(c *cli.Context, log *slog.Logger) (*settings, error) 
 	errs = append(errs, err, checkGuarantee(file.Guarantee.Value), checkListen(s.listen), checkURL("--advertise", s.advertise))
 	s.streams.SASL, err = p.sasl(file)
 	return s, errors.Join(append(errs, err)...)
+}
+
+// places finds out where state is kept beside the local disk, for the commands that
+// go there: the others do without what only instances are told, in their
+// environment.
+func (p *program) places(s *settings, command string, file *config.Config, log *slog.Logger) error {
+	var errs [3]error
+	if command == "run" || command == "checkpoint" {
+		s.checkpoints, errs[0] = checkpointsOf(file, log)
+	}
+	if command == "run" {
+		s.cold, errs[1] = p.cold(file, log)
+		s.redis, errs[2] = p.redis(file)
+	}
+	return errors.Join(errs[:]...)
 }
 
 // only leaves out the sources that --sources does not name.
