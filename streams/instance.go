@@ -89,13 +89,14 @@ type Instance struct {
 	ran      bool
 	stopping bool
 	plan     *task.Plan
-	// workers run tasks; retiring are others that go when they have none left.
-	// wanted is how many there are to be, told how many the group has heard of last,
-	// and staffing is set while that is carried out.
-	workers, retiring []*worker
-	wanted, told      int
-	staffing          bool
-	tasks             map[processors.TaskID]*holding
+	// workers run tasks; retiring are others that go when they have none left, and
+	// closing those that have none and still have a producer. wanted is how many there
+	// are to be, told how many the group has heard of last, and staffing is set while
+	// that is carried out.
+	workers, retiring, closing []*worker
+	wanted, told               int
+	staffing                   bool
+	tasks                      map[processors.TaskID]*holding
 	// draining are tasks that were lost, or have another worker now, whose databases
 	// are still being closed.
 	draining map[processors.TaskID]*holding
@@ -334,6 +335,11 @@ func (in *Instance) live(ctx context.Context) error {
 	defer cold.stop()
 	in.spreadPause() // one that came before there were workers
 	in.alignment.expect(in.currentPlan())
+	in.mu.Lock()
+	for _, w := range in.workers { // before the member can hear of another number
+		w.begin()
+	}
+	in.mu.Unlock()
 	var members sync.WaitGroup
 	members.Go(func() {
 		if err := in.member.run(memberCtx); err != nil {
@@ -347,11 +353,6 @@ func (in *Instance) live(ctx context.Context) error {
 	}
 	members.Go(func() { in.pressure.run(memberCtx) })
 	stopReplication := in.replication.start()
-	in.mu.Lock()
-	for _, w := range in.workers {
-		w.begin()
-	}
-	in.mu.Unlock()
 	err := in.untilDone(ctx)
 	if err == nil && ctx.Err() == nil {
 		cold.finish(ctx)

@@ -61,7 +61,7 @@ func (in *Instance) Workers() int {
 func (in *Instance) wish() (workers, producers int) {
 	in.mu.Lock()
 	defer in.mu.Unlock()
-	return in.wanted, max(in.wanted, len(in.workers)+len(in.retiring))
+	return in.wanted, max(in.wanted, len(in.workers)+len(in.retiring)+len(in.closing))
 }
 
 // crew returns all workers that run tasks, those too that are on their way out.
@@ -105,7 +105,7 @@ func (in *Instance) staffOne() (more bool) {
 		in.spread()
 		return true
 	}
-	going := in.retiring
+	going := slices.Concat(in.retiring, in.closing)
 	in.mu.Unlock()
 	for _, w := range going { // a new one may need its number
 		<-w.gone
@@ -166,8 +166,13 @@ func (in *Instance) retire(w *worker) {
 		in.mu.Unlock()
 		return
 	}
-	in.retiring = slices.DeleteFunc(slices.Clone(in.retiring), func(o *worker) bool { return o == w })
+	in.retiring, in.closing = without(in.retiring, w), append(slices.Clone(in.closing), w)
 	in.mu.Unlock()
+	defer func() {
+		in.mu.Lock()
+		defer in.mu.Unlock()
+		in.closing = without(in.closing, w)
+	}()
 	w.stop()
 	<-w.ended
 	if !w.broken {
@@ -180,6 +185,11 @@ func (in *Instance) retire(w *worker) {
 	w.discard()
 	in.memory.remove(w)
 	in.log.Info("worker removed", "worker", w.index)
+}
+
+// without returns workers but one, in a slice of its own.
+func without(workers []*worker, w *worker) []*worker {
+	return slices.DeleteFunc(slices.Clone(workers), func(o *worker) bool { return o == w })
 }
 
 // heldBy returns a task that a worker has, or nil.
