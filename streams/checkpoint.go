@@ -100,6 +100,11 @@ type checkpoints struct {
 	// made is when the newest checkpoint of each running task was made, or when the
 	// task was first seen to run.
 	made map[TaskID]time.Time
+	// distrusted are the tasks whose state was corrupt here, with the number of that
+	// time, of lastDistrust. Their checkpoints may hold the same, whole as they are:
+	// the changelogs alone count, until a checkpoint of the mended state is stored.
+	distrusted   map[TaskID]int
+	lastDistrust int
 }
 
 // checkpointing is what is remembered of a task whose database is open.
@@ -123,6 +128,7 @@ func newCheckpoints(in *Instance) *checkpoints {
 	}
 	return &checkpoints{
 		in: in, folders: folders, tasks: map[TaskID]*checkpointing{}, made: map[TaskID]time.Time{},
+		distrusted: map[TaskID]int{},
 		set: changelog.NewCheckpoints(changelog.CheckpointConfig{
 			Store: cfg.Store, Application: in.cfg.Application, Keep: cfg.Keep, Clock: in.cfg.Clock,
 		}),
@@ -219,6 +225,7 @@ func (c *checkpoints) visit(h openTask) {
 		return
 	}
 	if !maps.Equal(at, t.at) {
+		distrust := c.distrustOf(h.id)
 		done, err := c.store(h, t)
 		if h.ctx.Err() != nil || errors.Is(err, stores.ErrClosed) {
 			return // the task is to go
@@ -228,7 +235,7 @@ func (c *checkpoints) visit(h openTask) {
 			return
 		}
 		t.at = at
-		c.stored(h.id, done)
+		c.stored(h.id, done, distrust)
 		if _, err := c.set.Prune(h.ctx, h.id.String(), false); err != nil && h.ctx.Err() == nil {
 			in.metrics.checkpointFailures.WithLabelValues("prune").Inc()
 			in.log.Warn("old checkpoints are still there", "task", h.id.String(), "error", err)
@@ -301,8 +308,40 @@ func (c *checkpoints) describe(id TaskID, states []stores.StoreState) (m changel
 
 func encodeShape(sub topology.SubTopology) (json.RawMessage, error) { return json.Marshal(sub.Shape()) }
 
-// stored notes that a checkpoint was stored.
-func (c *checkpoints) stored(id TaskID, done changelog.Uploaded) {
+// distrust has a task's checkpoints not be used: its state was corrupt. A nil c has
+// none.
+func (c *checkpoints) distrust(id TaskID) {
+	if c == nil {
+		return
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.lastDistrust++
+	c.distrusted[id] = c.lastDistrust
+}
+
+// distrustOf returns the number of the last time that a task's state was corrupt,
+// or 0 if its checkpoints can be used.
+func (c *checkpoints) distrustOf(id TaskID) int {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.distrusted[id]
+}
+
+// trust has a task's checkpoints be used again, since one was stored that was made
+// after the given distrust. Corruption that was found while it was under way may be
+// in it too, and stays in mind.
+func (c *checkpoints) trust(id TaskID, distrust int) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.distrusted[id] == distrust {
+		delete(c.distrusted, id)
+	}
+}
+
+// stored notes that a checkpoint was stored, which was made after a distrust.
+func (c *checkpoints) stored(id TaskID, done changelog.Uploaded, distrust int) {
+	c.trust(id, distrust)
 	c.in.log.Debug("checkpoint stored", "task", id.String(), "key", done.Checkpoint.Key, "bytes", done.Bytes, "new_bytes", done.NewBytes,
 		"files", done.Files, "new_files", done.NewFiles)
 	c.tell(id, CheckpointStored)

@@ -54,6 +54,9 @@ func (in *Instance) openNewest(ctx context.Context, id TaskID, corrupt func()) (
 		return db, state, err
 	}
 	c := in.checkpoints
+	if c.distrustOf(id) != 0 {
+		return db, state, nil
+	}
 	began := time.Now()
 	m := c.fetchBest(ctx, id, db)
 	if m == nil {
@@ -61,6 +64,9 @@ func (in *Instance) openNewest(ctx context.Context, id TaskID, corrupt func()) (
 	}
 	if err := in.closed(id, db.Close()); err != nil {
 		return nil, nil, err
+	}
+	if c.distrustOf(id) != 0 { // since it was closed
+		return in.openDB(id, corrupt)
 	}
 	if err := installCheckpoint(c.folders, id); err != nil {
 		return nil, nil, err

@@ -63,7 +63,7 @@ func (in *Instance) discard(o *opened) {
 }
 
 // closed judges the error of closing a task: a database that is corrupt is
-// removed, so that the next to open it restores it.
+// removed, so that the next to open it restores it, from the changelogs alone.
 func (in *Instance) closed(id TaskID, err error) error {
 	if !errors.Is(err, stores.ErrCorrupt) {
 		return err
@@ -71,6 +71,7 @@ func (in *Instance) closed(id TaskID, err error) error {
 	in.log.Error("local state is corrupt: restoring it from the changelogs", "task", id.String(), "error", err)
 	in.metrics.repairs.WithLabelValues("corrupt").Inc()
 	in.standbys.forget(id)
+	in.checkpoints.distrust(id)
 	return in.storage.Remove(id)
 }
 
