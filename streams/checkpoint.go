@@ -105,6 +105,8 @@ type checkpoints struct {
 	// the changelogs alone count, until a checkpoint of the mended state is stored.
 	distrusted   map[TaskID]int
 	lastDistrust int
+	// away is when the store last kept a task waiting in vain, or zero.
+	away time.Time
 }
 
 // checkpointing is what is remembered of a task whose database is open.

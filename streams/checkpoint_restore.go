@@ -23,8 +23,11 @@ import (
 
 // Limits of beginning from a checkpoint.
 const (
-	// lookPatience is how long a task waits for the list of its checkpoints.
+	// lookPatience is how long a task waits for the list of its checkpoints, and
+	// awayAfter how long the store takes to fail if other tasks are to be spared
+	// that for an interval.
 	lookPatience = 15 * time.Second
+	awayAfter    = time.Second
 	// fetchTries is how often a checkpoint is fetched that the store did not give
 	// whole, and fetchPause the wait before the second time, which doubles.
 	fetchTries, fetchPause = 3, time.Second
@@ -94,6 +97,42 @@ func (c *checkpoints) fallback(id TaskID, reason string, err error) {
 	c.in.log.Warn("a checkpoint is not used: the one before is tried, or the changelogs are read", "task", id.String(), "reason", reason, "error", err)
 }
 
+// errAway is told of tasks that do not ask a store which has just let others wait.
+var errAway = errors.New("the store did not answer others a moment ago")
+
+// unreachable notes that a task has no checkpoint because the store failed, which
+// it was asked for at a time.
+func (c *checkpoints) unreachable(id TaskID, asked time.Time, err error) {
+	c.fallback(id, fallbackUnreachable, err)
+	if time.Since(asked) < awayAfter {
+		return
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.away = time.Now()
+}
+
+// isAway reports whether the store has let a task wait in vain within an interval.
+func (c *checkpoints) isAway() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return !c.away.IsZero() && time.Since(c.away) < c.in.cfg.Checkpoints.Interval
+}
+
+// behind returns how much of the changelogs is to be read with what is on the disk
+// that a checkpoint could spare. Of each log there may be a control record behind
+// the last commit, which is not worth asking for. The store is not asked: a task
+// that is opened again, as after a failed commit, does not depend on it.
+func (c *checkpoints) behind(ctx context.Context, id TaskID, db *stores.DB) (sum int64, err error) {
+	ctx, cancel := context.WithTimeout(ctx, lookPatience)
+	defer cancel()
+	restores, err := c.restores(ctx, id, db)
+	for _, r := range restores {
+		sum += r.bounds.End - r.local
+	}
+	return max(0, sum-int64(len(restores))), err
+}
+
 // fetchBest writes the checkpoint that leaves least of the changelogs to read,
 // and less than the open database does, to the folder beside the task's. It
 // returns nil if there is none.
@@ -101,14 +140,23 @@ func (c *checkpoints) fetchBest(ctx context.Context, id TaskID, db *stores.DB) *
 	if len(c.in.currentPlan().Subs[id.Sub].Changelogs()) == 0 {
 		return nil
 	}
+	// What is wrong with the changelogs is for the restore to say.
+	if n, err := c.behind(ctx, id, db); n == 0 || err != nil {
+		return nil
+	}
+	if c.isAway() {
+		c.fallback(id, fallbackUnreachable, errAway)
+		return nil
+	}
 	tried := map[string]bool{}
 	// One may be removed because it is not among the newest any more while it is
 	// fetched: then there are newer ones, and they are looked for.
 	for {
+		asked := time.Now()
 		found, err := c.candidates(ctx, id, db, tried)
 		if err != nil {
 			if ctx.Err() == nil {
-				c.fallback(id, fallbackUnreachable, err)
+				c.unreachable(id, asked, err)
 			}
 			return nil
 		}
@@ -125,7 +173,7 @@ func (c *checkpoints) fetchBest(ctx context.Context, id TaskID, db *stores.DB) *
 		case errors.Is(err, changelog.ErrDamaged):
 			c.fallback(id, fallbackDamaged, err)
 		default:
-			c.fallback(id, fallbackUnreachable, err)
+			c.unreachable(id, asked, err)
 			return nil
 		}
 	}

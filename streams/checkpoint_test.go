@@ -37,6 +37,9 @@ type blobs struct {
 	mu sync.Mutex
 	// before is called before each request, and can fail it.
 	before func(request, key string) error
+	// hangs has requests wait until whoever asks gives up; hanging counts them.
+	hangs   atomic.Bool
+	hanging atomic.Int64
 }
 
 func newBlobs() *blobs {
@@ -49,7 +52,12 @@ func (b *blobs) set(before func(request, key string) error) {
 	b.before = before
 }
 
-func (b *blobs) ask(request, key string) error {
+func (b *blobs) ask(ctx context.Context, request, key string) error {
+	if b.hangs.Load() {
+		b.hanging.Add(1)
+		<-ctx.Done()
+		return ctx.Err()
+	}
 	b.mu.Lock()
 	before := b.before
 	b.mu.Unlock()
@@ -57,21 +65,21 @@ func (b *blobs) ask(request, key string) error {
 }
 
 func (b *blobs) Put(ctx context.Context, key string, r io.Reader, size int64) error {
-	if err := b.ask("put", key); err != nil {
+	if err := b.ask(ctx, "put", key); err != nil {
 		return err
 	}
 	return b.MemoryBlobs.Put(ctx, key, r, size)
 }
 
 func (b *blobs) Get(ctx context.Context, key string) (io.ReadCloser, error) {
-	if err := b.ask("get", key); err != nil {
+	if err := b.ask(ctx, "get", key); err != nil {
 		return nil, err
 	}
 	return b.MemoryBlobs.Get(ctx, key)
 }
 
 func (b *blobs) List(ctx context.Context, prefix string) ([]changelog.Blob, error) {
-	if err := b.ask("list", prefix); err != nil {
+	if err := b.ask(ctx, "list", prefix); err != nil {
 		return nil, err
 	}
 	return b.MemoryBlobs.List(ctx, prefix)
@@ -294,14 +302,16 @@ func TestAChangelogMadeAnewIsNotRestoredFromACheckpoint(t *testing.T) {
 						t.Fatal(err)
 					}
 				}
-				b := w.start("b", newDisk(), top, checkpointed(store))
-				w.settled(1, b)
-				send()
-				b.stop()
-				results := w.read("results")
-				for _, r := range results[len(results)-20:] {
-					if string(r.Value) != "1" {
-						t.Errorf("%s is counted to %s, and the changelog was empty", r.Key, r.Value)
+				for want, adjust := range []func(*Config){checkpointed(nil), checkpointed(store)} {
+					b := w.start(fmt.Sprint("b", want), newDisk(), top, adjust)
+					w.settled(1, b)
+					send()
+					b.stop()
+					results := w.read("results")
+					for _, r := range results[len(results)-20:] {
+						if string(r.Value) != fmt.Sprint(want+1) {
+							t.Errorf("%s is counted to %s, and the changelog counts it to %d", r.Key, r.Value, want)
+						}
 					}
 				}
 				outdated := w.log.count("reason=outdated") > 0
@@ -359,6 +369,50 @@ func TestProcessingGoesOnWithoutTheStore(t *testing.T) {
 			t.Errorf("state of %d stores: %v", found, err)
 		}
 	})
+}
+
+// TestAStoreThatHangsStallsNothing: who has its state does not ask for another one,
+// and of those that have none only the first few wait.
+func TestAStoreThatHangsStallsNothing(t *testing.T) {
+	const partitions = 3 * openAtOnce // each of which has one task, with state
+	for _, guarantee := range []Guarantee{AtLeastOnce, ExactlyOnce} {
+		t.Run(string(guarantee), func(t *testing.T) {
+			inWorld(t, 1, map[string]int32{"events": partitions, "results": 1}, func(w *world) {
+				w.guarantee = guarantee
+				top, store := occurrences(t), newBlobs()
+				l := w.load(50*time.Millisecond, partitions, func(_ int, p int32) string { return partitionKey(p) })
+				a := w.start("a", newDisk(), top, checkpointed(store))
+				w.settled(partitions, a)
+				w.pass(5 * time.Second)
+				l.end()
+				w.pass(time.Second)
+				a.stop()
+				store.hangs.Store(true)
+				took := func(disk *vfs.MemFS) time.Duration {
+					began := time.Now()
+					p := w.start("again", disk, top, func(c *Config) {
+						checkpointed(store)(c)
+						c.Checkpoints.Interval = time.Minute
+					})
+					w.settled(partitions, p)
+					defer p.stop()
+					return time.Since(began)
+				}
+				if d := took(a.disk); d > lookPatience/2 {
+					t.Errorf("tasks that had their state ran after %v", d)
+				}
+				if n := store.hanging.Load(); n != 0 {
+					t.Errorf("the store was asked %d times, and there was nothing to gain", n)
+				}
+				if d := took(newDisk()); d < lookPatience || d > 2*lookPatience {
+					t.Errorf("tasks that had no state ran after %v, want once the patience of %v", d, lookPatience)
+				}
+				if n := w.log.count("reason=unreachable"); n != partitions {
+					t.Errorf("%d tasks found no store, want %d", n, partitions)
+				}
+			})
+		})
+	}
 }
 
 // TestADamagedCheckpointGivesWayToTheOneBefore damages the newest of each task, and
