@@ -53,11 +53,18 @@ const (
 // counted, and the changelogs are left.
 func (in *Instance) openNewest(ctx context.Context, id TaskID, corrupt func()) (*stores.DB, *task.State, error) {
 	db, state, err := in.openDB(id, corrupt)
-	if err != nil || in.checkpoints == nil {
-		return db, state, err
+	if err != nil {
+		return nil, nil, err
 	}
+	return in.fromCheckpoint(ctx, id, db, state, corrupt)
+}
+
+// fromCheckpoint returns a task's open database, or in its place one that begins from a
+// checkpoint which is ahead of it: also that of a copy that was promoted before it
+// had any. After an error none is open.
+func (in *Instance) fromCheckpoint(ctx context.Context, id TaskID, db *stores.DB, state *task.State, corrupt func()) (*stores.DB, *task.State, error) {
 	c := in.checkpoints
-	if c.distrustOf(id) != 0 {
+	if c == nil || c.distrustOf(id) != 0 {
 		return db, state, nil
 	}
 	began := time.Now()
@@ -74,7 +81,7 @@ func (in *Instance) openNewest(ctx context.Context, id TaskID, corrupt func()) (
 	if err := installCheckpoint(c.folders, id); err != nil {
 		return nil, nil, err
 	}
-	db, state, err = in.openDB(id, corrupt)
+	db, state, err := in.openDB(id, corrupt)
 	if errors.Is(err, stores.ErrCorrupt) || errors.Is(err, stores.ErrLayout) {
 		c.fallback(id, fallbackDamaged, err)
 		if err := in.storage.Remove(id); err != nil {

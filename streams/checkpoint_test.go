@@ -506,6 +506,50 @@ func TestAStandbyBeginsFromACheckpoint(t *testing.T) {
 	})
 }
 
+// TestAStandbyIsPromotedWhileItFetches its checkpoint: the task does not restore its
+// whole changelogs for that.
+func TestAStandbyIsPromotedWhileItFetches(t *testing.T) {
+	inWorld(t, 1, topics(), func(w *world) {
+		l := w.startLoad(partitions, 20*time.Millisecond)
+		top, store, registry := counts(t), newBlobs(), prometheus.NewRegistry()
+		a := w.start("a", newDisk(), top, func(c *Config) {
+			with(1)(c)
+			checkpointed(store)(c)
+		})
+		w.settled(tasks, a)
+		w.pass(20 * time.Second)
+		slow := newBlobs()
+		slow.MemoryBlobs = store.MemoryBlobs
+		slow.hangs.Store(true)
+		b := w.start("b", newDisk(), top, func(c *Config) {
+			with(1)(c)
+			checkpointed(slow)(c)
+			c.Metrics = registry
+		})
+		for slow.hanging.Load() < stateful {
+			w.pass(100 * time.Millisecond)
+		}
+		slow.hangs.Store(false) // for those that ask from now on
+		a.kill()
+		w.settled(tasks, b)
+		restored := valueOf(t, registry, "millrace_restored_records_total")
+		if n := w.log.count("state begins from a checkpoint"); n != stateful {
+			t.Errorf("%d tasks began from a checkpoint, want %d", n, stateful)
+		}
+		if all := w.logged(); all < 100 || restored > float64(all)/2 {
+			t.Errorf("%v of %d changelog records were restored beside checkpoints", restored, all)
+		}
+		want := l.end()
+		w.pass(time.Second)
+		b.stop()
+		w.drain()
+		w.expectAtLeast(want)
+		if found, err := w.checkDisk(b.disk, top, logs{}); err != nil || found == 0 {
+			t.Errorf("state of %d stores: %v", found, err)
+		}
+	})
+}
+
 // TestStateInMemoryHasNoCheckpoints says so once, and runs.
 func TestStateInMemoryHasNoCheckpoints(t *testing.T) {
 	inWorld(t, 1, topics(), func(w *world) {

@@ -141,10 +141,14 @@ func (in *Instance) openDB(id TaskID, corrupt func()) (*stores.DB, *task.State, 
 func (in *Instance) openState(h *holding, o *opened) (err error) {
 	h.corrupt.Store(false)
 	db, state := h.claim()
-	if db == nil {
-		if db, state, err = in.openNewest(h.ctx, h.id, h.damaged); err != nil {
-			return err
-		}
+	switch {
+	case db == nil:
+		db, state, err = in.openNewest(h.ctx, h.id, h.damaged)
+	case !h.corrupt.Load(): // else the worker throws it away
+		db, state, err = in.fromCheckpoint(h.ctx, h.id, db, state, h.damaged)
+	}
+	if err != nil {
+		return err
 	}
 	o.state = state
 	in.standbys.restoring.Add(1)
