@@ -126,18 +126,32 @@ func (c *checkpoints) isAway() bool {
 	return !c.away.IsZero() && time.Since(c.away) < c.in.cfg.Checkpoints.Interval
 }
 
-// behind returns how much of the changelogs is to be read with what is on the disk
-// that a checkpoint could spare. Of each log there may be a control record behind
-// the last commit, which is not worth asking for. The store is not asked: a task
-// that is opened again, as after a failed commit, does not depend on it.
-func (c *checkpoints) behind(ctx context.Context, id TaskID, db *stores.DB) (sum int64, err error) {
+// lacking reports whether so much of the changelogs is to be read with what is on
+// the disk that the store is to be asked. It is not for a task that is opened again,
+// as after a failed commit, or whose copy here was promoted: those do not depend on
+// a store that may be slow. What is wrong with the changelogs is for the restore to
+// say.
+func (c *checkpoints) lacking(ctx context.Context, id TaskID, db *stores.DB) bool {
 	ctx, cancel := context.WithTimeout(ctx, lookPatience)
 	defer cancel()
 	restores, err := c.restores(ctx, id, db)
+	return err == nil && worthAsking(restores, db.Metrics().DiskBytes)
+}
+
+// worthAsking decides about a task with so many bytes on the disk. Of each log there
+// may be a control record behind the last commit. A checkpoint of much the same
+// state is about as large as that, and saves at most what is behind.
+func worthAsking(restores []restoring, bytes int64) bool {
+	behind := -int64(len(restores))
 	for _, r := range restores {
-		sum += r.bounds.End - r.local
+		behind += r.bounds.End - r.local
 	}
-	return max(0, sum-int64(len(restores))), err
+	return behind > 0 && (!someLocal(restores) || behind >= bytes/recordWorth)
+}
+
+// someLocal reports whether there is state on the disk that can be gone on from.
+func someLocal(restores []restoring) bool {
+	return slices.ContainsFunc(restores, func(r restoring) bool { return r.local > r.bounds.Start })
 }
 
 // fetchBest writes the checkpoint that leaves least of the changelogs to read,
@@ -147,8 +161,7 @@ func (c *checkpoints) fetchBest(ctx context.Context, id TaskID, db *stores.DB) *
 	if len(c.in.currentPlan().Subs[id.Sub].Changelogs()) == 0 {
 		return nil
 	}
-	// What is wrong with the changelogs is for the restore to say.
-	if n, err := c.behind(ctx, id, db); n == 0 || err != nil {
+	if !c.lacking(ctx, id, db) {
 		return nil
 	}
 	if c.isAway() {
@@ -226,7 +239,7 @@ func (c *checkpoints) candidates(ctx context.Context, id TaskID, db *stores.DB, 
 	if err != nil {
 		return nil, err
 	}
-	local := slices.ContainsFunc(restores, func(r restoring) bool { return r.local > r.bounds.Start })
+	local := someLocal(restores)
 	var found []candidate
 	for _, made := range all[:min(len(all), mostCandidates)] {
 		if tried[made.Key] {

@@ -371,6 +371,31 @@ func TestProcessingGoesOnWithoutTheStore(t *testing.T) {
 	})
 }
 
+// TestWhatIsWorthAskingFor: no store is asked for what is read from the changelog as
+// soon.
+func TestWhatIsWorthAskingFor(t *testing.T) {
+	at := func(local, end int64) restoring {
+		return restoring{local: local, bounds: changelog.Bounds{Start: 10, End: end}}
+	}
+	for _, c := range []struct {
+		name     string
+		restores []restoring
+		bytes    int64
+		want     bool
+	}{
+		{"nothing in the log", []restoring{at(10, 10), at(10, 10)}, 0, false},
+		{"all is here", []restoring{at(500, 500), at(70, 70)}, 1 << 30, false},
+		{"control records are behind", []restoring{at(500, 501), at(70, 71)}, 0, false},
+		{"little is behind, of much state", []restoring{at(500, 900), at(70, 80)}, 1 << 20, false},
+		{"much is behind", []restoring{at(500, 9000), at(70, 80)}, 1 << 20, true},
+		{"an empty disk", []restoring{at(10, 900), at(10, 80)}, 1 << 20, true},
+	} {
+		if got := worthAsking(c.restores, c.bytes); got != c.want {
+			t.Errorf("%s: %v, want %v", c.name, got, c.want)
+		}
+	}
+}
+
 // TestAStoreThatHangsStallsNothing: who has its state does not ask for another one,
 // and of those that have none only the first few wait.
 func TestAStoreThatHangsStallsNothing(t *testing.T) {
