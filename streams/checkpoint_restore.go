@@ -73,9 +73,11 @@ func (in *Instance) fromCheckpoint(ctx context.Context, id TaskID, db *stores.DB
 		return db, state, nil
 	}
 	if err := in.closed(id, db.Close()); err != nil {
+		c.removeArriving(id)
 		return nil, nil, err
 	}
 	if c.distrustOf(id) != 0 { // since it was closed
+		c.removeArriving(id)
 		return in.openDB(id, corrupt)
 	}
 	if err := installCheckpoint(c.folders, id); err != nil {
@@ -199,22 +201,36 @@ func (c *checkpoints) fetchBest(ctx context.Context, id TaskID, db *stores.DB) *
 	}
 }
 
-// fetch fetches a checkpoint, trying again if the store fails.
+// fetch fetches a checkpoint, trying again if the store fails. After an error
+// nothing of it is left.
 func (c *checkpoints) fetch(ctx context.Context, id TaskID, m *changelog.Manifest) error {
 	pause := fetchPause
 	for try := 1; ; try++ {
 		err := fetchWhole(ctx, c.set, m, c.folders.FS(), c.folders.Folder(id)+arrivingEnding)
-		if err == nil || try == fetchTries || ctx.Err() != nil || errors.Is(err, changelog.ErrDamaged) {
+		if err == nil {
+			return nil
+		}
+		if try == fetchTries || ctx.Err() != nil || errors.Is(err, changelog.ErrDamaged) {
+			c.removeArriving(id)
 			return err
 		}
 		timer := time.NewTimer(pause)
 		select {
 		case <-ctx.Done():
 			timer.Stop()
+			c.removeArriving(id)
 			return ctx.Err()
 		case <-timer.C:
 		}
 		pause *= 2
+	}
+}
+
+// removeArriving removes what was fetched of a checkpoint that is not used.
+func (c *checkpoints) removeArriving(id TaskID) {
+	dir := c.folders.Folder(id) + arrivingEnding
+	if err := c.folders.FS().RemoveAll(dir); err != nil {
+		c.in.log.Warn("a folder of a checkpoint that is not used cannot be removed", "dir", dir, "error", err)
 	}
 }
 

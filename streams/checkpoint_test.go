@@ -371,6 +371,51 @@ func TestProcessingGoesOnWithoutTheStore(t *testing.T) {
 	})
 }
 
+// TestAFetchThatFailsLeavesNothing on the disk, while the instance runs: neither
+// one that fails at last nor one that is given up.
+func TestAFetchThatFailsLeavesNothing(t *testing.T) {
+	for _, gone := range []string{"the store fails", "the instance ends", "the instance ends in a pause"} {
+		t.Run(gone, func(t *testing.T) {
+			inWorld(t, 1, topics(), func(w *world) {
+				l := w.startLoad(partitions, 20*time.Millisecond)
+				top, store := counts(t), newBlobs()
+				a := w.start("a", newDisk(), top, checkpointed(store))
+				w.settled(tasks, a)
+				w.pass(5 * time.Second)
+				l.end()
+				a.kill()
+				var tried atomic.Int64
+				store.set(func(request, key string) error {
+					if request == "get" && strings.Contains(key, "/files/") && tried.Add(1) > 2 {
+						if gone == "the instance ends" {
+							store.hangs.Store(true)
+							return nil
+						}
+						return errors.New("the store is down")
+					}
+					return nil
+				})
+				b := w.start("b", newDisk(), top, checkpointed(store))
+				if gone == "the store fails" {
+					w.settled(tasks, b)
+				} else {
+					for tried.Load() <= 2 {
+						w.pass(100 * time.Millisecond)
+					}
+					w.pass(100 * time.Millisecond)
+				}
+				if gone != "the store fails" {
+					b.stop()
+				}
+				names, err := b.disk.List("state")
+				if err != nil || slices.ContainsFunc(names, func(n string) bool { return strings.HasSuffix(n, arrivingEnding) }) {
+					t.Errorf("on the disk are %v, %v", names, err)
+				}
+			})
+		})
+	}
+}
+
 // TestWhatIsWorthAskingFor: no store is asked for what is read from the changelog as
 // soon.
 func TestWhatIsWorthAskingFor(t *testing.T) {
