@@ -91,10 +91,10 @@ type checkpoints struct {
 	folders Folders
 	// tasks belongs to run.
 	tasks map[TaskID]*checkpointing
-	// failures counts those that could not be stored, and failing is set until a
-	// round has none. Both belong to run.
-	failures int
-	failing  bool
+	// successes and failures count those that were stored and that could not be, and
+	// failing is set until a round has only the former. All belong to run.
+	successes, failures int
+	failing             bool
 
 	mu sync.Mutex // guards what follows
 	// made is when the newest checkpoint of each running task was made, or when the
@@ -154,14 +154,14 @@ func (c *checkpoints) run(ctx context.Context) {
 // round visits all tasks, and says when all is well again.
 func (c *checkpoints) round(ctx context.Context) {
 	due := c.due()
-	before := c.failures
+	failures, successes := c.failures, c.successes
 	for _, h := range due {
 		if ctx.Err() != nil {
 			return
 		}
 		c.visit(h)
 	}
-	if c.failing && c.failures == before && len(due) > 0 {
+	if c.failing && c.failures == failures && c.successes > successes {
 		c.failing = false
 		c.in.log.Info("checkpoints can be stored again", "tasks", len(due))
 	}
@@ -343,6 +343,7 @@ func (c *checkpoints) trust(id TaskID, distrust int) {
 
 // stored notes that a checkpoint was stored, which was made after a distrust.
 func (c *checkpoints) stored(id TaskID, done changelog.Uploaded, distrust int) {
+	c.successes++
 	c.trust(id, distrust)
 	c.in.log.Debug("checkpoint stored", "task", id.String(), "key", done.Checkpoint.Key, "bytes", done.Bytes, "new_bytes", done.NewBytes,
 		"files", done.Files, "new_files", done.NewFiles)

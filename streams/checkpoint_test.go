@@ -371,6 +371,35 @@ func TestProcessingGoesOnWithoutTheStore(t *testing.T) {
 	})
 }
 
+// TestOnlyAStoredCheckpointEndsTheFailing: that the task is gone which could not be
+// stored says nothing about the store.
+func TestOnlyAStoredCheckpointEndsTheFailing(t *testing.T) {
+	inWorld(t, 1, topics(), func(w *world) {
+		store := newBlobs()
+		a := w.start("a", newDisk(), counts(t), func(c *Config) { c.Checkpoints = Checkpoints{Store: store, Interval: time.Hour} })
+		w.settled(tasks, a)
+		w.write(spread(100, partitions, time.Now())...)
+		w.pass(5 * time.Second)
+		c := newCheckpoints(a.in)
+		c.round(w.t.Context()) // stores all
+		if n := len(store.manifests(t, "counts")); n != stateful {
+			t.Errorf("%d tasks have checkpoints, want %d", n, stateful)
+		}
+		c.failed(TaskID{Sub: 1}, "store", errors.New("the store is down"))
+		c.round(w.t.Context())
+		if n := w.log.count("checkpoints can be stored again"); n != 0 {
+			t.Error("nothing was stored, and it was said that it could be")
+		}
+		w.write(spread(100, partitions, time.Now())...)
+		w.pass(5 * time.Second)
+		c.round(w.t.Context())
+		if n := w.log.count("checkpoints can be stored again"); n != 1 {
+			t.Errorf("it was said %d times that checkpoints can be stored again", n)
+		}
+		a.stop()
+	})
+}
+
 // TestAFetchThatFailsLeavesNothing on the disk, while the instance runs: neither
 // one that fails at last nor one that is given up.
 func TestAFetchThatFailsLeavesNothing(t *testing.T) {
