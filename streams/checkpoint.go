@@ -114,7 +114,7 @@ type checkpointing struct {
 	db       *stores.DB
 	uploader *changelog.Uploader
 	// at is where the stores stood at the last checkpoint.
-	at map[string]int64
+	at map[string]changelog.Position
 }
 
 // newCheckpoints returns nil if there are to be none.
@@ -248,12 +248,12 @@ func (c *checkpoints) visit(h openTask) {
 	c.mu.Unlock()
 }
 
-// positions returns where stores stand.
-func positions(db *stores.DB, names []string) map[string]int64 {
-	at := map[string]int64{}
+// positions returns where stores stand, and since when that is known.
+func positions(db *stores.DB, names []string) map[string]changelog.Position {
+	at := map[string]changelog.Position{}
 	for _, name := range names {
-		if next, _, ok := db.Offset(name); ok {
-			at[name] = next
+		if next, appliedAt, ok := db.Offset(name); ok {
+			at[name] = changelog.Position{Next: next, AppliedAt: appliedAt}
 		}
 	}
 	return at

@@ -371,6 +371,58 @@ func TestProcessingGoesOnWithoutTheStore(t *testing.T) {
 	})
 }
 
+// TestQuietStateDoesNotGrowOld while its owner runs: neither what is on the disk nor
+// its checkpoints are restored whole when nothing has changed for longer than the
+// changelog keeps deletes.
+func TestQuietStateDoesNotGrowOld(t *testing.T) {
+	for _, guarantee := range []Guarantee{AtLeastOnce, ExactlyOnce} {
+		t.Run(string(guarantee), func(t *testing.T) {
+			inWorld(t, 1, map[string]int32{"events": 1, "results": 1}, func(w *world) {
+				w.guarantee = guarantee
+				client, err := kafka.Open(context.Background(), kafka.Config{Brokers: w.cluster.Addrs(), Dial: w.cluster.Dial})
+				if err != nil {
+					t.Fatal(err)
+				}
+				defer client.Close()
+				for _, topic := range []string{"occurrences-seen-changelog", "occurrences-events-meta-changelog"} {
+					configs := changelog.TopicConfig()
+					configs["delete.retention.ms"] = "60000"
+					if _, err := client.CreateTopic(context.Background(), kafka.TopicSpec{Name: topic, Partitions: 1, Replication: 1, Configs: configs}); err != nil {
+						t.Fatal(err)
+					}
+				}
+				top, store := occurrences(t), newBlobs()
+				a := w.start("a", newDisk(), top, checkpointed(store))
+				w.settled(1, a)
+				var events []event
+				for k := range 50 {
+					events = append(events, event{topic: "events", key: fmt.Sprintf("key-%04d", k), at: time.Now()})
+				}
+				w.write(events...)
+				w.pass(3 * time.Minute)
+				if n := len(w.read("results")); n != len(events) {
+					t.Fatalf("%d results of %d events", n, len(events))
+				}
+				a.stop()
+				whole := "restoring a store from its changelog's start"
+				before := w.log.count(whole)
+				a = w.start("again", a.disk, top, checkpointed(nil))
+				w.settled(1, a)
+				a.stop()
+				b := w.start("b", newDisk(), top, checkpointed(store))
+				w.settled(1, b)
+				b.stop()
+				if n := w.log.count(whole) - before; n != 0 {
+					t.Errorf("%d stores were restored whole", n)
+				}
+				if n := w.log.count("state begins from a checkpoint"); n != 1 {
+					t.Errorf("state began from a checkpoint %d times, want once", n)
+				}
+			})
+		})
+	}
+}
+
 // TestOnlyAStoredCheckpointEndsTheFailing: that the task is gone which could not be
 // stored says nothing about the store.
 func TestOnlyAStoredCheckpointEndsTheFailing(t *testing.T) {
