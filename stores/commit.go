@@ -7,6 +7,7 @@ import (
 	"encoding/binary"
 	"fmt"
 	"iter"
+	"maps"
 	"math"
 	"slices"
 )
@@ -322,6 +323,33 @@ func (db *DB) applied(next map[string]int64, appliedAt int64) {
 	for name, n := range next {
 		db.offsets[name] = offset{next: n, appliedAt: appliedAt}
 	}
+}
+
+// Affirm notes that stores held everything before their offsets at a later time
+// than is known: nothing came since. It may be lost in a crash. Changes that are
+// not committed stay so.
+func (db *DB) Affirm(names []string, appliedAt int64) error {
+	if db.isClosed() {
+		return ErrClosed
+	}
+	noted := map[string]offset{}
+	b := &Batch{}
+	for _, name := range names {
+		s := db.byName[name]
+		next, _, ok := db.Offset(name)
+		if s == nil || !ok {
+			return fmt.Errorf("%w: %q, or it has no offset", ErrUnknownStore, name)
+		}
+		b.Set = append(b.Set, s.info().offsetPair(next, appliedAt))
+		noted[name] = offset{next: next, appliedAt: appliedAt}
+	}
+	if err := db.engine.Apply(b); err != nil {
+		return err
+	}
+	db.mu.Lock()
+	defer db.mu.Unlock()
+	maps.Copy(db.offsets, noted)
+	return nil
 }
 
 // Ingest applies a chunk of the changelog of one store: the last record of each

@@ -91,15 +91,22 @@ type checkpoints struct {
 	folders Folders
 	// tasks belongs to run.
 	tasks map[TaskID]*checkpointing
-	// failures counts those that could not be stored, and failing is set until a
-	// round has none. Both belong to run.
-	failures int
-	failing  bool
+	// successes and failures count those that were stored and that could not be, and
+	// failing is set until a round has only the former. All belong to run.
+	successes, failures int
+	failing             bool
 
 	mu sync.Mutex // guards what follows
 	// made is when the newest checkpoint of each running task was made, or when the
 	// task was first seen to run.
 	made map[TaskID]time.Time
+	// distrusted are the tasks whose state was corrupt here, with the number of that
+	// time, of lastDistrust. Their checkpoints may hold the same, whole as they are:
+	// the changelogs alone count, until a checkpoint of the mended state is stored.
+	distrusted   map[TaskID]int
+	lastDistrust int
+	// away is when the store last kept a task waiting in vain, or zero.
+	away time.Time
 }
 
 // checkpointing is what is remembered of a task whose database is open.
@@ -107,7 +114,7 @@ type checkpointing struct {
 	db       *stores.DB
 	uploader *changelog.Uploader
 	// at is where the stores stood at the last checkpoint.
-	at map[string]int64
+	at map[string]changelog.Position
 }
 
 // newCheckpoints returns nil if there are to be none.
@@ -123,6 +130,7 @@ func newCheckpoints(in *Instance) *checkpoints {
 	}
 	return &checkpoints{
 		in: in, folders: folders, tasks: map[TaskID]*checkpointing{}, made: map[TaskID]time.Time{},
+		distrusted: map[TaskID]int{},
 		set: changelog.NewCheckpoints(changelog.CheckpointConfig{
 			Store: cfg.Store, Application: in.cfg.Application, Keep: cfg.Keep, Clock: in.cfg.Clock,
 		}),
@@ -146,14 +154,14 @@ func (c *checkpoints) run(ctx context.Context) {
 // round visits all tasks, and says when all is well again.
 func (c *checkpoints) round(ctx context.Context) {
 	due := c.due()
-	before := c.failures
+	failures, successes := c.failures, c.successes
 	for _, h := range due {
 		if ctx.Err() != nil {
 			return
 		}
 		c.visit(h)
 	}
-	if c.failing && c.failures == before && len(due) > 0 {
+	if c.failing && c.failures == failures && c.successes > successes {
 		c.failing = false
 		c.in.log.Info("checkpoints can be stored again", "tasks", len(due))
 	}
@@ -219,6 +227,7 @@ func (c *checkpoints) visit(h openTask) {
 		return
 	}
 	if !maps.Equal(at, t.at) {
+		distrust := c.distrustOf(h.id)
 		done, err := c.store(h, t)
 		if h.ctx.Err() != nil || errors.Is(err, stores.ErrClosed) {
 			return // the task is to go
@@ -228,7 +237,7 @@ func (c *checkpoints) visit(h openTask) {
 			return
 		}
 		t.at = at
-		c.stored(h.id, done)
+		c.stored(h.id, done, distrust)
 		if _, err := c.set.Prune(h.ctx, h.id.String(), false); err != nil && h.ctx.Err() == nil {
 			in.metrics.checkpointFailures.WithLabelValues("prune").Inc()
 			in.log.Warn("old checkpoints are still there", "task", h.id.String(), "error", err)
@@ -239,12 +248,12 @@ func (c *checkpoints) visit(h openTask) {
 	c.mu.Unlock()
 }
 
-// positions returns where stores stand.
-func positions(db *stores.DB, names []string) map[string]int64 {
-	at := map[string]int64{}
+// positions returns where stores stand, and since when that is known.
+func positions(db *stores.DB, names []string) map[string]changelog.Position {
+	at := map[string]changelog.Position{}
 	for _, name := range names {
-		if next, _, ok := db.Offset(name); ok {
-			at[name] = next
+		if next, appliedAt, ok := db.Offset(name); ok {
+			at[name] = changelog.Position{Next: next, AppliedAt: appliedAt}
 		}
 	}
 	return at
@@ -301,8 +310,41 @@ func (c *checkpoints) describe(id TaskID, states []stores.StoreState) (m changel
 
 func encodeShape(sub topology.SubTopology) (json.RawMessage, error) { return json.Marshal(sub.Shape()) }
 
-// stored notes that a checkpoint was stored.
-func (c *checkpoints) stored(id TaskID, done changelog.Uploaded) {
+// distrust has a task's checkpoints not be used: its state was corrupt. A nil c has
+// none.
+func (c *checkpoints) distrust(id TaskID) {
+	if c == nil {
+		return
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.lastDistrust++
+	c.distrusted[id] = c.lastDistrust
+}
+
+// distrustOf returns the number of the last time that a task's state was corrupt,
+// or 0 if its checkpoints can be used.
+func (c *checkpoints) distrustOf(id TaskID) int {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.distrusted[id]
+}
+
+// trust has a task's checkpoints be used again, since one was stored that was made
+// after the given distrust. Corruption that was found while it was under way may be
+// in it too, and stays in mind.
+func (c *checkpoints) trust(id TaskID, distrust int) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.distrusted[id] == distrust {
+		delete(c.distrusted, id)
+	}
+}
+
+// stored notes that a checkpoint was stored, which was made after a distrust.
+func (c *checkpoints) stored(id TaskID, done changelog.Uploaded, distrust int) {
+	c.successes++
+	c.trust(id, distrust)
 	c.in.log.Debug("checkpoint stored", "task", id.String(), "key", done.Checkpoint.Key, "bytes", done.Bytes, "new_bytes", done.NewBytes,
 		"files", done.Files, "new_files", done.NewFiles)
 	c.tell(id, CheckpointStored)

@@ -23,8 +23,11 @@ import (
 
 // Limits of beginning from a checkpoint.
 const (
-	// lookPatience is how long a task waits for the list of its checkpoints.
+	// lookPatience is how long a task waits for the list of its checkpoints, and
+	// awayAfter how long the store takes to fail if other tasks are to be spared
+	// that for an interval.
 	lookPatience = 15 * time.Second
+	awayAfter    = time.Second
 	// fetchTries is how often a checkpoint is fetched that the store did not give
 	// whole, and fetchPause the wait before the second time, which doubles.
 	fetchTries, fetchPause = 3, time.Second
@@ -50,22 +53,37 @@ const (
 // counted, and the changelogs are left.
 func (in *Instance) openNewest(ctx context.Context, id TaskID, corrupt func()) (*stores.DB, *task.State, error) {
 	db, state, err := in.openDB(id, corrupt)
-	if err != nil || in.checkpoints == nil {
-		return db, state, err
+	if err != nil {
+		return nil, nil, err
 	}
+	return in.fromCheckpoint(ctx, id, db, state, corrupt)
+}
+
+// fromCheckpoint returns a task's open database, or in its place one that begins from a
+// checkpoint which is ahead of it: also that of a copy that was promoted before it
+// had any. After an error none is open.
+func (in *Instance) fromCheckpoint(ctx context.Context, id TaskID, db *stores.DB, state *task.State, corrupt func()) (*stores.DB, *task.State, error) {
 	c := in.checkpoints
+	if c == nil || c.distrustOf(id) != 0 {
+		return db, state, nil
+	}
 	began := time.Now()
 	m := c.fetchBest(ctx, id, db)
 	if m == nil {
 		return db, state, nil
 	}
 	if err := in.closed(id, db.Close()); err != nil {
+		c.removeArriving(id)
 		return nil, nil, err
+	}
+	if c.distrustOf(id) != 0 { // since it was closed
+		c.removeArriving(id)
+		return in.openDB(id, corrupt)
 	}
 	if err := installCheckpoint(c.folders, id); err != nil {
 		return nil, nil, err
 	}
-	db, state, err = in.openDB(id, corrupt)
+	db, state, err := in.openDB(id, corrupt)
 	if errors.Is(err, stores.ErrCorrupt) || errors.Is(err, stores.ErrLayout) {
 		c.fallback(id, fallbackDamaged, err)
 		if err := in.storage.Remove(id); err != nil {
@@ -88,6 +106,56 @@ func (c *checkpoints) fallback(id TaskID, reason string, err error) {
 	c.in.log.Warn("a checkpoint is not used: the one before is tried, or the changelogs are read", "task", id.String(), "reason", reason, "error", err)
 }
 
+// errAway is told of tasks that do not ask a store which has just let others wait.
+var errAway = errors.New("the store did not answer others a moment ago")
+
+// unreachable notes that a task has no checkpoint because the store failed, which
+// it was asked for at a time.
+func (c *checkpoints) unreachable(id TaskID, asked time.Time, err error) {
+	c.fallback(id, fallbackUnreachable, err)
+	if time.Since(asked) < awayAfter {
+		return
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.away = time.Now()
+}
+
+// isAway reports whether the store has let a task wait in vain within an interval.
+func (c *checkpoints) isAway() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return !c.away.IsZero() && time.Since(c.away) < c.in.cfg.Checkpoints.Interval
+}
+
+// lacking reports whether so much of the changelogs is to be read with what is on
+// the disk that the store is to be asked. It is not for a task that is opened again,
+// as after a failed commit, or whose copy here was promoted: those do not depend on
+// a store that may be slow. What is wrong with the changelogs is for the restore to
+// say.
+func (c *checkpoints) lacking(ctx context.Context, id TaskID, db *stores.DB) bool {
+	ctx, cancel := context.WithTimeout(ctx, lookPatience)
+	defer cancel()
+	restores, err := c.restores(ctx, id, db)
+	return err == nil && worthAsking(restores, db.Metrics().DiskBytes)
+}
+
+// worthAsking decides about a task with so many bytes on the disk. Of each log there
+// may be a control record behind the last commit. A checkpoint of much the same
+// state is about as large as that, and saves at most what is behind.
+func worthAsking(restores []restoring, bytes int64) bool {
+	behind := -int64(len(restores))
+	for _, r := range restores {
+		behind += r.bounds.End - r.local
+	}
+	return behind > 0 && (!someLocal(restores) || behind >= bytes/recordWorth)
+}
+
+// someLocal reports whether there is state on the disk that can be gone on from.
+func someLocal(restores []restoring) bool {
+	return slices.ContainsFunc(restores, func(r restoring) bool { return r.local > r.bounds.Start })
+}
+
 // fetchBest writes the checkpoint that leaves least of the changelogs to read,
 // and less than the open database does, to the folder beside the task's. It
 // returns nil if there is none.
@@ -95,14 +163,22 @@ func (c *checkpoints) fetchBest(ctx context.Context, id TaskID, db *stores.DB) *
 	if len(c.in.currentPlan().Subs[id.Sub].Changelogs()) == 0 {
 		return nil
 	}
+	if !c.lacking(ctx, id, db) {
+		return nil
+	}
+	if c.isAway() {
+		c.fallback(id, fallbackUnreachable, errAway)
+		return nil
+	}
 	tried := map[string]bool{}
 	// One may be removed because it is not among the newest any more while it is
 	// fetched: then there are newer ones, and they are looked for.
 	for {
+		asked := time.Now()
 		found, err := c.candidates(ctx, id, db, tried)
 		if err != nil {
 			if ctx.Err() == nil {
-				c.fallback(id, fallbackUnreachable, err)
+				c.unreachable(id, asked, err)
 			}
 			return nil
 		}
@@ -119,28 +195,42 @@ func (c *checkpoints) fetchBest(ctx context.Context, id TaskID, db *stores.DB) *
 		case errors.Is(err, changelog.ErrDamaged):
 			c.fallback(id, fallbackDamaged, err)
 		default:
-			c.fallback(id, fallbackUnreachable, err)
+			c.unreachable(id, asked, err)
 			return nil
 		}
 	}
 }
 
-// fetch fetches a checkpoint, trying again if the store fails.
+// fetch fetches a checkpoint, trying again if the store fails. After an error
+// nothing of it is left.
 func (c *checkpoints) fetch(ctx context.Context, id TaskID, m *changelog.Manifest) error {
 	pause := fetchPause
 	for try := 1; ; try++ {
 		err := fetchWhole(ctx, c.set, m, c.folders.FS(), c.folders.Folder(id)+arrivingEnding)
-		if err == nil || try == fetchTries || ctx.Err() != nil || errors.Is(err, changelog.ErrDamaged) {
+		if err == nil {
+			return nil
+		}
+		if try == fetchTries || ctx.Err() != nil || errors.Is(err, changelog.ErrDamaged) {
+			c.removeArriving(id)
 			return err
 		}
 		timer := time.NewTimer(pause)
 		select {
 		case <-ctx.Done():
 			timer.Stop()
+			c.removeArriving(id)
 			return ctx.Err()
 		case <-timer.C:
 		}
 		pause *= 2
+	}
+}
+
+// removeArriving removes what was fetched of a checkpoint that is not used.
+func (c *checkpoints) removeArriving(id TaskID) {
+	dir := c.folders.Folder(id) + arrivingEnding
+	if err := c.folders.FS().RemoveAll(dir); err != nil {
+		c.in.log.Warn("a folder of a checkpoint that is not used cannot be removed", "dir", dir, "error", err)
 	}
 }
 
@@ -165,7 +255,7 @@ func (c *checkpoints) candidates(ctx context.Context, id TaskID, db *stores.DB, 
 	if err != nil {
 		return nil, err
 	}
-	local := slices.ContainsFunc(restores, func(r restoring) bool { return r.local > r.bounds.Start })
+	local := someLocal(restores)
 	var found []candidate
 	for _, made := range all[:min(len(all), mostCandidates)] {
 		if tried[made.Key] {

@@ -37,6 +37,9 @@ type blobs struct {
 	mu sync.Mutex
 	// before is called before each request, and can fail it.
 	before func(request, key string) error
+	// hangs has requests wait until whoever asks gives up; hanging counts them.
+	hangs   atomic.Bool
+	hanging atomic.Int64
 }
 
 func newBlobs() *blobs {
@@ -49,7 +52,12 @@ func (b *blobs) set(before func(request, key string) error) {
 	b.before = before
 }
 
-func (b *blobs) ask(request, key string) error {
+func (b *blobs) ask(ctx context.Context, request, key string) error {
+	if b.hangs.Load() {
+		b.hanging.Add(1)
+		<-ctx.Done()
+		return ctx.Err()
+	}
 	b.mu.Lock()
 	before := b.before
 	b.mu.Unlock()
@@ -57,21 +65,21 @@ func (b *blobs) ask(request, key string) error {
 }
 
 func (b *blobs) Put(ctx context.Context, key string, r io.Reader, size int64) error {
-	if err := b.ask("put", key); err != nil {
+	if err := b.ask(ctx, "put", key); err != nil {
 		return err
 	}
 	return b.MemoryBlobs.Put(ctx, key, r, size)
 }
 
 func (b *blobs) Get(ctx context.Context, key string) (io.ReadCloser, error) {
-	if err := b.ask("get", key); err != nil {
+	if err := b.ask(ctx, "get", key); err != nil {
 		return nil, err
 	}
 	return b.MemoryBlobs.Get(ctx, key)
 }
 
 func (b *blobs) List(ctx context.Context, prefix string) ([]changelog.Blob, error) {
-	if err := b.ask("list", prefix); err != nil {
+	if err := b.ask(ctx, "list", prefix); err != nil {
 		return nil, err
 	}
 	return b.MemoryBlobs.List(ctx, prefix)
@@ -294,14 +302,16 @@ func TestAChangelogMadeAnewIsNotRestoredFromACheckpoint(t *testing.T) {
 						t.Fatal(err)
 					}
 				}
-				b := w.start("b", newDisk(), top, checkpointed(store))
-				w.settled(1, b)
-				send()
-				b.stop()
-				results := w.read("results")
-				for _, r := range results[len(results)-20:] {
-					if string(r.Value) != "1" {
-						t.Errorf("%s is counted to %s, and the changelog was empty", r.Key, r.Value)
+				for want, adjust := range []func(*Config){checkpointed(nil), checkpointed(store)} {
+					b := w.start(fmt.Sprint("b", want), newDisk(), top, adjust)
+					w.settled(1, b)
+					send()
+					b.stop()
+					results := w.read("results")
+					for _, r := range results[len(results)-20:] {
+						if string(r.Value) != fmt.Sprint(want+1) {
+							t.Errorf("%s is counted to %s, and the changelog counts it to %d", r.Key, r.Value, want)
+						}
 					}
 				}
 				outdated := w.log.count("reason=outdated") > 0
@@ -359,6 +369,201 @@ func TestProcessingGoesOnWithoutTheStore(t *testing.T) {
 			t.Errorf("state of %d stores: %v", found, err)
 		}
 	})
+}
+
+// TestQuietStateDoesNotGrowOld while its owner runs: neither what is on the disk nor
+// its checkpoints are restored whole when nothing has changed for longer than the
+// changelog keeps deletes.
+func TestQuietStateDoesNotGrowOld(t *testing.T) {
+	for _, guarantee := range []Guarantee{AtLeastOnce, ExactlyOnce} {
+		t.Run(string(guarantee), func(t *testing.T) {
+			inWorld(t, 1, map[string]int32{"events": 1, "results": 1}, func(w *world) {
+				w.guarantee = guarantee
+				client, err := kafka.Open(context.Background(), kafka.Config{Brokers: w.cluster.Addrs(), Dial: w.cluster.Dial})
+				if err != nil {
+					t.Fatal(err)
+				}
+				defer client.Close()
+				for _, topic := range []string{"occurrences-seen-changelog", "occurrences-events-meta-changelog"} {
+					configs := changelog.TopicConfig()
+					configs["delete.retention.ms"] = "60000"
+					if _, err := client.CreateTopic(context.Background(), kafka.TopicSpec{Name: topic, Partitions: 1, Replication: 1, Configs: configs}); err != nil {
+						t.Fatal(err)
+					}
+				}
+				top, store := occurrences(t), newBlobs()
+				a := w.start("a", newDisk(), top, checkpointed(store))
+				w.settled(1, a)
+				var events []event
+				for k := range 50 {
+					events = append(events, event{topic: "events", key: fmt.Sprintf("key-%04d", k), at: time.Now()})
+				}
+				w.write(events...)
+				w.pass(3 * time.Minute)
+				if n := len(w.read("results")); n != len(events) {
+					t.Fatalf("%d results of %d events", n, len(events))
+				}
+				a.stop()
+				whole := "restoring a store from its changelog's start"
+				before := w.log.count(whole)
+				a = w.start("again", a.disk, top, checkpointed(nil))
+				w.settled(1, a)
+				a.stop()
+				b := w.start("b", newDisk(), top, checkpointed(store))
+				w.settled(1, b)
+				b.stop()
+				if n := w.log.count(whole) - before; n != 0 {
+					t.Errorf("%d stores were restored whole", n)
+				}
+				if n := w.log.count("state begins from a checkpoint"); n != 1 {
+					t.Errorf("state began from a checkpoint %d times, want once", n)
+				}
+			})
+		})
+	}
+}
+
+// TestOnlyAStoredCheckpointEndsTheFailing: that the task is gone which could not be
+// stored says nothing about the store.
+func TestOnlyAStoredCheckpointEndsTheFailing(t *testing.T) {
+	inWorld(t, 1, topics(), func(w *world) {
+		store := newBlobs()
+		a := w.start("a", newDisk(), counts(t), func(c *Config) { c.Checkpoints = Checkpoints{Store: store, Interval: time.Hour} })
+		w.settled(tasks, a)
+		w.write(spread(100, partitions, time.Now())...)
+		w.pass(5 * time.Second)
+		c := newCheckpoints(a.in)
+		c.round(w.t.Context()) // stores all
+		if n := len(store.manifests(t, "counts")); n != stateful {
+			t.Errorf("%d tasks have checkpoints, want %d", n, stateful)
+		}
+		c.failed(TaskID{Sub: 1}, "store", errors.New("the store is down"))
+		c.round(w.t.Context())
+		if n := w.log.count("checkpoints can be stored again"); n != 0 {
+			t.Error("nothing was stored, and it was said that it could be")
+		}
+		w.write(spread(100, partitions, time.Now())...)
+		w.pass(5 * time.Second)
+		c.round(w.t.Context())
+		if n := w.log.count("checkpoints can be stored again"); n != 1 {
+			t.Errorf("it was said %d times that checkpoints can be stored again", n)
+		}
+		a.stop()
+	})
+}
+
+// TestAFetchThatFailsLeavesNothing on the disk, while the instance runs: neither
+// one that fails at last nor one that is given up.
+func TestAFetchThatFailsLeavesNothing(t *testing.T) {
+	for _, gone := range []string{"the store fails", "the instance ends", "the instance ends in a pause"} {
+		t.Run(gone, func(t *testing.T) {
+			inWorld(t, 1, topics(), func(w *world) {
+				l := w.startLoad(partitions, 20*time.Millisecond)
+				top, store := counts(t), newBlobs()
+				a := w.start("a", newDisk(), top, checkpointed(store))
+				w.settled(tasks, a)
+				w.pass(5 * time.Second)
+				l.end()
+				a.kill()
+				var tried atomic.Int64
+				store.set(func(request, key string) error {
+					if request == "get" && strings.Contains(key, "/files/") && tried.Add(1) > 2 {
+						if gone == "the instance ends" {
+							store.hangs.Store(true)
+							return nil
+						}
+						return errors.New("the store is down")
+					}
+					return nil
+				})
+				b := w.start("b", newDisk(), top, checkpointed(store))
+				if gone == "the store fails" {
+					w.settled(tasks, b)
+				} else {
+					for tried.Load() <= 2 {
+						w.pass(100 * time.Millisecond)
+					}
+					w.pass(100 * time.Millisecond)
+				}
+				if gone != "the store fails" {
+					b.stop()
+				}
+				names, err := b.disk.List("state")
+				if err != nil || slices.ContainsFunc(names, func(n string) bool { return strings.HasSuffix(n, arrivingEnding) }) {
+					t.Errorf("on the disk are %v, %v", names, err)
+				}
+			})
+		})
+	}
+}
+
+// TestWhatIsWorthAskingFor: no store is asked for what is read from the changelog as
+// soon.
+func TestWhatIsWorthAskingFor(t *testing.T) {
+	at := func(local, end int64) restoring {
+		return restoring{local: local, bounds: changelog.Bounds{Start: 10, End: end}}
+	}
+	for _, c := range []struct {
+		name     string
+		restores []restoring
+		bytes    int64
+		want     bool
+	}{
+		{"nothing in the log", []restoring{at(10, 10), at(10, 10)}, 0, false},
+		{"all is here", []restoring{at(500, 500), at(70, 70)}, 1 << 30, false},
+		{"control records are behind", []restoring{at(500, 501), at(70, 71)}, 0, false},
+		{"little is behind, of much state", []restoring{at(500, 900), at(70, 80)}, 1 << 20, false},
+		{"much is behind", []restoring{at(500, 9000), at(70, 80)}, 1 << 20, true},
+		{"an empty disk", []restoring{at(10, 900), at(10, 80)}, 1 << 20, true},
+	} {
+		if got := worthAsking(c.restores, c.bytes); got != c.want {
+			t.Errorf("%s: %v, want %v", c.name, got, c.want)
+		}
+	}
+}
+
+// TestAStoreThatHangsStallsNothing: who has its state does not ask for another one,
+// and of those that have none only the first few wait.
+func TestAStoreThatHangsStallsNothing(t *testing.T) {
+	const partitions = 3 * openAtOnce // each of which has one task, with state
+	for _, guarantee := range []Guarantee{AtLeastOnce, ExactlyOnce} {
+		t.Run(string(guarantee), func(t *testing.T) {
+			inWorld(t, 1, map[string]int32{"events": partitions, "results": 1}, func(w *world) {
+				w.guarantee = guarantee
+				top, store := occurrences(t), newBlobs()
+				l := w.load(50*time.Millisecond, partitions, func(_ int, p int32) string { return partitionKey(p) })
+				a := w.start("a", newDisk(), top, checkpointed(store))
+				w.settled(partitions, a)
+				w.pass(5 * time.Second)
+				l.end()
+				w.pass(time.Second)
+				a.stop()
+				store.hangs.Store(true)
+				took := func(disk *vfs.MemFS) time.Duration {
+					began := time.Now()
+					p := w.start("again", disk, top, func(c *Config) {
+						checkpointed(store)(c)
+						c.Checkpoints.Interval = time.Minute
+					})
+					w.settled(partitions, p)
+					defer p.stop()
+					return time.Since(began)
+				}
+				if d := took(a.disk); d > lookPatience/2 {
+					t.Errorf("tasks that had their state ran after %v", d)
+				}
+				if n := store.hanging.Load(); n != 0 {
+					t.Errorf("the store was asked %d times, and there was nothing to gain", n)
+				}
+				if d := took(newDisk()); d < lookPatience || d > 2*lookPatience {
+					t.Errorf("tasks that had no state ran after %v, want once the patience of %v", d, lookPatience)
+				}
+				if n := w.log.count("reason=unreachable"); n != partitions {
+					t.Errorf("%d tasks found no store, want %d", n, partitions)
+				}
+			})
+		})
+	}
 }
 
 // TestADamagedCheckpointGivesWayToTheOneBefore damages the newest of each task, and
@@ -441,6 +646,50 @@ func TestAStandbyBeginsFromACheckpoint(t *testing.T) {
 		}
 		a.kill()
 		w.settled(tasks, b)
+		want := l.end()
+		w.pass(time.Second)
+		b.stop()
+		w.drain()
+		w.expectAtLeast(want)
+		if found, err := w.checkDisk(b.disk, top, logs{}); err != nil || found == 0 {
+			t.Errorf("state of %d stores: %v", found, err)
+		}
+	})
+}
+
+// TestAStandbyIsPromotedWhileItFetches its checkpoint: the task does not restore its
+// whole changelogs for that.
+func TestAStandbyIsPromotedWhileItFetches(t *testing.T) {
+	inWorld(t, 1, topics(), func(w *world) {
+		l := w.startLoad(partitions, 20*time.Millisecond)
+		top, store, registry := counts(t), newBlobs(), prometheus.NewRegistry()
+		a := w.start("a", newDisk(), top, func(c *Config) {
+			with(1)(c)
+			checkpointed(store)(c)
+		})
+		w.settled(tasks, a)
+		w.pass(20 * time.Second)
+		slow := newBlobs()
+		slow.MemoryBlobs = store.MemoryBlobs
+		slow.hangs.Store(true)
+		b := w.start("b", newDisk(), top, func(c *Config) {
+			with(1)(c)
+			checkpointed(slow)(c)
+			c.Metrics = registry
+		})
+		for slow.hanging.Load() < stateful {
+			w.pass(100 * time.Millisecond)
+		}
+		slow.hangs.Store(false) // for those that ask from now on
+		a.kill()
+		w.settled(tasks, b)
+		restored := valueOf(t, registry, "millrace_restored_records_total")
+		if n := w.log.count("state begins from a checkpoint"); n != stateful {
+			t.Errorf("%d tasks began from a checkpoint, want %d", n, stateful)
+		}
+		if all := w.logged(); all < 100 || restored > float64(all)/2 {
+			t.Errorf("%v of %d changelog records were restored beside checkpoints", restored, all)
+		}
 		want := l.end()
 		w.pass(time.Second)
 		b.stop()

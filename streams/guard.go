@@ -1,8 +1,10 @@
 package streams
 
 import (
+	"cmp"
 	"context"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/millrace/millrace/changelog"
@@ -55,6 +57,55 @@ func (w *worker) guard(ctx context.Context, tasks []*running) error {
 			if r.ends[store], err = w.mend(ctx, r, store, nil); err != nil {
 				return err
 			}
+		}
+	}
+	return nil
+}
+
+// affirm notes of stores that have not changed for a quarter of the time for which
+// their changelogs keep deletes that they have everything: what is on the disk, and
+// the checkpoints of it, would count as outdated when it is over. The changelog must
+// end where the store stands, or at the control record behind that, and this member
+// must be in the group: then nobody else has written to it.
+func (w *worker) affirm(ctx context.Context) error {
+	now := w.in.cfg.Clock()
+	quiet := map[*running][]string{}
+	var tps []kafka.TopicPartition
+	for _, r := range w.tasks {
+		for store, tp := range w.in.changelogsOf(w.in.currentPlan(), r.id) {
+			_, appliedAt, ok := r.state.DB.Offset(store)
+			keeps := cmp.Or(w.in.deleteRetention(tp.Topic), changelog.DefaultDeleteRetention)
+			if ok && now.Sub(time.UnixMilli(appliedAt)) > keeps/4 {
+				quiet[r] = append(quiet[r], store)
+				tps = append(tps, tp)
+			}
+		}
+	}
+	if len(tps) == 0 {
+		return nil
+	}
+	ends, err := w.in.client.ListOffsets(ctx, kafka.Latest, tps...)
+	if err != nil {
+		return err
+	}
+	var control int64
+	if w.in.cfg.Guarantee == ExactlyOnce {
+		control = 1
+	}
+	for r, names := range quiet {
+		names = slices.DeleteFunc(names, func(store string) bool {
+			next, _, _ := r.state.DB.Offset(store)
+			beyond := ends[w.in.changelogOf(store, r.id)] - next
+			return beyond < 0 || beyond > control
+		})
+		if len(names) == 0 {
+			continue
+		}
+		if err := w.in.member.alive(ctx, r.epoch); err != nil {
+			return err
+		}
+		if err := r.state.DB.Affirm(names, now.UnixMilli()); err != nil {
+			return fmt.Errorf("task %v: %w", r.id, err)
 		}
 	}
 	return nil

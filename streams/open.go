@@ -63,7 +63,7 @@ func (in *Instance) discard(o *opened) {
 }
 
 // closed judges the error of closing a task: a database that is corrupt is
-// removed, so that the next to open it restores it.
+// removed, so that the next to open it restores it, from the changelogs alone.
 func (in *Instance) closed(id TaskID, err error) error {
 	if !errors.Is(err, stores.ErrCorrupt) {
 		return err
@@ -71,6 +71,7 @@ func (in *Instance) closed(id TaskID, err error) error {
 	in.log.Error("local state is corrupt: restoring it from the changelogs", "task", id.String(), "error", err)
 	in.metrics.repairs.WithLabelValues("corrupt").Inc()
 	in.standbys.forget(id)
+	in.checkpoints.distrust(id)
 	return in.storage.Remove(id)
 }
 
@@ -140,10 +141,14 @@ func (in *Instance) openDB(id TaskID, corrupt func()) (*stores.DB, *task.State, 
 func (in *Instance) openState(h *holding, o *opened) (err error) {
 	h.corrupt.Store(false)
 	db, state := h.claim()
-	if db == nil {
-		if db, state, err = in.openNewest(h.ctx, h.id, h.damaged); err != nil {
-			return err
-		}
+	switch {
+	case db == nil:
+		db, state, err = in.openNewest(h.ctx, h.id, h.damaged)
+	case !h.corrupt.Load(): // else the worker throws it away
+		db, state, err = in.fromCheckpoint(h.ctx, h.id, db, state, h.damaged)
+	}
+	if err != nil {
+		return err
 	}
 	o.state = state
 	in.standbys.restoring.Add(1)

@@ -187,7 +187,10 @@ func (w *worker) pass(ctx context.Context) (busy bool, err error) {
 	}
 	if time.Since(w.lastGuard) >= guardInterval {
 		w.lastGuard = time.Now()
-		return busy, w.guard(ctx, slices.Collect(maps.Values(w.tasks)))
+		if err := w.guard(ctx, slices.Collect(maps.Values(w.tasks))); err != nil {
+			return busy, err
+		}
+		return busy, w.affirm(ctx)
 	}
 	return busy, nil
 }

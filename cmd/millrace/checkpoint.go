@@ -164,6 +164,8 @@ func (c *copies) list(ctx context.Context) error {
 		line := fmt.Sprintf("%s\t%s\t%d\t", made.Task, made.Created.UTC().Format(time.RFC3339), made.Position)
 		m, err := c.Read(ctx, made)
 		switch {
+		case c.gone(ctx, made, err):
+			fmt.Fprintf(w, "%s%s\t\t\n", line, removedMeanwhile)
 		case errors.Is(err, changelog.ErrDamaged):
 			fmt.Fprintf(w, "%sdamaged\t\t\n", line)
 		case errors.Is(err, changelog.ErrNewer):
@@ -181,6 +183,20 @@ func (c *copies) list(ctx context.Context) error {
 	return w.Flush()
 }
 
+// removedMeanwhile is said of a checkpoint that the instance which makes them has
+// removed since they were listed: that is no damage.
+const removedMeanwhile = "removed meanwhile"
+
+// gone reports whether what was missing is so because the checkpoint was removed:
+// its manifest goes first.
+func (c *copies) gone(ctx context.Context, made changelog.Checkpoint, err error) bool {
+	if !errors.Is(err, changelog.ErrNoBlob) {
+		return false
+	}
+	_, err = c.Read(ctx, made)
+	return errors.Is(err, changelog.ErrNoBlob)
+}
+
 func (c *copies) verify(ctx context.Context) error {
 	w := tabwriter.NewWriter(c.p.out, 0, 0, 2, ' ', 0)
 	fmt.Fprintln(w, "TASK\tMADE\tPOSITION\tSIZE\tRESULT")
@@ -193,6 +209,8 @@ func (c *copies) verify(ctx context.Context) error {
 			err = c.Verify(ctx, m)
 		}
 		switch {
+		case c.gone(ctx, made, err):
+			result = removedMeanwhile
 		case errors.Is(err, changelog.ErrDamaged), errors.Is(err, changelog.ErrNewer):
 			result = err.Error()
 			damaged++

@@ -5,9 +5,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 
 	"github.com/cockroachdb/pebble/v2/vfs"
@@ -78,6 +80,60 @@ func TestCheckpointCommands(t *testing.T) {
 	expect(exitOK, "was restored", "restore", "--state", elsewhere, "--execute")
 	if states, err := stores.ReadCheckpoint(vfs.Default, filepath.Join(elsewhere, "app", "0_0")); err != nil || states[0].Next != 4 {
 		t.Errorf("restored from the one before: %+v, %v", states, err)
+	}
+}
+
+// prunes is a store whose checkpoint an instance removes, manifest first, when
+// somebody asks for the first of its files.
+type prunes struct {
+	changelog.BlobStore
+	manifest string
+	once     sync.Once
+}
+
+func (p *prunes) Get(ctx context.Context, key string) (io.ReadCloser, error) {
+	if strings.Contains(key, "/files/") {
+		var err error
+		p.once.Do(func() { err = errors.Join(p.Delete(ctx, p.manifest), p.Delete(ctx, key)) })
+		if err != nil {
+			return nil, err
+		}
+	}
+	return p.BlobStore.Get(ctx, key)
+}
+
+// TestWhatWasPrunedMeanwhileIsNotDamaged: instances go on while checkpoints are
+// verified. A file that is missing of a manifest which is there is damage.
+func TestWhatWasPrunedMeanwhileIsNotDamaged(t *testing.T) {
+	url := "file://" + t.TempDir()
+	makeCheckpoints(t, url, 3)
+	store, err := objectstore.Open(t.Context(), url)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer store.Close()
+	set := changelog.NewCheckpoints(changelog.CheckpointConfig{Store: store, Application: "app"})
+	all, err := set.List(t.Context(), "")
+	if err != nil || len(all) != 3 {
+		t.Fatalf("%d checkpoints, %v", len(all), err)
+	}
+	if err := store.Delete(t.Context(), all[1].Key); err != nil {
+		t.Fatal(err)
+	}
+	set.Store = &prunes{BlobStore: store, manifest: all[0].Key}
+	var out bytes.Buffer
+	c := &copies{Checkpoints: set, p: &program{out: &out}, found: all[:2]}
+	if err := c.verify(t.Context()); err != nil || strings.Count(out.String(), removedMeanwhile) != 2 {
+		t.Errorf("%v, and\n%s", err, out.String())
+	}
+	out.Reset()
+	if err := c.list(t.Context()); err != nil || strings.Count(out.String(), removedMeanwhile) != 2 {
+		t.Errorf("%v, and\n%s", err, out.String())
+	}
+	set.Store = &prunes{BlobStore: store, manifest: "none"}
+	c.found = all[2:]
+	if err := c.verify(t.Context()); !errors.Is(err, errCheckpoints) {
+		t.Errorf("%v of a checkpoint without one of its files", err)
 	}
 }
 
