@@ -73,7 +73,22 @@ func (t *Tiers) check(b *Builder, n *node, w window.Windows, e window.Emit) {
 		b.mistake(n, "tiers: a discarding aggregate has nothing left of a window that is closed: use accumulating or retracting results, or leave out Cold")
 	case !t.Cold && t.Table != nil:
 		b.mistake(n, "tiers: a table without Cold is never written")
+	case t.Table != nil:
+		t.checkTable(b, n)
 	}
+}
+
+// checkTable notes what is wrong with the table: two stores may share one if they
+// fill the same columns.
+func (t *Tiers) checkTable(b *Builder, n *node) {
+	if err := t.Table.Check(); err != nil {
+		b.mistake(n, "tiers: %v", err)
+	}
+	if first := b.tables[t.Table.Name]; first != nil && !first.SameColumns(t.Table) {
+		b.mistake(n, "tiers: table %q has other columns at another store: use another name", t.Table.Name)
+		return
+	}
+	b.tables[t.Table.Name] = t.Table
 }
 
 // HasColdTier returns the names of the stores whose windows go to the cold tier,

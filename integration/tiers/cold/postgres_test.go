@@ -4,8 +4,10 @@ package cold_test
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
 	"log/slog"
+	"math/rand/v2"
 	"os"
 	"slices"
 	"strings"
@@ -71,6 +73,24 @@ func rowAt(key string, start time.Time, value string) stores.ColdRow {
 		Key: []byte(key), Window: w, Value: []byte(value), Time: w.Start + 1, Sequence: 3,
 		Item: stores.Item{Key: key, Value: map[string]any{"is": value}, Window: &w},
 	}
+}
+
+// odd is a window whose value is some JSON.
+func odd(key string, start time.Time, value string) stores.ColdRow {
+	r := rowAt(key, start, value)
+	r.Item.Value = json.RawMessage(value)
+	return r
+}
+
+// noise is a window of a key of n bytes that no compression makes shorter.
+func noise(n int, start time.Time) stores.ColdRow {
+	r := rowAt("noise", start, "noise")
+	r.Key = make([]byte, n)
+	rng := rand.New(rand.NewPCG(1, 2))
+	for i := range r.Key {
+		r.Key[i] = byte(rng.Uint32())
+	}
+	return r
 }
 
 func write(t testing.TB, tier *postgres.Tier, l stores.ColdLane, position, mark int64, rows ...stores.ColdRow) {
@@ -172,11 +192,12 @@ func TestAwkwardRows(t *testing.T) {
 	zero := rowAt("nul\x00\xff", now, "a\x00b")
 	far := rowAt("far", now.Add(2*365*day), "far")
 	write(t, tier, lane("a", 0), 1, 1, zero, far, rowAt("old", now.Add(-91*day), "old"),
-		rowAt("beyond", time.UnixMilli(1<<55), "beyond"), rowAt("plain", now, "plain"))
+		rowAt("beyond", time.UnixMilli(1<<55), "beyond"), rowAt("plain", now, "plain"),
+		noise(postgres.MaxKey+1, now), noise(postgres.MaxKey, now), odd("surrogate", now, `{"a":"\\ud800"}`), odd("number", now, `1e200000`))
 	want(t, "keys and values", ask(t, p, "SELECT key, value IS NULL, bytes = '\\x610062' FROM millrace.windows ORDER BY key"),
-		[]string{"far false false", "nul\uFFFD true true", "plain false false"})
-	if old, outside := tier.Skipped(); old != 1 || outside != 1 {
-		t.Errorf("skipped %d old ones and %d outside, want 1 and 1", old, outside)
+		[]string{"far false false", "noise false false", "nul\uFFFD true true", "number true false", "plain false false", "surrogate true false"})
+	if old, outside, long := tier.Skipped(); old != 1 || outside != 1 || long != 1 {
+		t.Errorf("skipped %d old ones, %d outside and %d long ones, want one each", old, outside, long)
 	}
 	rows, err := tier.Read(t.Context(), stores.ColdQuery{Store: lane("", 0).Store, Partitions: []int32{0}, Key: zero.Key, From: window.MinTime, To: window.MaxTime, Limit: 2})
 	if err != nil || len(rows) != 1 || string(rows[0].Value) != "a\x00b" || rows[0].Window != zero.Window || rows[0].Time != zero.Time || rows[0].Sequence != 3 {
