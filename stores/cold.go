@@ -32,14 +32,15 @@ import (
 // the same call may be made again.
 type Cold interface {
 	// Mark returns how far a lane has been written: all its windows whose place
-	// is before order are there. Without a mark order is window.MinTime. A lane
+	// is before order are there. It has the mark be no greater than atMost, for good:
+	// later windows may be open again. Without a mark order is window.MinTime. A lane
 	// whose Log is new takes the place of those of the same task with other logs,
 	// whose rows may be overwritten from now on.
-	Mark(ctx context.Context, l ColdLane) (order int64, err error)
+	Mark(ctx context.Context, l ColdLane, atMost int64) (order int64, err error)
 
 	// Write stores rows and moves the mark, all or nothing. A row that is there
 	// is overwritten unless it is newer: of a later log, or of a later position
-	// in the same one. The mark never goes back.
+	// in the same one. A write never takes the mark back.
 	Write(ctx context.Context, b ColdBatch) error
 
 	// Read returns up to q.Limit rows in the order of q, with all that Write was

@@ -139,18 +139,13 @@ func (t *Tier) Skipped() (old, outside, long int64) {
 }
 
 // Mark does what stores.Cold says.
-func (t *Tier) Mark(ctx context.Context, l stores.ColdLane) (order int64, err error) {
+func (t *Tier) Mark(ctx context.Context, l stores.ColdLane, atMost int64) (order int64, err error) {
 	if _, err := t.table(ctx, l.Store.Table); err != nil {
 		return 0, err
 	}
-	args := append(laneArgs(l), unmarked)
-	const insert = `INSERT INTO lanes (application, store, partition, layout, log, mark) VALUES ($1, $2, $3, $4, $5, $6)
-		ON CONFLICT DO NOTHING`
-	if _, err := t.pool.Exec(ctx, insert, args...); err != nil {
-		return 0, failed("mark", err)
-	}
-	const ask = `SELECT mark FROM lanes WHERE application = $1 AND store = $2 AND partition = $3 AND layout = $4 AND log = $5`
-	err = t.pool.QueryRow(ctx, ask, laneArgs(l)...).Scan(&order)
+	const ask = `INSERT INTO lanes (application, store, partition, layout, log, mark) VALUES ($1, $2, $3, $4, $5, $6)
+		ON CONFLICT (application, store, partition, layout, log) DO UPDATE SET mark = least(lanes.mark, $7) RETURNING mark`
+	err = t.pool.QueryRow(ctx, ask, append(laneArgs(l), unmarked, atMost)...).Scan(&order)
 	return order, failed("mark", err)
 }
 
