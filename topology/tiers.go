@@ -24,6 +24,11 @@ type Tiers struct {
 	// whatever WarmTTL says. The results must not be discarding, since their
 	// windows are empty when they are closed, and count windows have no time.
 	// Hopping windows are then kept one by one (window.Windows.SeparateWindows).
+	//
+	// The cold tier has one row of a key and window. If a topic that is not
+	// partitioned by the key is grouped without a shuffle (GroupByKey), a key has
+	// windows in several partitions: queries show each of them while they are warm,
+	// and one of them when they are cold.
 	Cold bool
 	// Table is where the windows go in the cold tier. Default: the tier's own
 	// table, which has the values as JSON.
