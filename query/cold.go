@@ -3,7 +3,6 @@ package query
 import (
 	"context"
 	"fmt"
-	"net/http"
 	"time"
 
 	"github.com/millrace/millrace/stores"
@@ -63,7 +62,8 @@ func tierOf(sc *scan, parts []*part) *stores.Tier {
 }
 
 // coldRun returns what the cold tier has of the partitions that are open here; nil
-// if it need not be asked, or cannot be and the request does without. The views
+// if it need not be asked. If it cannot be, now or for a later page, and the request
+// does without, the run ends there and lack says so. The views
 // are open already: what is in none of them had left the warm tier before, and was
 // in the cold one before that.
 func (s *Server) coldRun(q *request, sc *scan, parts []*part, lack *partial) (*run, error) {
@@ -92,18 +92,25 @@ func (s *Server) coldRun(q *request, sc *scan, parts []*part, lack *partial) (*r
 		place.Partition = sc.after.partition
 		cq.After = &place
 	}
-	first, more, err := s.readCold(q, sc, tier, &cq)
-	if err != nil {
-		if sc.cold == coldRequired {
-			return nil, unavailable(CodeColdUnavailable, "the cold tier does not answer, and cold=required: %v", err)
+	read := func() ([]Entry, bool, error) {
+		entries, more, err := s.readCold(q, sc, tier, &cq)
+		if err == nil {
+			return entries, more, nil
 		}
-		s.cfg.Logger.Warn("a query was answered without the cold tier", "store", sc.st.name, "error", err)
+		if sc.cold == coldRequired {
+			return nil, false, unavailable(CodeColdUnavailable, "the cold tier does not answer, and cold=required: %v", err)
+		}
+		s.cfg.Logger.Warn("a query was answered without the cold tier, or with a part of it", "store", sc.st.name, "error", err)
 		lack.is, lack.reason = true, "the cold tier does not answer: windows older than the warm tier are missing"
-		return nil, nil
+		return nil, false, nil
+	}
+	first, more, err := read()
+	if err != nil {
+		return nil, err
 	}
 	r := &run{entries: first}
 	if more {
-		r.more = func() ([]Entry, bool, error) { return s.readCold(q, sc, tier, &cq) }
+		r.more = read
 	}
 	return r, nil
 }
@@ -114,7 +121,7 @@ func (s *Server) readCold(q *request, sc *scan, tier *stores.Tier, cq *stores.Co
 	defer cancel()
 	rows, err := s.inst.Cold().Read(ctx, *cq)
 	if err != nil {
-		return nil, false, fail(http.StatusServiceUnavailable, CodeColdUnavailable, "the cold tier does not answer: %v", err)
+		return nil, false, err
 	}
 	for _, row := range rows {
 		item, err := tier.Item(row)

@@ -3,7 +3,11 @@ package stores
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io/fs"
+	"regexp"
+	"slices"
+	"strings"
 
 	"github.com/millrace/millrace/window"
 )
@@ -28,14 +32,15 @@ import (
 // the same call may be made again.
 type Cold interface {
 	// Mark returns how far a lane has been written: all its windows whose place
-	// is before order are there. Without a mark order is window.MinTime. A lane
+	// is before order are there. It has the mark be no greater than atMost, for good:
+	// later windows may be open again. Without a mark order is window.MinTime. A lane
 	// whose Log is new takes the place of those of the same task with other logs,
 	// whose rows may be overwritten from now on.
-	Mark(ctx context.Context, l ColdLane) (order int64, err error)
+	Mark(ctx context.Context, l ColdLane, atMost int64) (order int64, err error)
 
 	// Write stores rows and moves the mark, all or nothing. A row that is there
 	// is overwritten unless it is newer: of a later log, or of a later position
-	// in the same one. The mark never goes back.
+	// in the same one. A write never takes the mark back.
 	Write(ctx context.Context, b ColdBatch) error
 
 	// Read returns up to q.Limit rows in the order of q, with all that Write was
@@ -121,7 +126,8 @@ type ColdQuery struct {
 // ColdTable is a table of an application's own: its columns say what the
 // application knows about the values of a store.
 type ColdTable struct {
-	// Name is that of the table; lower case letters, digits and underscores.
+	// Name is that of the table: up to 54 lower case letters, digits and underscores,
+	// no digit first. The tier makes others that begin with it.
 	Name string
 	// Migrations has the files, in the manner of goose, that make the table and
 	// what belongs to it, such as views; nil if somebody else makes it.
@@ -136,6 +142,31 @@ type ColdColumn struct {
 	// Value returns what the column holds of a window: an int64, a float64, a
 	// string, a bool, or nil for null. NaN and infinities stand as null.
 	Value func(Item) any
+}
+
+var tableRule = regexp.MustCompile(`^[a-z_][a-z0-9_]{0,53}$`)
+
+// Check returns what is wrong with the name of a table or column, or nil.
+func (t *ColdTable) Check() error {
+	if !tableRule.MatchString(t.Name) {
+		return fmt.Errorf("%w: table %q: use up to 54 lower case letters, digits and underscores, and no digit first", ErrCold, t.Name)
+	}
+	if slices.Contains([]string{"windows", "lanes", "schema", "schema_version", "epochs"}, t.Name) {
+		return fmt.Errorf("%w: table %q: the tier has one of that name itself: use another", ErrCold, t.Name)
+	}
+	seen := map[string]bool{"": true}
+	for _, c := range t.Columns {
+		if seen[c.Name] || strings.Contains(c.Name, "\x00") {
+			return fmt.Errorf("%w: table %q: column %q: give each column a name of its own", ErrCold, t.Name, c.Name)
+		}
+		seen[c.Name] = true
+	}
+	return nil
+}
+
+// SameColumns reports whether o has the same columns, in the same order.
+func (t *ColdTable) SameColumns(o *ColdTable) bool {
+	return slices.EqualFunc(t.Columns, o.Columns, func(a, b ColdColumn) bool { return a.Name == b.Name })
 }
 
 // TierConfig says which tiers the windows of a store have.

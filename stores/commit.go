@@ -219,6 +219,9 @@ func (db *DB) Commit(c *Changes, next map[string]int64, appliedAt int64) error {
 	if err != nil {
 		return err
 	}
+	for _, t := range db.tiers { // only opening stores changes the list
+		t.leaving()
+	}
 	if len(b.Set) > 0 || len(b.Clear) > 0 {
 		if err := db.engine.Apply(b); err != nil {
 			return err
@@ -229,7 +232,7 @@ func (db *DB) Commit(c *Changes, next map[string]int64, appliedAt int64) error {
 	for _, s := range db.stores {
 		s.committed()
 	}
-	for _, t := range db.tiers { // only opening stores changes the list
+	for _, t := range db.tiers {
 		t.committed()
 	}
 	db.commits++

@@ -14,9 +14,10 @@ import (
 //	windows before Closed are closed, and committed as they will stay
 //	windows from Dropped on are all in the warm tier
 //
-// Closed is the node's to say and becomes visible with the commit of what it
+// Closed is the node's to say and becomes visible after the commit of what it
 // stands for: a task that crashes goes on from a watermark at which these windows
 // are closed as well, so that no event can bring back one that was missing.
+// Dropped becomes visible before the batch that deletes is applied.
 type Tier struct {
 	config TierConfig
 	layout string
@@ -83,11 +84,12 @@ func (t *Tier) Offer(order, dropped int64) {
 	}
 }
 
-// committed publishes what was offered.
-func (t *Tier) committed() {
-	t.gone.Store(t.dropped)
-	t.published.Store(t.offered)
-}
+// leaving publishes what a batch may delete, before it is applied: a view that
+// lacks these windows is opened later, and whoever has it asks the cold tier.
+func (t *Tier) leaving() { t.gone.Store(t.dropped) }
+
+// committed publishes what is closed.
+func (t *Tier) committed() { t.published.Store(t.offered) }
 
 // Closed returns the bound before which all windows are closed as of the last
 // commit; window.MinTime if nothing is known. Any goroutine may call it.

@@ -37,6 +37,14 @@ type coldTier struct {
 	notBefore time.Time
 	full      bool
 	waited    task.ColdBacklog // the most that has waited since it has failed
+	// failed are the tasks that the tier has failed for and not taken anything of
+	// since; last is the one that it failed for last.
+	failed map[processors.TaskID]bool
+	last   processors.TaskID
+	// moved is set if one of them runs here no more.
+	moved bool
+	// broken are the tasks whose own database has failed.
+	broken map[processors.TaskID]bool
 }
 
 // checkCold says what is wrong with the cold tier that a topology needs.
@@ -52,7 +60,7 @@ func newColdTier(in *Instance) *coldTier {
 	if len(in.topology.HasColdTier()) == 0 {
 		return nil
 	}
-	c := &coldTier{in: in}
+	c := &coldTier{in: in, failed: map[processors.TaskID]bool{}, broken: map[processors.TaskID]bool{}}
 	c.writer = task.NewColdWriter(task.ColdConfig{
 		Cold: in.cfg.Cold, Application: in.cfg.Application, Now: time.Now, Rest: 10, Changed: c.changed, Step: in.cfg.hooks.cold,
 		Wrote: func(rows int, took time.Duration) {
@@ -100,33 +108,68 @@ func (c *coldTier) run(ctx context.Context) {
 	}
 }
 
-// pass looks once through all tasks that run.
+// pass looks once through all tasks that run. It begins behind the task that the
+// tier failed for last, so that one whose windows it never takes holds up no other.
 func (c *coldTier) pass(ctx context.Context) {
 	running := c.in.runningDBs()
-	c.writer.Keep(func(id processors.TaskID) bool { return running[id] != nil })
+	c.keep(running)
 	c.changed()
-	for _, id := range slices.SortedFunc(maps.Keys(running), processors.TaskID.Compare) {
+	ids := slices.SortedFunc(maps.Keys(running), processors.TaskID.Compare)
+	if !c.failing.IsZero() {
+		behind := slices.IndexFunc(ids, func(id processors.TaskID) bool { return id.Compare(c.last) > 0 })
+		ids = slices.Concat(ids[max(behind, 0):], ids[:max(behind, 0)])
+	}
+	for _, id := range ids {
 		if ctx.Err() != nil {
 			return
 		}
 		if time.Now().Before(c.notBefore) {
-			c.judge(ctx, c.writer.Count(ctx, id, running[id]))
+			c.judge(ctx, id, c.writer.Count(ctx, id, running[id]))
 			continue
 		}
-		c.judge(ctx, c.writer.Pass(ctx, id, running[id]))
+		err := c.writer.Pass(ctx, id, running[id])
+		if err == nil {
+			delete(c.failed, id)
+			delete(c.broken, id)
+		}
+		c.judge(ctx, id, err)
 	}
-	if !c.failing.IsZero() && !time.Now().Before(c.notBefore) {
+	if !c.failing.IsZero() && len(c.failed) == 0 {
 		c.recovered()
 	}
 }
 
-// judge takes note of the outcome of a pass. A task that is closed meanwhile is no
-// failure.
-func (c *coldTier) judge(ctx context.Context, err error) {
-	cold := errors.Is(err, task.ErrColdTier)
-	if err == nil || ctx.Err() != nil || !cold && (errors.Is(err, stores.ErrClosed) || errors.Is(err, context.Canceled)) {
-		return
+// keep forgets the tasks that run here no more.
+func (c *coldTier) keep(running map[processors.TaskID]*stores.DB) {
+	runs := func(id processors.TaskID) bool { return running[id] != nil }
+	c.writer.Keep(runs)
+	for id := range c.failed {
+		if !runs(id) {
+			delete(c.failed, id)
+			c.moved = true
+		}
 	}
+	maps.DeleteFunc(c.broken, func(id processors.TaskID, _ bool) bool { return !runs(id) })
+}
+
+// judge takes note of the outcome of a pass over a task. An error of the task's own
+// database says nothing of the tier, and holds up no other task; that it is closed
+// meanwhile is no failure at all.
+func (c *coldTier) judge(ctx context.Context, id processors.TaskID, err error) {
+	switch {
+	case err == nil || ctx.Err() != nil:
+		return
+	case errors.Is(err, task.ErrColdTier):
+		c.fails(id, err)
+	case errors.Is(err, stores.ErrClosed) || errors.Is(err, context.Canceled) || c.broken[id]:
+	default:
+		c.broken[id] = true
+		c.in.log.Warn("the closed windows of a task cannot be read for the cold tier: they wait", "task", id, "error", err)
+	}
+}
+
+// fails has the tier left alone for a time.
+func (c *coldTier) fails(id processors.TaskID, err error) {
 	c.in.metrics.coldFailures.Inc()
 	now := time.Now()
 	if c.failing.IsZero() {
@@ -137,19 +180,24 @@ func (c *coldTier) judge(ctx context.Context, err error) {
 	} else {
 		c.retry = min(2*c.retry, coldRetryMost)
 	}
+	c.failed[id], c.last = true, id
 	c.notBefore = now.Add(c.retry)
 }
 
-// recovered takes note that everything was written again.
+// recovered takes note that the tier has taken something of each task that it had
+// failed for, and that is still here.
 func (c *coldTier) recovered() {
-	c.in.log.Info("the cold tier works again: what waited is written", "failed_for", time.Since(c.failing).Round(time.Millisecond),
-		"windows", c.waited.Windows, "bytes", c.waited.Bytes)
+	text := "the cold tier works again: what waited is written"
+	if c.moved {
+		text = "the cold tier fails no more: tasks that it failed for run here no more, and what waited of the others is written"
+	}
+	c.in.log.Info(text, "failed_for", time.Since(c.failing).Round(time.Millisecond), "windows", c.waited.Windows, "bytes", c.waited.Bytes)
 	c.in.metrics.coldUp.Set(1)
-	c.failing, c.retry, c.notBefore, c.waited = time.Time{}, 0, time.Time{}, task.ColdBacklog{}
+	c.failing, c.retry, c.notBefore, c.waited, c.moved = time.Time{}, 0, time.Time{}, task.ColdBacklog{}, false
 }
 
 // changed compares the backlog with its bound, and pauses the tasks or has them go
-// on, when three quarters of it are free again.
+// on, when a quarter of it is free again.
 func (c *coldTier) changed() {
 	b := c.writer.Backlog()
 	c.waited.Windows, c.waited.Bytes = max(c.waited.Windows, b.Windows), max(c.waited.Bytes, b.Bytes)
@@ -189,15 +237,15 @@ func (c *coldTier) finish(ctx context.Context) {
 	defer retry.Stop()
 	for {
 		var errs []error
-		running := c.in.runningDBs()
-		for id, db := range running {
-			errs = append(errs, c.writer.Pass(ctx, id, db), c.writer.Finish(ctx, id, db))
+		for id, db := range c.in.runningDBs() {
+			err := errors.Join(c.writer.Pass(ctx, id, db), c.writer.Finish(ctx, id, db))
+			c.judge(ctx, id, err)
+			errs = append(errs, err)
 		}
 		err := errors.Join(errs...)
 		if err == nil {
 			return
 		}
-		c.judge(ctx, err)
 		select {
 		case <-ctx.Done():
 			c.in.log.Warn("what the end of the run has closed is not in the cold tier; it stays in the warm tier", "error", err)

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -12,6 +13,8 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/millrace/millrace/codec"
+	"github.com/millrace/millrace/internal/task"
+	"github.com/millrace/millrace/stores"
 	"github.com/millrace/millrace/streamtest"
 	"github.com/millrace/millrace/topology"
 	"github.com/millrace/millrace/window"
@@ -139,4 +142,96 @@ func TestAColdTierMustBeThere(t *testing.T) {
 	if _, err := New(lastValues(t), Config{Brokers: []string{"localhost:1"}}); !errors.Is(err, ErrInvalidConfig) || !strings.Contains(err.Error(), "values") {
 		t.Errorf("error %v", err)
 	}
+}
+
+// refusing is a cold tier that takes no windows of some partitions.
+type refusing struct {
+	*streamtest.Cold
+	partitions sync.Map
+}
+
+func (r *refusing) Write(ctx context.Context, b stores.ColdBatch) error {
+	if _, ok := r.partitions.Load(b.Lane.Partition); ok {
+		return errors.New("refused on purpose")
+	}
+	return r.Cold.Write(ctx, b)
+}
+
+// TestATaskThatTheColdTierRefusesHoldsUpNoOther: the others' windows are written
+// between two tries, and the log does not say that all is well.
+func TestATaskThatTheColdTierRefusesHoldsUpNoOther(t *testing.T) {
+	inWorld(t, 1, map[string]int32{"in": 3}, func(w *world) {
+		cold := &refusing{Cold: streamtest.NewCold()}
+		cold.partitions.Store(int32(0), true)
+		a := w.start("a", newDisk(), lastValues(t), func(c *Config) { c.Cold = cold })
+		const seconds = 5
+		for range seconds {
+			for p := range int32(3) {
+				w.write(event{topic: "in", partition: p, key: fmt.Sprint("k", p), value: "v", at: time.Now()})
+			}
+			w.pass(time.Second)
+		}
+		w.pass(time.Minute)
+		if n := cold.Len("values"); n != 2*(seconds-1) {
+			t.Errorf("%d windows are cold, want %d", n, 2*(seconds-1))
+		}
+		if n := w.log.count("the cold tier works again"); n != 0 {
+			t.Errorf("the log says %d times that the tier works", n)
+		}
+		cold.partitions.Clear()
+		w.pass(time.Minute)
+		if n := cold.Len("values"); n != 3*(seconds-1) || w.log.count("the cold tier works again") != 1 {
+			t.Errorf("%d windows are cold in the end", n)
+		}
+		a.stop()
+	})
+}
+
+// TestATaskThatMovesAwayHasNotBeenWritten, and the log does not say so.
+func TestATaskThatMovesAwayHasNotBeenWritten(t *testing.T) {
+	inWorld(t, 1, map[string]int32{"in": 2}, func(w *world) {
+		cold := &refusing{Cold: streamtest.NewCold()}
+		cold.partitions.Store(int32(0), true)
+		cold.partitions.Store(int32(1), true)
+		a := w.start("a", newDisk(), lastValues(t), func(c *Config) { c.Cold = cold })
+		for range 3 {
+			for p := range int32(2) {
+				w.write(event{topic: "in", partition: p, key: fmt.Sprint("k", p), value: "v", at: time.Now()})
+			}
+			w.pass(time.Second)
+		}
+		w.pass(20 * time.Second)
+		b := w.start("b", newDisk(), lastValues(t), func(c *Config) { c.Cold = cold })
+		w.pass(time.Minute)
+		stays := a.in.Tasks()[0].Task.Partition
+		cold.partitions.Delete(stays)
+		w.pass(time.Minute)
+		if moved, again := w.log.count("the cold tier fails no more"), w.log.count("the cold tier works again"); len(a.in.Tasks()) != 1 || moved != 1 || again != 0 {
+			t.Errorf("%d tasks; the log says %d times that one has moved and %d that all is written", len(a.in.Tasks()), moved, again)
+		}
+		a.stop()
+		b.stop()
+	})
+}
+
+// TestATaskWhoseStateFailsIsNoFailureOfTheColdTier: it is told for the task, once.
+func TestATaskWhoseStateFailsIsNoFailureOfTheColdTier(t *testing.T) {
+	inWorld(t, 1, map[string]int32{"in": 1}, func(w *world) {
+		cold := streamtest.NewCold()
+		registry := prometheus.NewRegistry()
+		a := w.start("a", newDisk(), lastValues(t), func(c *Config) {
+			c.Cold, c.Metrics = cold, registry
+			c.hooks.cold = func(task.ColdStep) error { return errors.New("unreadable on purpose") }
+		})
+		for range 3 {
+			w.write(event{topic: "in", key: "k", value: "v", at: time.Now()})
+			w.pass(time.Second)
+		}
+		w.pass(20 * time.Second)
+		fails, own := w.log.count("the cold tier fails"), w.log.count("cannot be read for the cold tier")
+		if up := gauge(t, registry, "millrace_cold_up", "latest"); up != 1 || fails != 0 || own != 1 || cold.Len("values") != 0 {
+			t.Errorf("up %v; the log says %d times that the tier fails and %d that the task does", up, fails, own)
+		}
+		a.stop()
+	})
 }

@@ -17,7 +17,8 @@ type shares struct{ hot, cache int64 }
 
 // divide gives half of the memory to live objects and a quarter to Pebble, or what
 // their ceilings say: in proportion, if these are together more than three
-// quarters. The rest is for what is on its way in and out, an eighth each.
+// quarters. The rest is for what is on its way in and out, an eighth each. What waits
+// for a replica comes on top (replicaShare).
 func divide(c *Config) (s shares, scaled bool) {
 	s = shares{hot: cmp.Or(c.HotMemory, c.Memory/2), cache: cmp.Or(c.CacheMemory, c.Memory/4)}
 	most := c.Memory / 4 * 3

@@ -27,7 +27,7 @@ func TestMemoryIsDividedWithinItsCeilings(t *testing.T) {
 		{1000, 100, 0, 100, 250, false},
 		{1000, 0, 50, 500, 50, false},
 		{1000, 400, 350, 400, 350, false},
-		{4000, 2000, 4000, 1000, 2000, true}, // the research's file with a budget of 4 GB
+		{4000, 2000, 4000, 1000, 2000, true}, // configs/production.yaml with 4 GB
 		{1000, 900, 0, 586, 164, true},
 	} {
 		got, scaled := divide(&Config{Memory: c.memory, HotMemory: c.hot, CacheMemory: c.cache})

@@ -41,6 +41,7 @@ type replication struct {
 	limit   int64
 	metrics replicaMetrics
 	drain   time.Duration
+	all     bool          // a bounded run: what is left is tried again while drain lasts
 	wake    chan struct{} // capacity 1
 	closing chan struct{} // closed when no more is offered
 
@@ -66,7 +67,7 @@ func newReplication(cfg Config, log *slog.Logger) *replication {
 		wake: make(chan struct{}, 1), closing: make(chan struct{}), waiting: map[string]*list.Element{},
 	}
 	if cfg.UntilEnd {
-		r.drain = replicaDrainAll
+		r.drain, r.all = replicaDrainAll, true
 	}
 	r.metrics = newReplicaMetrics(cfg.Application, func() float64 {
 		r.mu.Lock()
@@ -185,7 +186,7 @@ func (r *replication) release(batch []stores.Result, failed bool) {
 }
 
 // start starts the goroutine, and returns what ends it: it waits a little for
-// what is left, unless the replica is away.
+// what is left, and in a bounded run for a replica that is away, too.
 func (r *replication) start() (stop func()) {
 	if r == nil {
 		return func() {}
@@ -218,6 +219,10 @@ func (r *replication) left() int {
 func (r *replication) run(ctx context.Context) {
 	var away time.Time // since when; zero if it is not
 	pause := replicaPause
+	ends := r.closing // what ends the wait for a replica that is away
+	if r.all {
+		ends = nil
+	}
 	for {
 		batch := r.take()
 		if len(batch) == 0 {
@@ -248,7 +253,7 @@ func (r *replication) run(ctx context.Context) {
 			r.log.Warn("the replica takes no results: processing goes on, and those that wait for it are bounded", "limit_bytes", r.limit, "error", err)
 		}
 		select {
-		case <-r.closing:
+		case <-ends:
 			return // nobody waits for a replica that is away
 		case <-ctx.Done():
 			return

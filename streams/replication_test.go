@@ -278,3 +278,28 @@ func TestAStopDoesNotWaitForAReplicaThatIsAway(t *testing.T) {
 		})
 	}
 }
+
+// TestABoundedRunWaitsForAReplicaThatIsAway for a time: what it has made is written
+// when the replica is back, and given up if it is not.
+func TestABoundedRunWaitsForAReplicaThatIsAway(t *testing.T) {
+	for back, left := range map[time.Duration]int{replicaDrainAll / 2: 0, 2 * replicaDrainAll: 1} {
+		t.Run(back.String(), func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				began := time.Now()
+				replica := &fakeReplica{to: newRemote(), before: func(context.Context) error {
+					if time.Since(began) < back {
+						return errors.New("connection refused")
+					}
+					return nil
+				}}
+				r := newReplication(Config{Application: "app", Memory: 32 << 20, Replica: replica, UntilEnd: true}, slog.New(slog.DiscardHandler))
+				stop := r.start()
+				r.offer([]stores.Result{result("a", 1, 10)})
+				stop()
+				if took := time.Since(began); r.left() != left || took > min(back+replicaMostPause, replicaDrainAll) {
+					t.Errorf("%d results are left, want %d; the stop took %v", r.left(), left, took)
+				}
+			})
+		})
+	}
+}

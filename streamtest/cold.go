@@ -113,14 +113,15 @@ func laneOf(l stores.ColdLane) coldLane {
 }
 
 // Mark does what stores.Cold says.
-func (c *Cold) Mark(ctx context.Context, l stores.ColdLane) (order int64, err error) {
+func (c *Cold) Mark(ctx context.Context, l stores.ColdLane, atMost int64) (order int64, err error) {
 	err = c.call(ctx, ColdMark, func() error {
 		m, ok := c.marks[laneOf(l)]
 		if !ok {
 			c.epochs++
 			m = coldMark{epoch: c.epochs, order: window.MinTime}
-			c.marks[laneOf(l)] = m
 		}
+		m.order = min(m.order, atMost)
+		c.marks[laneOf(l)] = m
 		order = m.order
 		return nil
 	})

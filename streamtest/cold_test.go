@@ -317,6 +317,19 @@ func TestTiersRefuseWhatDoesNotGoTogether(t *testing.T) {
 		"table without Cold": func(w topology.Windowed[string, int64]) topology.WindowedTable[string, int64] {
 			return w.Count(topology.Store("s"), topology.Tiered(topology.Tiers{Table: &stores.ColdTable{}}))
 		},
+		"use up to 54": func(w topology.Windowed[string, int64]) topology.WindowedTable[string, int64] {
+			return w.Count(topology.Store("s"), topology.Tiered(topology.Tiers{Cold: true, Table: &stores.ColdTable{Name: "No Table"}}))
+		},
+		"the tier has one": func(w topology.Windowed[string, int64]) topology.WindowedTable[string, int64] {
+			return w.Count(topology.Store("s"), topology.Tiered(topology.Tiers{Cold: true, Table: &stores.ColdTable{Name: "lanes"}}))
+		},
+		"a name of its own": func(w topology.Windowed[string, int64]) topology.WindowedTable[string, int64] {
+			return w.Count(topology.Store("s"), topology.Tiered(topology.Tiers{Cold: true, Table: &stores.ColdTable{Name: "t", Columns: []stores.ColdColumn{{}}}}))
+		},
+		"other columns at another store": func(w topology.Windowed[string, int64]) topology.WindowedTable[string, int64] {
+			w.Count(topology.Store("r"), topology.Tiered(topology.Tiers{Cold: true, Table: &stores.ColdTable{Name: "t"}}))
+			return w.Count(topology.Store("s"), topology.Tiered(topology.Tiers{Cold: true, Table: &stores.ColdTable{Name: "t", Columns: []stores.ColdColumn{{Name: "c"}}}}))
+		},
 	} {
 		b := topology.New("app")
 		s := topology.Source(b, "in", codec.String, codec.Int64)

@@ -24,6 +24,8 @@ type Builder struct {
 	mistakes    []error
 	// checks run at Build, when everything that may follow a call is known.
 	checks []func()
+	// tables are the tables of the cold tier, by name.
+	tables map[string]*stores.ColdTable
 	built  bool
 }
 
@@ -31,7 +33,7 @@ type Builder struct {
 // prefix of every topic that the application makes; a running instance may
 // override it.
 func New(application string) *Builder {
-	b := &Builder{application: application}
+	b := &Builder{application: application, tables: map[string]*stores.ColdTable{}}
 	if mistake := checkTopicPart(application); mistake != "" {
 		b.mistakes = append(b.mistakes, fmt.Errorf("%w: application name %q %s (%s)", ErrInvalid, application, mistake, caller()))
 	}

@@ -24,6 +24,11 @@ type Tiers struct {
 	// whatever WarmTTL says. The results must not be discarding, since their
 	// windows are empty when they are closed, and count windows have no time.
 	// Hopping windows are then kept one by one (window.Windows.SeparateWindows).
+	//
+	// The cold tier has one row of a key and window. If a topic that is not
+	// partitioned by the key is grouped without a shuffle (GroupByKey), a key has
+	// windows in several partitions: queries show each of them while they are warm,
+	// and one of them when they are cold.
 	Cold bool
 	// Table is where the windows go in the cold tier. Default: the tier's own
 	// table, which has the values as JSON.
@@ -73,7 +78,22 @@ func (t *Tiers) check(b *Builder, n *node, w window.Windows, e window.Emit) {
 		b.mistake(n, "tiers: a discarding aggregate has nothing left of a window that is closed: use accumulating or retracting results, or leave out Cold")
 	case !t.Cold && t.Table != nil:
 		b.mistake(n, "tiers: a table without Cold is never written")
+	case t.Table != nil:
+		t.checkTable(b, n)
 	}
+}
+
+// checkTable notes what is wrong with the table: two stores may share one if they
+// fill the same columns.
+func (t *Tiers) checkTable(b *Builder, n *node) {
+	if err := t.Table.Check(); err != nil {
+		b.mistake(n, "tiers: %v", err)
+	}
+	if first := b.tables[t.Table.Name]; first != nil && !first.SameColumns(t.Table) {
+		b.mistake(n, "tiers: table %q has other columns at another store: use another name", t.Table.Name)
+		return
+	}
+	b.tables[t.Table.Name] = t.Table
 }
 
 // HasColdTier returns the names of the stores whose windows go to the cold tier,

@@ -44,6 +44,6 @@
 //	windowing.{early_interval,session_gap,session_at_most,experiment_size,anomaly_size,anomaly_advance}
 //	sources.<name>.{enabled,topic,max_delay,idle_timeout,max_ahead,align_within,advance_when_idle}
 //
-// The warm tier is Pebble. The research that these keys come from names sled, an
-// embedded store of another language: the error says what to write instead.
+// The warm tier is Pebble. sled, an embedded store of another language, is refused:
+// the error says what to write instead.
 package config

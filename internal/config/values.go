@@ -62,7 +62,7 @@ func orList(words []string) string {
 
 func warmBackend(n *yaml.Node) (string, string) {
 	if n.Kind == yaml.ScalarNode && n.Value == "sled" {
-		return "", "sled, the embedded store of the research, is not in this program: write pebble, which takes its place"
+		return "", "sled is not in this program: write pebble, which takes its place"
 	}
 	return oneOf("pebble")(n)
 }

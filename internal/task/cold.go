@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"sync"
 	"time"
 
@@ -46,11 +47,11 @@ const (
 )
 
 // ColdWriter writes the closed windows of tasks to a cold tier. One goroutine
-// calls Pass, which waits for the tier and never makes a task wait; any may call
-// Backlog.
+// calls its methods, which wait for the tier and never make a task wait; any may
+// call Backlog.
 type ColdWriter struct {
 	cfg   ColdConfig
-	lanes map[laneName]*coldLane
+	lanes map[laneName]*coldLane // the goroutine's
 
 	mu      sync.Mutex // guards backlog; never held across a wait
 	backlog map[laneName]ColdBacklog
@@ -79,8 +80,9 @@ type coldLane struct {
 	waiting ColdBacklog
 	// marked is set when the tier has told its mark.
 	marked bool
-	// notBefore is when a store that stands by key may be scanned again.
-	notBefore time.Time
+	// notBefore is when a store that stands by key may be read whole again to be
+	// written, and countAfter to be counted.
+	notBefore, countAfter time.Time
 }
 
 // NewColdWriter returns a writer without lanes.
@@ -171,7 +173,7 @@ func (w *ColdWriter) Finish(ctx context.Context, id processors.TaskID, db *store
 	for _, tier := range db.Tiers() {
 		l, lane := w.laneOf(laneName{id, tier.Name()}, db, tier)
 		if !l.marked { // nothing was closed before the end
-			if _, err := w.mark(ctx, lane); err != nil {
+			if _, err := w.mark(ctx, lane, window.MaxTime); err != nil {
 				return fmt.Errorf("task %v, store %q: %w", id, tier.Name(), err)
 			}
 		}
@@ -199,18 +201,18 @@ func (w *ColdWriter) scan(from, to int64) stores.ClosedScan {
 	return stores.ClosedScan{From: from, To: to, MaxRows: w.cfg.BatchRows, MaxBytes: w.cfg.BatchBytes}
 }
 
-// write writes what is closed and not written. A mark is taken for no more than
-// what is closed now: with a greater lateness than before some windows may be open
-// again.
+// write writes what is closed and not written. The mark is lowered to what is closed
+// now: with a greater lateness than before some windows may be open again, and they
+// are to be written when they are closed, by this owner or a later one.
 func (w *ColdWriter) write(ctx context.Context, db *stores.DB, name laneName, l *coldLane, lane stores.ColdLane, closed int64) error {
 	if !l.marked {
-		mark, err := w.mark(ctx, lane)
+		mark, err := w.mark(ctx, lane, closed)
 		if err != nil {
 			return err
 		}
 		l.marked = true
-		l.counted = max(l.counted, min(mark, closed))
-		l.tier.SetWritten(min(mark, closed))
+		l.counted = max(l.counted, mark)
+		l.tier.SetWritten(mark)
 	}
 	if l.tier.Written() >= closed || w.cfg.Now().Before(l.notBefore) {
 		return nil
@@ -239,19 +241,16 @@ func (w *ColdWriter) write(ctx context.Context, db *stores.DB, name laneName, l 
 		}
 		scan.After = part.Next
 	}
-	l.waiting, l.counted = ColdBacklog{}, closed
-	if l.tier.ByKey() {
-		l.notBefore = w.cfg.Now().Add(time.Duration(w.cfg.Rest) * w.cfg.Now().Sub(began))
-	}
+	l.waiting, l.counted, l.notBefore = ColdBacklog{}, closed, w.rest(l, began)
 	return nil
 }
 
 // mark asks the cold tier for the lane's mark, which a lane must have before it is
-// written.
-func (w *ColdWriter) mark(ctx context.Context, lane stores.ColdLane) (int64, error) {
+// written, and has it be no greater than atMost.
+func (w *ColdWriter) mark(ctx context.Context, lane stores.ColdLane, atMost int64) (int64, error) {
 	ctx, cancel := context.WithTimeout(ctx, w.cfg.Timeout)
 	defer cancel()
-	mark, err := w.cfg.Cold.Mark(ctx, lane)
+	mark, err := w.cfg.Cold.Mark(ctx, lane, atMost)
 	if err != nil {
 		return 0, fmt.Errorf("%w: %w", ErrColdTier, err)
 	}
@@ -291,8 +290,8 @@ func (w *ColdWriter) writePart(ctx context.Context, lane stores.ColdLane, positi
 
 // count adds what was closed since the last time to the backlog.
 func (w *ColdWriter) count(ctx context.Context, db *stores.DB, l *coldLane, closed int64) error {
-	from := max(l.counted, l.tier.Written())
-	if from >= closed {
+	from, began := max(l.counted, l.tier.Written()), w.cfg.Now()
+	if from >= closed || began.Before(l.countAfter) {
 		return nil
 	}
 	v, err := db.View(ctx)
@@ -304,8 +303,17 @@ func (w *ColdWriter) count(ctx context.Context, db *stores.DB, l *coldLane, clos
 		return err
 	}
 	l.waiting.Windows, l.waiting.Bytes = l.waiting.Windows+windows, l.waiting.Bytes+bytes
-	l.counted = closed
+	l.counted, l.countAfter = closed, w.rest(l, began)
 	return nil
+}
+
+// rest returns until when a store that was read from began on is left alone.
+func (w *ColdWriter) rest(l *coldLane, began time.Time) time.Time {
+	if !l.tier.ByKey() {
+		return time.Time{}
+	}
+	now := w.cfg.Now()
+	return now.Add(time.Duration(w.cfg.Rest) * now.Sub(began))
 }
 
 // note publishes a lane's backlog.
@@ -324,14 +332,11 @@ func (w *ColdWriter) note(name laneName, l *coldLane, closed int64) {
 
 // Keep forgets the tasks that run here no more.
 func (w *ColdWriter) Keep(runs func(processors.TaskID) bool) {
+	gone := func(name laneName) bool { return !runs(name.task) }
+	maps.DeleteFunc(w.lanes, func(name laneName, _ *coldLane) bool { return gone(name) })
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	for name := range w.lanes {
-		if !runs(name.task) {
-			delete(w.lanes, name)
-			delete(w.backlog, name)
-		}
-	}
+	maps.DeleteFunc(w.backlog, func(name laneName, _ ColdBacklog) bool { return gone(name) })
 }
 
 // Backlog returns what waits, over all tasks. Behind is that of the task that is

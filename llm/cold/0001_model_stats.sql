@@ -34,6 +34,13 @@ CREATE INDEX model_stats_by_time ON model_stats (application, store, window_star
 
 CREATE TABLE model_stats_default PARTITION OF model_stats DEFAULT;
 
+-- Which windows each task has now. A reset with another size begins a lane with
+-- another layout, and leaves the rows of the old one, which cover the same events.
+CREATE VIEW model_layouts AS
+SELECT DISTINCT ON (application, store, partition) application, store, partition, layout
+FROM lanes
+ORDER BY application, store, partition, epoch DESC;
+
 -- For a dashboard: each model over the windows of the last 24 hours. The mean of
 -- latencies is exact; percentiles do not add up, and the worst window's are shown.
 CREATE VIEW model_last_24h AS
@@ -42,17 +49,18 @@ SELECT application, key AS model, sum(count) AS count, sum(errors) AS errors,
        sum(prompt_tokens) AS prompt_tokens, sum(completion_tokens) AS completion_tokens, sum(cost_usd) AS cost_usd,
        sum(latency_mean_ms * count) / nullif(sum(count), 0) AS latency_mean_ms,
        max(latency_p95_ms) AS latency_p95_ms_worst, max(latency_p99_ms) AS latency_p99_ms_worst, max(latency_max_ms) AS latency_max_ms
-FROM model_stats
+FROM model_stats JOIN model_layouts USING (application, store, partition, layout)
 WHERE window_start >= now() - interval '24 hours'
 GROUP BY application, key;
 
 CREATE VIEW model_cost_by_day AS
 SELECT application, date_trunc('day', window_start, 'UTC') AS day, key AS model,
        sum(count) AS count, sum(prompt_tokens) AS prompt_tokens, sum(completion_tokens) AS completion_tokens, sum(cost_usd) AS cost_usd
-FROM model_stats
+FROM model_stats JOIN model_layouts USING (application, store, partition, layout)
 GROUP BY application, date_trunc('day', window_start, 'UTC'), key;
 
 -- +goose Down
 DROP VIEW model_cost_by_day;
 DROP VIEW model_last_24h;
+DROP VIEW model_layouts;
 DROP TABLE model_stats;

@@ -38,6 +38,9 @@ func (t *Tier) oldest() time.Time {
 // dayName names the partition of a day.
 func (tb *table) dayName(d time.Time) string { return tb.name + "_" + d.Format("20060102") }
 
+// defaultName names the partition of what has no day.
+func (tb *table) defaultName() string { return tb.name + "_default" }
+
 // dayOf returns the day that a partition is of.
 func (tb *table) dayOf(partition string) (time.Time, bool) {
 	text, ok := strings.CutPrefix(partition, tb.name+"_")
@@ -48,7 +51,7 @@ func (tb *table) dayOf(partition string) (time.Time, bool) {
 // findDays reads which partitions there are.
 func (t *Tier) findDays(ctx context.Context, tb *table) error {
 	rows, err := t.pool.Query(ctx, `SELECT c.relname FROM pg_inherits i JOIN pg_class c ON c.oid = i.inhrelid
-		WHERE i.inhparent = $1::regclass`, tb.name)
+		WHERE i.inhparent = $1::regclass`, quoted(tb.name))
 	if err != nil {
 		return failed("list the days of table "+tb.name, err)
 	}
@@ -107,16 +110,16 @@ func (t *Tier) makeDay(ctx context.Context, tb *table, d time.Time) error {
 			return err
 		}
 		var there bool
-		if err := tx.QueryRow(ctx, "SELECT to_regclass($1) IS NOT NULL", t.cfg.Schema+"."+name).Scan(&there); err != nil || there {
+		if err := tx.QueryRow(ctx, "SELECT to_regclass($1) IS NOT NULL", pgx.Identifier{t.cfg.Schema, name}.Sanitize()).Scan(&there); err != nil || there {
 			return err
 		}
 		from, to := d.Format(time.RFC3339), d.Add(day).Format(time.RFC3339)
 		for _, s := range []string{
 			"SET LOCAL lock_timeout = '" + lockPatience + "'",
-			fmt.Sprintf("CREATE TABLE %s (LIKE %s INCLUDING DEFAULTS INCLUDING CONSTRAINTS)", name, tb.name),
-			fmt.Sprintf("WITH moved AS (DELETE FROM %s_default WHERE window_start >= '%s' AND window_start < '%s' RETURNING *) INSERT INTO %s SELECT * FROM moved",
-				tb.name, from, to, name),
-			fmt.Sprintf("ALTER TABLE %s ATTACH PARTITION %s FOR VALUES FROM ('%s') TO ('%s')", tb.name, name, from, to),
+			fmt.Sprintf("CREATE TABLE %s (LIKE %s INCLUDING DEFAULTS INCLUDING CONSTRAINTS)", quoted(name), quoted(tb.name)),
+			fmt.Sprintf("WITH moved AS (DELETE FROM %s WHERE window_start >= '%s' AND window_start < '%s' RETURNING *) INSERT INTO %s SELECT * FROM moved",
+				quoted(tb.defaultName()), from, to, quoted(name)),
+			fmt.Sprintf("ALTER TABLE %s ATTACH PARTITION %s FOR VALUES FROM ('%s') TO ('%s')", quoted(tb.name), quoted(name), from, to),
 		} {
 			if _, err := tx.Exec(ctx, s); err != nil {
 				return err
@@ -185,9 +188,7 @@ func (t *Tier) dropDays(ctx context.Context, tb *table) (dropped []string, err e
 	if err := conn.QueryRow(ctx, "SELECT pg_try_advisory_lock($1, hashtext($2))", retentionLock, t.cfg.Schema).Scan(&mine); err != nil || !mine {
 		return nil, err
 	}
-	defer func() {
-		_, _ = conn.Exec(context.WithoutCancel(ctx), "SELECT pg_advisory_unlock($1, hashtext($2))", retentionLock, t.cfg.Schema)
-	}()
+	defer unlock(ctx, conn.Conn(), retentionLock, t.cfg.Schema)
 	if err := t.findDays(ctx, tb); err != nil {
 		return nil, err
 	}
@@ -201,7 +202,7 @@ func (t *Tier) dropDays(ctx context.Context, tb *table) (dropped []string, err e
 			if _, err := tx.Exec(ctx, "SET LOCAL lock_timeout = '"+lockPatience+"'"); err != nil {
 				return err
 			}
-			_, err := tx.Exec(ctx, "DROP TABLE "+name)
+			_, err := tx.Exec(ctx, "DROP TABLE "+quoted(name))
 			return err
 		})
 		if err != nil {
@@ -211,7 +212,7 @@ func (t *Tier) dropDays(ctx context.Context, tb *table) (dropped []string, err e
 		dropped = append(dropped, name)
 		t.log.Info("a day of the cold tier was dropped: its retention is over", "table", name)
 	}
-	_, err = conn.Exec(ctx, fmt.Sprintf("DELETE FROM %s_default WHERE window_start < $1", tb.name), oldest)
+	_, err = conn.Exec(ctx, "DELETE FROM "+quoted(tb.defaultName())+" WHERE window_start < $1", oldest)
 	slices.Sort(dropped)
 	return dropped, err
 }

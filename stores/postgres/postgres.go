@@ -19,6 +19,11 @@ import (
 // DefaultRetention is how long rows stay unless Config.Retention says otherwise.
 const DefaultRetention = 90 * 24 * time.Hour
 
+// MaxKey is how many bytes of an encoded key are kept at most. Keys stand in indexes
+// with the names of application and store, and PostgreSQL takes no entry of an index
+// that is longer than 2,704 bytes.
+const MaxKey = 2000
+
 // leastConnections is how many making a table takes at a time: one holds the lock.
 const leastConnections = 3
 
@@ -57,10 +62,10 @@ type Tier struct {
 	tables map[string]*table
 	known  atomic.Pointer[map[string]*table] // a copy, for those who only look
 
-	old, foreign   atomic.Int64
-	cancel         context.CancelFunc
-	done           chan struct{}
-	saidOld, saidF atomic.Bool
+	old, foreign, long       atomic.Int64
+	cancel                   context.CancelFunc
+	done                     chan struct{}
+	saidOld, saidF, saidLong atomic.Bool
 }
 
 var schemaRule = regexp.MustCompile(`^[a-z_][a-z0-9_]{0,62}$`)
@@ -127,23 +132,20 @@ func (t *Tier) Close() {
 func (t *Tier) Health(ctx context.Context) error { return t.pool.Ping(ctx) }
 
 // Skipped returns how many rows were left out because they were older than the
-// retention, and how many because their windows lie outside of the years 1 to
-// 9999.
-func (t *Tier) Skipped() (old, outside int64) { return t.old.Load(), t.foreign.Load() }
+// retention, how many because their windows lie outside of the years 1 to 9999,
+// and how many because their keys are longer than MaxKey.
+func (t *Tier) Skipped() (old, outside, long int64) {
+	return t.old.Load(), t.foreign.Load(), t.long.Load()
+}
 
 // Mark does what stores.Cold says.
-func (t *Tier) Mark(ctx context.Context, l stores.ColdLane) (order int64, err error) {
+func (t *Tier) Mark(ctx context.Context, l stores.ColdLane, atMost int64) (order int64, err error) {
 	if _, err := t.table(ctx, l.Store.Table); err != nil {
 		return 0, err
 	}
-	args := append(laneArgs(l), unmarked)
-	const insert = `INSERT INTO lanes (application, store, partition, layout, log, mark) VALUES ($1, $2, $3, $4, $5, $6)
-		ON CONFLICT DO NOTHING`
-	if _, err := t.pool.Exec(ctx, insert, args...); err != nil {
-		return 0, failed("mark", err)
-	}
-	const ask = `SELECT mark FROM lanes WHERE application = $1 AND store = $2 AND partition = $3 AND layout = $4 AND log = $5`
-	err = t.pool.QueryRow(ctx, ask, laneArgs(l)...).Scan(&order)
+	const ask = `INSERT INTO lanes (application, store, partition, layout, log, mark) VALUES ($1, $2, $3, $4, $5, $6)
+		ON CONFLICT (application, store, partition, layout, log) DO UPDATE SET mark = least(lanes.mark, $7) RETURNING mark`
+	err = t.pool.QueryRow(ctx, ask, append(laneArgs(l), unmarked, atMost)...).Scan(&order)
 	return order, failed("mark", err)
 }
 

@@ -33,7 +33,7 @@ func statement(tb *table, q stores.ColdQuery) (text string, args []any) {
 		args = append(args, v)
 		return fmt.Sprintf("$%d", len(args))
 	}
-	fmt.Fprintf(&b, "SELECT key_bytes, window_start, window_end, bytes, event_time, sequence, partition FROM %s", tb.name)
+	fmt.Fprintf(&b, "SELECT key_bytes, window_start, window_end, bytes, event_time, sequence, partition FROM %s", quoted(tb.name))
 	fmt.Fprintf(&b, " WHERE application = %s AND store = %s AND layout = %s AND partition = ANY(%s)",
 		arg(q.Store.Application), arg(q.Store.Name), arg(q.Store.Layout), arg(q.Partitions))
 	fmt.Fprintf(&b, " AND window_start >= %s AND window_start < %s", arg(timeOf(q.From)), arg(timeOf(q.To)))

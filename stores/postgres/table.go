@@ -3,7 +3,6 @@ package postgres
 import (
 	"context"
 	"embed"
-	"errors"
 	"fmt"
 	"io/fs"
 	"log/slog"
@@ -21,10 +20,6 @@ import (
 //go:embed migrations/*.sql
 var migrations embed.FS
 
-// migrationLock and retentionLock are the keys of advisory locks, with the hash of
-// the schema as their second part.
-const migrationLock, retentionLock = 0x6d696c6c, 0x6d696c72
-
 // ownTable is where rows go that have no table of their application's.
 const ownTable = "windows"
 
@@ -33,7 +28,7 @@ type table struct {
 	name string
 	// columns are those that rows are copied to; key are those of the primary key.
 	columns []string
-	extra   []stores.ColdColumn
+	of      *stores.ColdTable // nil for the tier's own
 	asJSON  bool
 	// days are the days that have a partition, as far as this process knows.
 	days map[string]bool
@@ -48,11 +43,27 @@ func newTable(c *stores.ColdTable) *table {
 		t.columns = append(t.columns, "value")
 		return t
 	}
-	t.name, t.asJSON, t.extra = c.Name, false, c.Columns
+	t.name, t.asJSON, t.of = c.Name, false, c
 	for _, column := range c.Columns {
 		t.columns = append(t.columns, column.Name)
 	}
 	return t
+}
+
+// is returns an error if c says something else of the table.
+func (tb *table) is(c *stores.ColdTable) error {
+	if (c == nil) != (tb.of == nil) || c != nil && !c.SameColumns(tb.of) {
+		return fmt.Errorf("%w: table %q: two stores have it with different columns: give one of them another table", stores.ErrCold, tb.name)
+	}
+	return nil
+}
+
+// quoted returns names as they stand in statements.
+func quoted(names ...string) string {
+	for i, n := range names {
+		names[i] = pgx.Identifier{n}.Sanitize()
+	}
+	return strings.Join(names, ", ")
 }
 
 // table returns the table of c, which it makes if this process has not seen it.
@@ -62,17 +73,19 @@ func (t *Tier) table(ctx context.Context, c *stores.ColdTable) (*table, error) {
 		name = c.Name
 	}
 	if known := (*t.known.Load())[name]; known != nil {
-		return known, nil
+		return known, known.is(c)
 	}
-	if !schemaRule.MatchString(name) {
-		return nil, fmt.Errorf("%w: table %q: use lower case letters, digits and underscores", stores.ErrCold, name)
+	if c != nil {
+		if err := c.Check(); err != nil {
+			return nil, err
+		}
 	}
 	if err := t.take(ctx); err != nil {
 		return nil, err
 	}
 	defer t.release()
 	if known := t.tables[name]; known != nil {
-		return known, nil
+		return known, known.is(c)
 	}
 	if err := t.migrate(ctx, c); err != nil {
 		return nil, failed(fmt.Sprintf("make table %s.%s", t.cfg.Schema, name), err)
@@ -101,7 +114,7 @@ func (t *Tier) release() { <-t.ready }
 
 // migrate makes the tier's own tables, and c if it is not nil, under a lock that
 // other instances wait for.
-func (t *Tier) migrate(ctx context.Context, c *stores.ColdTable) (err error) {
+func (t *Tier) migrate(ctx context.Context, c *stores.ColdTable) error {
 	conn, err := t.pool.Acquire(ctx)
 	if err != nil {
 		return err
@@ -110,11 +123,7 @@ func (t *Tier) migrate(ctx context.Context, c *stores.ColdTable) (err error) {
 	if _, err := conn.Exec(ctx, "SELECT pg_advisory_lock($1, hashtext($2))", migrationLock, t.cfg.Schema); err != nil {
 		return err
 	}
-	defer func() {
-		// A connection that breaks gives its locks back by itself.
-		_, unlock := conn.Exec(context.WithoutCancel(ctx), "SELECT pg_advisory_unlock($1, hashtext($2))", migrationLock, t.cfg.Schema)
-		err = errors.Join(err, unlock)
-	}()
+	defer unlock(ctx, conn.Conn(), migrationLock, t.cfg.Schema)
 	var there bool
 	if err := conn.QueryRow(ctx, "SELECT EXISTS (SELECT FROM pg_namespace WHERE nspname = $1)", t.cfg.Schema).Scan(&there); err != nil {
 		return err
@@ -157,11 +166,11 @@ func (tb *table) staging() string { return "staging_" + tb.name }
 func (tb *table) merge() string {
 	var set []string
 	for _, c := range tb.columns[len(keyColumns):] {
-		set = append(set, fmt.Sprintf("%s = excluded.%s", c, c))
+		set = append(set, fmt.Sprintf("%s = excluded.%[1]s", quoted(c)))
 	}
-	columns := strings.Join(tb.columns, ", ")
+	columns := quoted(slices.Clone(tb.columns)...)
 	return fmt.Sprintf(`INSERT INTO %s AS old (%s) SELECT %s FROM pg_temp.%s
 		ON CONFLICT (%s) DO UPDATE SET %s, written_at = now()
 		WHERE (old.epoch, old.position) <= (excluded.epoch, excluded.position)`,
-		tb.name, columns, columns, tb.staging(), strings.Join(keyColumns, ", "), strings.Join(set, ", "))
+		quoted(tb.name), columns, columns, quoted(tb.staging()), strings.Join(keyColumns, ", "), strings.Join(set, ", "))
 }

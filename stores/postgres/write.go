@@ -39,11 +39,11 @@ func (t *Tier) write(ctx context.Context, tx pgx.Tx, tb *table, b stores.ColdBat
 	if len(rows) == 0 {
 		return nil
 	}
-	stage := fmt.Sprintf("CREATE TEMPORARY TABLE IF NOT EXISTS %s (LIKE %s INCLUDING DEFAULTS) ON COMMIT DELETE ROWS", tb.staging(), tb.name)
+	stage := fmt.Sprintf("CREATE TEMPORARY TABLE IF NOT EXISTS %s (LIKE %s INCLUDING DEFAULTS) ON COMMIT DELETE ROWS", quoted(tb.staging()), quoted(tb.name))
 	if _, err := tx.Exec(ctx, stage); err != nil {
 		return err
 	}
-	source := pgx.CopyFromSlice(len(rows), func(i int) ([]any, error) { return tb.values(&b, &rows[i], epoch) })
+	source := pgx.CopyFromSlice(len(rows), func(i int) ([]any, error) { return tb.values(&b, &rows[i], epoch), nil })
 	if _, err := tx.CopyFrom(ctx, pgx.Identifier{"pg_temp", tb.staging()}, tb.columns, source); err != nil {
 		return err
 	}
@@ -52,19 +52,15 @@ func (t *Tier) write(ctx context.Context, tx pgx.Tx, tb *table, b stores.ColdBat
 }
 
 // values returns what the columns hold of a row.
-func (tb *table) values(b *stores.ColdBatch, r *stores.ColdRow, epoch int64) ([]any, error) {
-	key, err := keyText(r.Item.Key)
-	if err != nil {
-		return nil, err
-	}
+func (tb *table) values(b *stores.ColdBatch, r *stores.ColdRow, epoch int64) []any {
 	values := []any{
 		b.Lane.Store.Application, b.Lane.Store.Name, r.Key, timeOf(r.Window.Start), timeOf(r.Window.End),
-		key, timeOf(r.Time), r.Sequence, r.Partition, b.Lane.Store.Layout, epoch, b.Position, r.Value,
+		keyText(r.Item.Key, r.Key), timeOf(r.Time), r.Sequence, r.Partition, b.Lane.Store.Layout, epoch, b.Position, r.Value,
 	}
 	if tb.asJSON {
-		return append(values, jsonOf(r.Item.Value)), nil
+		return append(values, jsonOf(r.Item.Value))
 	}
-	for _, c := range tb.extra {
+	for _, c := range tb.of.Columns {
 		v := c.Value(r.Item)
 		switch x := v.(type) {
 		case float64:
@@ -76,7 +72,7 @@ func (tb *table) values(b *stores.ColdBatch, r *stores.ColdRow, epoch int64) ([]
 		}
 		values = append(values, v)
 	}
-	return values, nil
+	return values
 }
 
 // The times that windows may have, in Unix milliseconds: PostgreSQL's go further,
@@ -105,6 +101,12 @@ func (t *Tier) keep(rows []stores.ColdRow) []stores.ColdRow {
 			if t.saidOld.CompareAndSwap(false, true) {
 				t.log.Warn("a window is older than the retention: the cold tier leaves out such windows",
 					"start", window.FormatTime(r.Window.Start), "retention", t.cfg.Retention)
+			}
+		case len(r.Key) > MaxKey:
+			t.long.Add(1)
+			if t.saidLong.CompareAndSwap(false, true) {
+				t.log.Warn("a key is too long for PostgreSQL's indexes: the cold tier leaves out windows of such keys, which are gone when they leave the warm tier",
+					"bytes", len(r.Key), "limit_bytes", MaxKey, "start", window.FormatTime(r.Window.Start))
 			}
 		default:
 			kept = append(kept, r)

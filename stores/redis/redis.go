@@ -156,8 +156,12 @@ func (r *Replica) Write(ctx context.Context, results []stores.Result) (stores.Ou
 // isOthers reports whether err says that a key is of another type than ours.
 func isOthers(err error) bool {
 	e, ok := rueidis.IsRedisErr(err)
-	return ok && strings.HasPrefix(e.Error(), "WRONGTYPE")
+	return ok && saysOthers(e.Error())
 }
+
+// saysOthers looks for the code anywhere: up to Redis 6 the error of a command in a
+// script comes inside of one of the script.
+func saysOthers(text string) bool { return strings.Contains(text, "WRONGTYPE ") }
 
 // command returns the arguments of the script for a result.
 func (r *Replica) command(result *stores.Result) rueidis.LuaExec {

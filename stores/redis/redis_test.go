@@ -56,6 +56,19 @@ func TestKeysLieInOneSlot(t *testing.T) {
 	}
 }
 
+// TestAKeyOfAnotherTypeIsKnownByItsError, as Redis 7 has it and as Redis 6 does.
+func TestAKeyOfAnotherTypeIsKnownByItsError(t *testing.T) {
+	for text, want := range map[string]bool{
+		"WRONGTYPE Operation against a key holding the wrong kind of value script: 9b3c":                                                true,
+		"ERR Error running script (call to f_9b3c): @user_script:7: WRONGTYPE Operation against a key holding the wrong kind of value ": true,
+		"OOM command not allowed when used memory > 'maxmemory'.":                                                                       false,
+	} {
+		if saysOthers(text) != want {
+			t.Errorf("%s: want %t", text, want)
+		}
+	}
+}
+
 func TestMistakesAreToldWithoutSecrets(t *testing.T) {
 	for _, url := range []string{
 		"", "http://host:1", "redis://", "redis://u:hush@host", "redis://host:6379/0?db=1", "redis://host/many", "redis://u:hush@ho st", "unix:///tmp/hush",

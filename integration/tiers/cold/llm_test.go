@@ -47,6 +47,16 @@ func TestTheTableOfPerformance(t *testing.T) {
 	want(t, "the last 24 hours", ask(t, p, `SELECT model, count::bigint, errors::bigint, error_rate, cost_usd, latency_mean_ms FROM millrace.model_last_24h`),
 		[]string{"chat 60 3 0.05 30 100"})
 	want(t, "cost", ask(t, p, `SELECT model, sum(cost_usd), sum(count)::bigint FROM millrace.model_cost_by_day GROUP BY model`), []string{"chat 30 60"})
+
+	// Another size of windows over the same events counts instead, not as well.
+	other, w := lane("b", 0), window.Window{Start: at.Add(-2 * time.Hour).UnixMilli(), End: at.Add(2 * time.Hour).UnixMilli()}
+	other.Store = l.Store
+	other.Store.Layout = "other"
+	again := rows[2]
+	again.Window = w
+	write(t, tier, other, 1, 1, again)
+	want(t, "the last 24 hours in other windows", ask(t, p, `SELECT model, count::bigint FROM millrace.model_last_24h`), []string{"chat 30"})
+	want(t, "cost in other windows", ask(t, p, `SELECT model, sum(cost_usd), sum(count)::bigint FROM millrace.model_cost_by_day GROUP BY model`), []string{"chat 15 30"})
 	read, err := tier.Read(t.Context(), stores.ColdQuery{Store: l.Store, Partitions: []int32{0}, From: window.MinTime, To: window.MaxTime, Limit: 10})
 	if err != nil || len(read) != 3 || fmt.Sprint(read[2].Value) != fmt.Sprint(rows[0].Value) {
 		t.Errorf("read %d rows, %v", len(read), err)

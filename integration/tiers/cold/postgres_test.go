@@ -4,8 +4,10 @@ package cold_test
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
 	"log/slog"
+	"math/rand/v2"
 	"os"
 	"slices"
 	"strings"
@@ -73,9 +75,27 @@ func rowAt(key string, start time.Time, value string) stores.ColdRow {
 	}
 }
 
+// odd is a window whose value is some JSON.
+func odd(key string, start time.Time, value string) stores.ColdRow {
+	r := rowAt(key, start, value)
+	r.Item.Value = json.RawMessage(value)
+	return r
+}
+
+// noise is a window of a key of n bytes that no compression makes shorter.
+func noise(n int, start time.Time) stores.ColdRow {
+	r := rowAt("noise", start, "noise")
+	r.Key = make([]byte, n)
+	rng := rand.New(rand.NewPCG(1, 2))
+	for i := range r.Key {
+		r.Key[i] = byte(rng.Uint32())
+	}
+	return r
+}
+
 func write(t testing.TB, tier *postgres.Tier, l stores.ColdLane, position, mark int64, rows ...stores.ColdRow) {
 	t.Helper()
-	if _, err := tier.Mark(t.Context(), l); err != nil {
+	if _, err := tier.Mark(t.Context(), l, window.MaxTime); err != nil {
 		t.Fatal(err)
 	}
 	for i := range rows {
@@ -109,8 +129,8 @@ func want(t testing.TB, what string, got, want []string) {
 	}
 }
 
-// TestRows: what comes again changes nothing, what is newer goes before, and marks
-// only rise.
+// TestRows: what comes again changes nothing, what is newer goes before, and writes
+// only raise marks.
 func TestRows(t *testing.T) {
 	p := servers.NewPostgres(t)
 	tier := openTier(t, p, nil)
@@ -122,7 +142,7 @@ func TestRows(t *testing.T) {
 	for range 4 {
 		other := openTier(t, p, nil)
 		go func() {
-			_, err := other.Mark(t.Context(), lane("a", 0))
+			_, err := other.Mark(t.Context(), lane("a", 0), window.MaxTime)
 			done <- err
 		}()
 	}
@@ -139,8 +159,13 @@ func TestRows(t *testing.T) {
 	write(t, tier, lane("a", 0), 9, 90, rowAt("x", at, "older"))
 	want(t, "rows after an older write", read(t, tier, nil), []string{name + "T00 x x1", name + "T00 z z1", name + "T01 y y1"})
 	write(t, tier, lane("a", 0), 11, window.MinTime, rowAt("x", at, "newer"))
-	if mark, err := tier.Mark(t.Context(), lane("a", 0)); mark != 100 || err != nil {
+	if mark, err := tier.Mark(t.Context(), lane("a", 0), window.MaxTime); mark != 100 || err != nil {
 		t.Errorf("mark %d, %v; want 100", mark, err)
+	}
+	for _, atMost := range []int64{60, 70} {
+		if mark, err := tier.Mark(t.Context(), lane("a", 0), atMost); mark != 60 || err != nil {
+			t.Errorf("mark at most %d: %d, %v; want 60", atMost, mark, err)
+		}
 	}
 	// A changelog that was made anew counts from 0 again, and is the later one. That
 	// one of the old ones still writes does not change that.
@@ -172,11 +197,12 @@ func TestAwkwardRows(t *testing.T) {
 	zero := rowAt("nul\x00\xff", now, "a\x00b")
 	far := rowAt("far", now.Add(2*365*day), "far")
 	write(t, tier, lane("a", 0), 1, 1, zero, far, rowAt("old", now.Add(-91*day), "old"),
-		rowAt("beyond", time.UnixMilli(1<<55), "beyond"), rowAt("plain", now, "plain"))
+		rowAt("beyond", time.UnixMilli(1<<55), "beyond"), rowAt("plain", now, "plain"),
+		noise(postgres.MaxKey+1, now), noise(postgres.MaxKey, now), odd("surrogate", now, `{"a":"\ud800"}`), odd("number", now, `1e200000`))
 	want(t, "keys and values", ask(t, p, "SELECT key, value IS NULL, bytes = '\\x610062' FROM millrace.windows ORDER BY key"),
-		[]string{"far false false", "nul\uFFFD true true", "plain false false"})
-	if old, outside := tier.Skipped(); old != 1 || outside != 1 {
-		t.Errorf("skipped %d old ones and %d outside, want 1 and 1", old, outside)
+		[]string{"far false false", "noise false false", "nul\uFFFD true true", "number true false", "plain false false", "surrogate true false"})
+	if old, outside, long := tier.Skipped(); old != 1 || outside != 1 || long != 1 {
+		t.Errorf("skipped %d old ones, %d outside and %d long ones, want one each", old, outside, long)
 	}
 	rows, err := tier.Read(t.Context(), stores.ColdQuery{Store: lane("", 0).Store, Partitions: []int32{0}, Key: zero.Key, From: window.MinTime, To: window.MaxTime, Limit: 2})
 	if err != nil || len(rows) != 1 || string(rows[0].Value) != "a\x00b" || rows[0].Window != zero.Window || rows[0].Time != zero.Time || rows[0].Sequence != 3 {
@@ -275,7 +301,7 @@ func TestAServerThatIsNotThere(t *testing.T) {
 	p := servers.NewPostgres(t)
 	p.Down()
 	tier := openTier(t, p, func(c *postgres.Config) { c.Password = "not-to-be-seen" })
-	_, err := tier.Mark(t.Context(), lane("a", 0))
+	_, err := tier.Mark(t.Context(), lane("a", 0), window.MaxTime)
 	if err == nil || strings.Contains(err.Error(), "not-to-be-seen") || tier.Health(t.Context()) == nil {
 		t.Fatalf("error %v", err)
 	}
