@@ -110,8 +110,8 @@ type Instance struct {
 const (
 	// stopTimeout is how long a graceful stop may take, and commitTimeout how much
 	// of it the last commit may.
-	stopTimeout   = 5 * time.Second
-	commitTimeout = 4 * time.Second
+	stopTimeout   = 12 * time.Second
+	commitTimeout = 10 * time.Second
 	// startTimeout is how long a broker may keep silent at the start.
 	startTimeout = 10 * time.Second
 	// topicPatience is how long a topic may be missing that was made a moment ago.
