@@ -117,6 +117,9 @@ func (w *worker) feed(r *running, f *feed, now time.Time) error {
 		n, err := w.feedBatch(f, batch)
 		w.in.metrics.records(d.Topic, n)
 		resting := f.rate.read(n, time.Now())
+		if n > 0 && f.rate != nil {
+			w.lastRead = r.id
+		}
 		if err != nil {
 			return err
 		}

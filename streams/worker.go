@@ -51,10 +51,13 @@ type worker struct {
 	// dirtyBytes is how much changed state the worker gathers before it commits ahead
 	// of time. It stays when others come.
 	dirtyBytes int64
-	// turn is which task comes first in the next pass: what Config.MaxRate allows must
-	// not always go to the same one. unlooked is how many records were processed since
-	// the worker has looked how much has changed.
-	turn, unlooked int
+	// lastRead is the task that has read from a source last, if there is a
+	// Config.MaxRate. The next pass begins behind it: what the rate allows must not
+	// always go to the same one.
+	lastRead processors.TaskID
+	// unlooked is how many records were processed since the worker has looked how much
+	// has changed.
+	unlooked int
 	// broken is set when run has returned an error: nothing in the tasks can be
 	// trusted.
 	broken bool
@@ -166,12 +169,12 @@ func (w *worker) pass(ctx context.Context) (busy bool, err error) {
 		return false, err
 	}
 	ids := w.order()
-	w.turn++
+	first := slices.Index(ids, w.lastRead) + 1
 	for i := range ids {
 		if w.paused {
 			break
 		}
-		more, err := w.step(w.tasks[ids[(w.turn+i)%len(ids)]])
+		more, err := w.step(w.tasks[ids[(first+i)%len(ids)]])
 		if err != nil {
 			return false, err
 		}
