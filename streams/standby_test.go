@@ -131,8 +131,9 @@ func TestATaskMovesWhenItsWarmupHasCaughtUp(t *testing.T) {
 		w.pass(10 * time.Second)
 		b := w.start("b", newDisk(), top, adjust)
 		w.until("b warms up", func() bool { return len(b.in.Standbys()) > 0 })
-		if a.running() != tasks {
-			t.Errorf("a runs %d tasks, and b has caught up with none", a.running())
+		// The first two copies may have caught up already, and no others.
+		if n := a.running(); n < tasks-2 {
+			t.Errorf("a runs %d tasks, and b can have caught up with two at most", n)
 		}
 		if n := len(b.in.Standbys()); n > 2 {
 			t.Errorf("%d warm-ups at a time, at most 2 are allowed", n)
