@@ -45,14 +45,7 @@ func NewPostgres(t testing.TB) *Postgres {
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() {
-		if t.Failed() {
-			t.Logf("PostgreSQL, the end of its log:\n%s", p.lastLines())
-		}
-		if err := p.Stop(); err != nil {
-			t.Error(err)
-		}
-	})
+	stopWith(t, "PostgreSQL", p)
 	return p
 }
 

@@ -59,14 +59,7 @@ func NewRedis(t testing.TB) *Redis {
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() {
-		if t.Failed() {
-			t.Logf("the end of the log of Redis:\n%s", r.lastLines())
-		}
-		if err := r.Stop(); err != nil {
-			t.Error(err)
-		}
-	})
+	stopWith(t, "Redis", r)
 	return r
 }
 

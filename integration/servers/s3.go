@@ -160,13 +160,6 @@ func NewS3(t *testing.T) *S3 {
 	for name, value := range s.Environment() {
 		t.Setenv(name, value)
 	}
-	t.Cleanup(func() {
-		if t.Failed() {
-			t.Logf("the S3 gateway, the end of its output:\n%s", s.lastLines())
-		}
-		if err := s.Stop(); err != nil {
-			t.Error(err)
-		}
-	})
+	stopWith(t, "the S3 gateway", s)
 	return s
 }

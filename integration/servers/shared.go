@@ -106,3 +106,19 @@ func connect(ctx context.Context, addresses string) (*Kafka, error) {
 	}
 	return k, nil
 }
+
+// stopWith stops a server when a test ends, and prints the end of its log if the
+// test failed.
+func stopWith(t testing.TB, name string, server interface {
+	lastLines() string
+	Stop() error
+}) {
+	t.Cleanup(func() {
+		if t.Failed() {
+			t.Logf("%s, the end of its log:\n%s", name, server.lastLines())
+		}
+		if err := server.Stop(); err != nil {
+			t.Error(err)
+		}
+	})
+}
