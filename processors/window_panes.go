@@ -98,10 +98,10 @@ func (a *WindowAggregate[K, V, A]) addLate(r *Record[K, V], pane *stores.Live[A]
 			return nil
 		}
 		open = true
-		if live.Firing.Passed() {
+		if live.Firing.Passed() || !a.c.Windows.Complete(w, a.w) {
 			return nil
 		}
-		if _, _, events, err := a.c.Store.Merged(live); err != nil || !events {
+		if events, err := a.c.Store.HasEvents(live); err != nil || !events {
 			return err
 		}
 		return a.onTimeFirst(live, w)

@@ -21,6 +21,22 @@ func (w *Windowed[K, A]) WindowOf(start int64) window.Window {
 	return w.window(start)
 }
 
+// HasEvents reports whether any pane of the window that l stands for has an event.
+func (w *Windowed[K, A]) HasEvents(l *Live[A]) (bool, error) {
+	x := w.WindowOf(l.start)
+	// The newest pane first: it is l itself, and the likeliest to have some.
+	for start := x.End - w.panes.Advance; start >= x.Start; start -= w.panes.Advance {
+		pane, err := w.Get(l.Key(), start)
+		if err != nil {
+			return false, err
+		}
+		if pane != nil && !pane.Firing.Has(window.EntryEmpty) {
+			return true, nil
+		}
+	}
+	return false, nil
+}
+
 // Merged returns the value of the window that l stands for, made new from its
 // panes, and the greatest event time in it. events is false if all panes are
 // empty.

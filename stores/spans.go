@@ -125,11 +125,7 @@ func (s *Spans[K, A]) Next(from int64) (due int64, ok bool, err error) {
 	if err := s.s.load(); err != nil {
 		return 0, false, err
 	}
-	s.s.reindex()
-	s.s.index.Ascend(indexed[A]{at: from}, func(i indexed[A]) bool {
-		due, ok = i.at, true
-		return false
-	})
+	due, ok = s.s.next(from)
 	return due, ok, nil
 }
 
@@ -139,7 +135,7 @@ func (s *Spans[K, A]) DropBefore(due int64) (n int, err error) {
 	if err := s.s.load(); err != nil {
 		return 0, err
 	}
-	s.s.reindex()
+	s.s.settle(due)
 	var old []*Live[A]
 	s.s.index.Scan(func(i indexed[A]) bool {
 		if i.at >= due {

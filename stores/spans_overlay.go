@@ -28,8 +28,11 @@ type spans[A any] struct {
 	lanes  map[string][]*Live[A]
 	index  *btree.BTreeG[indexed[A]]
 	ids    uint64
-	// stale are those that index has under a due time that they no longer have.
-	stale []*Live[A]
+	// stale counts those that index has under an earlier due time than their own,
+	// none of which is before settled: a span that grows with each event is put
+	// anew once its old time is asked for, and not at each event.
+	stale   int
+	settled int64
 
 	changed      []*Live[A] // dirty since the last Collect
 	changedBytes int64
@@ -42,7 +45,8 @@ type spans[A any] struct {
 // spanPart is what a Live of a Spans store has beside the rest.
 type spanPart struct {
 	end int64
-	// at is the due time, and id the number, that the index has it under.
+	// at is the due time, and id the number, that the index has it under. If it is
+	// stale, it is due later.
 	at    int64
 	id    uint64
 	stale bool
@@ -69,7 +73,7 @@ type spanTomb[A any] struct {
 }
 
 func (s *spans[A]) reset() {
-	s.loaded, s.lanes, s.stale = false, map[string][]*Live[A]{}, nil
+	s.loaded, s.lanes, s.stale, s.settled = false, map[string][]*Live[A]{}, 0, window.MinTime
 	s.index = btree.NewBTreeGOptions(func(a, b indexed[A]) bool {
 		return cmp.Or(cmp.Compare(a.at, b.at), cmp.Compare(a.key, b.key), cmp.Compare(a.id, b.id)) < 0
 	}, btree.Options{NoLocks: true})
@@ -219,10 +223,7 @@ func (s *spans[A]) move(l *Live[A], w window.Window) {
 		s.enter(l)
 	}
 	l.stored = s.revive(l)
-	if !l.span.stale && s.due(w) != l.span.at {
-		l.span.stale = true
-		s.stale = append(s.stale, l)
-	}
+	s.postpone(l)
 	s.touch(l)
 }
 
@@ -242,25 +243,82 @@ func (s *spans[A]) delete(l *Live[A], expired bool) {
 	}
 	s.bury(l, spanTomb[A]{expired: expired, live: l})
 	s.leave(l)
-	s.index.Delete(s.entry(l))
+	s.unindex(l)
 	s.charge(-int64(l.size))
 	// Under DeletesDeferred the next commit still writes what it had.
 	l.deleted = true
 	l.gone = !l.stored || s.db.deletes == DeletesWithCommit
 }
 
-// reindex brings the index up to date.
-func (s *spans[A]) reindex() {
-	for _, l := range s.stale {
-		if l.deleted {
-			continue
-		}
-		s.index.Delete(s.entry(l))
-		l.span.at, l.span.stale = s.due(l.Window()), false
-		s.index.Set(s.entry(l))
+// postpone notes that l may be due at another time than index has it under.
+func (s *spans[A]) postpone(l *Live[A]) {
+	switch due := s.due(l.Window()); {
+	case due == l.span.at && !l.span.stale:
+	case due < l.span.at || l.span.at < s.settled:
+		s.reindex(l)
+	case !l.span.stale:
+		l.span.stale = true
+		s.stale++
 	}
-	clear(s.stale)
-	s.stale = s.stale[:0]
+}
+
+// reindex puts l where it is due. It gets another number, by which a scan that is
+// under way knows that it has moved.
+func (s *spans[A]) reindex(l *Live[A]) {
+	s.unindex(l)
+	s.ids++
+	l.span.at, l.span.id = s.due(l.Window()), s.ids
+	s.index.Set(s.entry(l))
+}
+
+func (s *spans[A]) unindex(l *Live[A]) {
+	s.index.Delete(s.entry(l))
+	if l.span.stale {
+		l.span.stale = false
+		s.stale--
+	}
+}
+
+// settle sees to it that no span stands in index before a time at which it is
+// not due.
+func (s *spans[A]) settle(before int64) {
+	if before <= s.settled {
+		return
+	}
+	if s.stale > 0 {
+		var moved []*Live[A]
+		s.index.Ascend(indexed[A]{at: s.settled}, func(i indexed[A]) bool {
+			if i.live.span.stale && i.at < before {
+				moved = append(moved, i.live)
+			}
+			return i.at < before
+		})
+		for _, l := range moved {
+			s.reindex(l)
+		}
+	}
+	if before < window.MaxTime { // a look at all of them is no reason to give up postponing
+		s.settled = before
+	}
+}
+
+// next returns the least time at or after from at which a span is due.
+func (s *spans[A]) next(from int64) (due int64, ok bool) {
+	s.settle(from)
+	for {
+		var first indexed[A]
+		s.index.Ascend(indexed[A]{at: from}, func(i indexed[A]) bool {
+			first = i
+			return false
+		})
+		if first.live == nil {
+			return 0, false
+		}
+		if !first.live.span.stale {
+			return first.at, true
+		}
+		s.reindex(first.live)
+	}
 }
 
 func (s *spans[A]) scan(from, to int64, after Cursor) iter.Seq2[*Live[A], error] {
@@ -269,7 +327,7 @@ func (s *spans[A]) scan(from, to int64, after Cursor) iter.Seq2[*Live[A], error]
 			yield(nil, err)
 			return
 		}
-		s.reindex()
+		s.settle(to)
 		made := s.ids
 		at := indexed[A]{at: from}
 		if n := len(after.Key) - 8; n >= 0 && after.Start >= from {
@@ -287,7 +345,7 @@ func (s *spans[A]) scan(from, to int64, after Cursor) iter.Seq2[*Live[A], error]
 			}
 			at = next
 			at.id++
-			if next.id > made {
+			if next.id > made || l.span.stale {
 				continue
 			}
 			if err := s.loadValue(l); err != nil {

@@ -115,3 +115,43 @@ func TestSpansAreReadAgain(t *testing.T) {
 		t.Errorf("%d spans, want 100", next)
 	}
 }
+
+// TestASpanThatGrowsIsPutAnewOnceItsTimeHasCome: a session grows with each of its
+// events, and time moves with each event too. Its place among those that are due,
+// which its cursor tells, changes once its old one is asked for.
+func TestASpanThatGrowsIsPutAnewOnceItsTimeHasCome(t *testing.T) {
+	db, s := openSpans(t, stores.Config{Engine: stores.NewMemory()})
+	defer db.Close()
+	grows, err := s.Create([]byte("grows"), window.Window{Start: 0, End: 100})
+	check(t, err)
+	due := map[string]int64{}
+	places, place := 0, ""
+	for now := range int64(1000) {
+		s.Move(grows, window.Window{Start: 0, End: 100 + now})
+		_, err := s.Create(fmt.Appendf(nil, "%d", now), window.Window{Start: now, End: now + 1})
+		check(t, err)
+		for l, err := range s.Scan(now, now+1, stores.Cursor{}) {
+			check(t, err)
+			due[string(l.Key())] = now
+		}
+		if next, ok, err := s.Next(now + 1); err != nil || !ok || next != now+1 {
+			t.Fatalf("at %d the next span is due at %d, %v, %v", now, next, ok, err)
+		}
+		if at := fmt.Sprint(grows.Cursor()); at != place {
+			places, place = places+1, at
+		}
+	}
+	if _, ok := due["grows"]; ok || len(due) != 999 {
+		t.Errorf("%d spans were due, want 999 and not the one that grows", len(due))
+	}
+	if places > 12 {
+		t.Errorf("the span that grows had %d places; want one for each time it was due", places)
+	}
+	for l, err := range s.Scan(1000, window.MaxTime, stores.Cursor{}) {
+		check(t, err)
+		due[string(l.Key())] = l.Order()
+	}
+	if due["grows"] != 1099 || due["999"] != 1000 {
+		t.Errorf("the spans that are left are due at %d and %d, want 1099 and 1000", due["grows"], due["999"])
+	}
+}
