@@ -61,8 +61,10 @@ type Config struct {
 	// Storage opens the state of tasks; Run closes it. Default: Pebble databases
 	// in StateDir.
 	Storage Storage
-	// Memory bounds, in bytes, the live objects, caches and buffers together.
-	// Default: 1 GiB.
+	// Memory bounds, in bytes, the live objects, caches and buffers together. What
+	// they make of garbage comes on top, and so does what is being encoded and
+	// decoded: a process takes up to twice as much. Default: half of ProcessMemory;
+	// without that, 1 GiB.
 	Memory int64
 	// HotMemory and CacheMemory are ceilings within Memory, in bytes: of live
 	// objects, and of Pebble's cache with its memtables. Together they get three
@@ -304,7 +306,7 @@ func (c Config) resolve(t *topology.Topology) (Config, error) {
 	c.CommitInterval = cmp.Or(c.CommitInterval, c.Guarantee.CommitInterval())
 	c.TransactionTimeout = cmp.Or(c.TransactionTimeout, max(20*time.Second, 2*c.CommitInterval))
 	c.OffsetReset = cmp.Or(c.OffsetReset, topology.Earliest)
-	c.Memory = cmp.Or(c.Memory, 1<<30)
+	c.Memory = cmp.Or(c.Memory, c.ProcessMemory/2, 1<<30)
 	c.SessionTimeout = cmp.Or(c.SessionTimeout, 10*time.Second)
 	c.Heartbeat = cmp.Or(c.Heartbeat, c.SessionTimeout/10)
 	c.RebalanceTimeout = cmp.Or(c.RebalanceTimeout, time.Minute)

@@ -23,6 +23,10 @@ const (
 // String returns the level's name in the log.
 func (l pressureLevel) String() string { return [...]string{"relaxed", "tight", "severe"}[l] }
 
+// liveShare is how much of a process's memory can be live: the collector needs the
+// rest for garbage, or it does nothing but collect.
+func liveShare(process int64) int64 { return process / 4 * 3 }
+
 // Bounds of the levels, in per cent of the budget. What counts is what the process
 // takes and what it will have grown by in pressureAhead, so that it acts before the
 // budget is used up.
@@ -54,7 +58,8 @@ type resizable interface{ ResizeCache(bytes int64) }
 // that Pebble keeps, which are on the disk. When there is room again the cache gets
 // its share back first. It is a prometheus.Collector.
 type pressure struct {
-	budget  int64
+	budget  int64 // of what is live
+	process int64 // what the process may take
 	shares  shares
 	memory  *memory
 	objects *stores.Budget
@@ -82,7 +87,7 @@ type pressure struct {
 func newPressure(in *Instance) *pressure {
 	labels := prometheus.Labels{"application": in.cfg.Application}
 	p := &pressure{
-		budget: in.cfg.ProcessMemory, shares: in.shares, memory: in.memory, objects: in.memory.objects, log: in.log,
+		budget: liveShare(in.cfg.ProcessMemory), process: in.cfg.ProcessMemory, shares: in.shares, memory: in.memory, objects: in.memory.objects, log: in.log,
 		read: in.memory.readFootprint, shed: in.shedObjects, cache: in.shares.cache,
 		limits:  prometheus.NewDesc("millrace_memory_limit_bytes", "Memory that the parts of the instance may hold at present.", []string{"part"}, labels),
 		level:   prometheus.NewDesc("millrace_memory_pressure", "0 while the process is well within its memory budget, 1 if that is tight, 2 if it is all but used up.", nil, labels),
@@ -173,7 +178,7 @@ func (p *pressure) step(now time.Time) {
 		if level < before {
 			log = p.log.Info
 		}
-		log("memory pressure", "level", level.String(), "was", before.String(), "budget_bytes", p.budget, "footprint_bytes", f.bytes,
+		log("memory pressure", "level", level.String(), "was", before.String(), "budget_bytes", p.process, "footprint_bytes", f.bytes,
 			"soon_bytes", ahead, "objects_limit", limit, "cache_limit", cache)
 	}
 }
@@ -262,7 +267,7 @@ func (p *pressure) Collect(to chan<- prometheus.Metric) {
 	}
 	gauge(p.limits, p.objects.Limit(), "objects")
 	gauge(p.limits, cache, "cache")
-	gauge(p.limits, p.budget, "process")
+	gauge(p.limits, p.process, "process")
 	gauge(p.level, int64(level))
 	gauge(p.pressed, taken)
 }

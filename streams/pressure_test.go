@@ -59,11 +59,11 @@ type pressed struct {
 	shed  int
 }
 
-// newPressed makes one with a budget of 100 MiB: half for objects, a quarter for the
+// newPressed makes one with a budget of 100 MiB for what is live: half for objects, a quarter for the
 // cache, both in full use.
 func newPressed(t *testing.T) *pressed {
 	x := &pressed{t: t, log: &eventLog{began: time.Now()}, cache: &cacheOnly{limit: 25 * mib}, now: time.UnixMilli(0)}
-	in := &Instance{cfg: Config{Application: "app", ProcessMemory: 100 * mib}, log: x.log.logger("a", slog.LevelInfo)}
+	in := &Instance{cfg: Config{Application: "app", ProcessMemory: 4 * 100 * mib / 3}, log: x.log.logger("a", slog.LevelInfo)}
 	in.shares = shares{hot: 50 * mib, cache: 25 * mib}
 	in.memory = newMemory("app", in.shares, func() []*stores.DB { return nil })
 	in.memory.use(x.cache)

@@ -70,7 +70,7 @@ func (p *program) runInstance(c *cli.Context) error {
 		return err
 	}
 	defer closeStore()
-	p.limitMemory(s.streams.Memory)
+	p.limitMemory(s.streams.ProcessMemory)
 	if !s.streams.NoCreate {
 		err := s.createInputs(c.Context, t)
 		if err == nil {
@@ -115,11 +115,12 @@ func adviseOnError(err error) error {
 	return err
 }
 
-// limitMemory tells the garbage collector of the budget: three quarters of it
-// are Go's, the rest is Pebble's. A GOMEMLIMIT of the user's goes before.
+// limitMemory tells the garbage collector of the budget: four fifths of it are
+// Go's. The rest is for the program itself and, with cgo, for Pebble. A GOMEMLIMIT
+// of the user's goes before.
 func (p *program) limitMemory(budget int64) {
 	if _, ok := p.env("GOMEMLIMIT"); !ok {
-		debug.SetMemoryLimit(budget / 4 * 3)
+		debug.SetMemoryLimit(budget / 5 * 4)
 	}
 }
 

@@ -145,8 +145,7 @@ func (p *program) settings(c *cli.Context, log *slog.Logger) (*settings, error) 
 	if c.IsSet("sources") {
 		errs = append(errs, s.only(c.String("sources")))
 	}
-	s.streams.Memory = memoryBudget(file, p.readFile)
-	s.streams.ProcessMemory = s.streams.Memory
+	s.streams.ProcessMemory = memoryBudget(file, p.readFile)
 	s.streams.HotMemory, s.streams.CacheMemory = file.State.HotMaxSize.Value, file.State.WarmCacheSize.Value
 	if file.State.HotOnly.Value {
 		s.streams.Storage = streams.NewMemoryStorage()

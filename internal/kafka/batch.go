@@ -13,7 +13,8 @@ import (
 type batch struct {
 	to       *outgoing
 	opened   time.Time
-	size     int // as Send counts it
+	size     int // on the wire, as Send counts it
+	held     int // in memory
 	sequence int32
 
 	bytes      []byte
@@ -52,7 +53,7 @@ func (p *Producer) newBatch(o *outgoing) *batch {
 
 // recycle takes back a batch that is acknowledged. mu is held.
 func (p *Producer) recycle(b *batch) {
-	p.buffered -= b.size
+	p.buffered -= b.held
 	p.unsettled--
 	if len(p.free) > p.cfg.BufferBytes/p.cfg.BatchBytes || cap(b.bytes) > 4*p.cfg.BatchBytes {
 		return // a burst or a huge record must not stay in memory

@@ -8,6 +8,7 @@ import (
 	"math"
 	"sync"
 	"time"
+	"unsafe"
 
 	"github.com/IBM/sarama"
 )
@@ -55,7 +56,7 @@ type ProducerConfig struct {
 	// whose brokers have refused larger batches.
 	TopicBatchBytes map[string]int
 
-	// BufferBytes bounds what is sent and not acknowledged; beyond it Send
+	// BufferBytes bounds the memory of what is sent and not acknowledged; beyond it Send
 	// blocks. Default 32 MiB.
 	BufferBytes int
 
@@ -116,7 +117,7 @@ type Producer struct {
 	order      []*outgoing // the same, in the order of their first records
 	last       *outgoing   // where the last record went
 	senders    map[int32]*sender
-	buffered   int           // bytes sent and not acknowledged
+	buffered   int           // bytes of memory that hold what is sent and not acknowledged
 	unsettled  int           // batches open, queued or in flight
 	free       []*batch      // for reuse
 	progress   chan struct{} // closed at the next acknowledgement or failure; nil if nobody waits
@@ -212,6 +213,14 @@ const (
 	headerOverhead = 8
 )
 
+// recordMemory is what a record takes in memory beside its bytes until it is
+// acknowledged, and headerMemory what a header does. For small records that is the
+// larger part.
+const (
+	recordMemory = int(unsafe.Sizeof(sarama.Record{}) + unsafe.Sizeof(&sarama.Record{}))
+	headerMemory = int(unsafe.Sizeof(sarama.RecordHeader{}) + unsafe.Sizeof(&sarama.RecordHeader{}))
+)
+
 // RecordSize is what Send counts for a record without headers.
 func RecordSize(key, value int) int { return recordOverhead + key + value }
 
@@ -237,9 +246,10 @@ func (p *Producer) Send(topic string, partition int32, key, value []byte, at int
 	if at < 0 || at > maxTime {
 		return fmt.Errorf("%w: %d ms for topic %q partition %d", ErrInvalidTimestamp, at, topic, partition)
 	}
+	held := size + recordMemory + len(headers)*headerMemory
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	for p.err == nil && p.buffered > 0 && p.buffered+size > p.cfg.BufferBytes {
+	for p.err == nil && p.buffered > 0 && p.buffered+held > p.cfg.BufferBytes {
 		p.sealAll()
 		p.await(nil)
 	}
@@ -259,7 +269,8 @@ func (p *Producer) Send(topic string, partition int32, key, value []byte, at int
 	}
 	o.open.add(key, value, at, headers)
 	o.open.size += size
-	p.buffered += size
+	o.open.held += held
+	p.buffered += held
 	if o.open.size >= o.full {
 		p.seal(o)
 	}
@@ -296,7 +307,7 @@ func (p *Producer) TakeAck(tp TopicPartition) (ack Ack, ok bool) {
 	return ack, true
 }
 
-// Buffered returns the bytes sent and not acknowledged.
+// Buffered returns the bytes of memory that hold what is sent and not acknowledged.
 func (p *Producer) Buffered() int {
 	p.mu.Lock()
 	defer p.mu.Unlock()

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"runtime"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -260,6 +261,33 @@ func TestAProducerGivesUpAfterTheRetryTimeout(t *testing.T) {
 			t.Errorf("gave up after %v, want about %v", took, retryTimeout)
 		}
 	})
+}
+
+// TestWhatWaitsIsCountedAsItLiesInMemory: of small records what holds them is more
+// than their bytes.
+func TestWhatWaitsIsCountedAsItLiesInMemory(t *testing.T) {
+	bubble(t, 1, map[string]int32{"in": 1}, func(t *testing.T, e *env) {
+		const n = 20_000
+		p := e.producer(e.client(), kafka.ProducerConfig{Linger: time.Hour, BatchBytes: 64 << 20, BufferBytes: 64 << 20})
+		before := heap()
+		for range n {
+			e.check(p.Send("in", 0, []byte("key"), []byte("value"), 1, []kafka.Header{{Key: []byte("h"), Value: []byte("v")}}))
+		}
+		grown, said := heap()-before, int64(p.Buffered())
+		t.Logf("%d records: the heap grew by %d bytes each, %d are said to wait", n, grown/n, said/n)
+		// Half of what a growing batch takes is what it has outgrown.
+		if said < grown/3 || said > grown*3/2 {
+			t.Errorf("the heap grew by %d bytes, and %d are said to wait", grown, said)
+		}
+	})
+}
+
+func heap() int64 {
+	var m runtime.MemStats
+	runtime.GC()
+	runtime.GC()
+	runtime.ReadMemStats(&m)
+	return int64(m.HeapAlloc)
 }
 
 func TestSendBlocksAtTheBoundAndCloseReleasesIt(t *testing.T) {
