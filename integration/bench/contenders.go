@@ -53,15 +53,10 @@ type field struct {
 // build makes the contenders' programs in a folder.
 func build(ctx context.Context, s Settings, client *kafka.Client, dir string) (*field, error) {
 	f := &field{Settings: s, dir: dir, client: client}
-	err := f.buildPrograms(ctx)
-	if err != nil {
+	if err := f.buildPrograms(ctx); err != nil {
 		return nil, err
 	}
-	if f.java, err = servers.JDKTool("java"); err != nil {
-		return nil, err
-	}
-	f.classpath, err = compileKafkaStreams(ctx, dir)
-	return f, err
+	return f, f.buildKafkaStreams(ctx)
 }
 
 // buildPrograms makes the command and the floors.
@@ -75,6 +70,15 @@ func (f *field) buildPrograms(ctx context.Context) error {
 		}
 	}
 	return nil
+}
+
+// buildKafkaStreams makes the Java contender.
+func (f *field) buildKafkaStreams(ctx context.Context) (err error) {
+	if f.java, err = servers.JDKTool("java"); err != nil {
+		return err
+	}
+	f.classpath, err = compileKafkaStreams(ctx, f.dir)
+	return err
 }
 
 // compileKafkaStreams compiles the Java contender into a folder, and returns its

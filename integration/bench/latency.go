@@ -6,13 +6,11 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"os"
 	"time"
 
 	"golang.org/x/sync/errgroup"
 
 	"github.com/millrace/millrace/integration/live"
-	"github.com/millrace/millrace/internal/kafka"
 	"github.com/millrace/millrace/llm"
 	"github.com/millrace/millrace/streams"
 )
@@ -25,7 +23,8 @@ type LatencyPlan struct {
 	// Guarantees are tried one after the other, all with a commit every CommitMS.
 	Guarantees []streams.Guarantee
 	CommitMS   int64
-	// Heap is the -Xmx of Kafka Streams' JVM.
+	// Heap is the -Xmx of Kafka Streams' JVM. Default: 1g, which is more than it needs,
+	// because memory is not compared here.
 	Heap string
 	// Rounds is how often each contender runs; they take turns.
 	Rounds int
@@ -71,19 +70,13 @@ const (
 // behind the last result. The error wraps [ErrVoid] if one of the contenders has
 // computed something else than the sum of what has arrived.
 func MeasureLatency(ctx context.Context, p LatencyPlan) (*Latencies, error) {
-	p.Settings, p.Heap, p.Load.BySession = p.withDefaults(), cmp.Or(p.Heap, Works()[0].Heap), false
-	client, err := kafka.Open(ctx, kafka.Config{Brokers: []string{p.Brokers}, ClientID: "millrace-latency"})
+	p.Settings, p.Heap, p.Load.BySession = p.withDefaults(), cmp.Or(p.Heap, "1g"), false
+	f, err := openField(ctx, p.Settings)
 	if err != nil {
 		return nil, err
 	}
-	defer client.Close()
-	dir, err := os.MkdirTemp("", "millrace-bench-")
-	if err != nil {
-		return nil, err
-	}
-	defer os.RemoveAll(dir)
-	f, err := build(ctx, p.Settings, client, dir)
-	if err != nil {
+	defer f.close()
+	if err := f.buildKafkaStreams(ctx); err != nil {
 		return nil, err
 	}
 	found := &Latencies{LatencyPlan: p, Machine: thisMachine()}

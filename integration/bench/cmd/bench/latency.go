@@ -28,7 +28,7 @@ func latency(ctx context.Context, args []string) (err error) {
 	flags.DurationVar(&p.Load.For, "for", 30*time.Second, "time that is measured, in whole seconds")
 	flags.Uint64Var(&p.Load.Seed, "seed", 1, "of all that is random in the load")
 	flags.IntVar(&p.Rounds, "rounds", 3, "how often each contender runs")
-	flags.StringVar(&p.Heap, "heap", "", "-Xmx of kafka-streams; empty for that of bench compare")
+	flags.StringVar(&p.Heap, "heap", "", "-Xmx of kafka-streams; empty for 1g")
 	flags.Func("guarantee", "only this one: at-least-once or exactly-once", func(text string) error {
 		g := streams.Guarantee(text)
 		if g != streams.AtLeastOnce && g != streams.ExactlyOnce {
