@@ -98,6 +98,7 @@ type inclusions struct {
 	// from is when what counts begins to arrive, in Unix milliseconds.
 	from    int64
 	windows map[windowID]*windowInclusions
+	// latency is in whole milliseconds, as the times of arrival are.
 	latency live.Distribution
 	// missing are events that no result includes.
 	missing int64
@@ -133,6 +134,6 @@ func (i *inclusions) add(id windowID, appended int64) {
 	case len(w.results) == 0:
 		i.missing++
 	case appended >= i.from:
-		i.latency.Add(w.results[0].at.Sub(time.UnixMilli(appended)))
+		i.latency.Add(w.results[0].at.Sub(time.UnixMilli(appended)).Round(time.Millisecond))
 	}
 }

@@ -20,7 +20,7 @@ func counted(key string, events int64) llm.Result {
 func seen(results ...[2]int64) *sightings {
 	s := newSightings()
 	for _, r := range results {
-		s.put(counted("m", r[0]), time.UnixMilli(r[1]))
+		s.put(counted("m", r[0]), time.UnixMilli(r[1]).Add(300*time.Microsecond)) // which is rounded off
 	}
 	return s
 }

@@ -137,7 +137,7 @@ func latencyPicture(l latencies) (*picture, error) {
 func (l latencies) panel(guarantee, title string, end float64) *panel {
 	p := newPanel(title, "", "% of all events")
 	upTo(&p.X, end)
-	width := p.X.Max / 60
+	width := math.Ceil(p.X.Max / 60) // samples are in whole milliseconds
 	most := 0.
 	for _, r := range rivals {
 		for _, q := range l.of(guarantee, r.name).bars(width, p.X.Max) {
