@@ -61,7 +61,7 @@ oracle: ## Random runs against a brute-force model, SEEDS of them, into docs/ora
 		go test -run '^TestOracle$$' -count 1 -timeout 0 ./internal/oracle
 
 .PHONY: figures
-figures: ## Draw the pictures of docs/time.md, from runs
+figures: ## Draw the pictures of the docs, from runs and from what benchmarks have kept
 	go run ./internal/figures
 
 .PHONY: nocgo
@@ -96,6 +96,10 @@ shuffle: setup ## Count what Millrace and Kafka Streams drop behind a repartitio
 .PHONY: emission
 emission: setup ## Measure how long results take behind the event that completes their window
 	go run ./integration/emission/cmd/emission
+
+.PHONY: latency
+latency: setup ## Compare with Kafka Streams how long results take under a live load: ROUNDS
+	go run ./integration/bench/cmd/bench latency -rounds $(ROUNDS)
 
 .PHONY: cost
 cost: setup ## What exactly once costs against at least once: EVENTS, ROUNDS

@@ -34,7 +34,8 @@ func (p *program) benchCommand() *cli.Command {
 			"what it took as JSON in the last line. The shapes of windows: tumbling, of 5 minutes; hopping, of 15 minutes,\n" +
 			"one each minute; session, which 30 minutes of silence end. It begins anew: an application that has run before\n" +
 			"is refused, unless --cleanup has it removed before and afterwards. With --restore the application has run: its\n" +
-			"local state is deleted, and restoring it from the changelog is measured.",
+			"local state is deleted, and restoring it from the changelog is measured. With --until-end=false it reads on,\n" +
+			"what arrives too, until it is told to stop, and prints then what it took.",
 		Flags: []cli.Flag{
 			brokersFlag(), stateFlag(),
 			&cli.StringFlag{Name: "input", Value: llm.PerformanceTopic, Usage: "`TOPIC` to read: Performance events in MessagePack"},
@@ -45,6 +46,7 @@ func (p *program) benchCommand() *cli.Command {
 			&cli.IntFlag{Name: "workers", Value: benchWorkers, Usage: "goroutines that process tasks"},
 			&cli.DurationFlag{Name: "commit", Usage: "`TIME` between commits", DefaultText: "1s, exactly once 100ms"},
 			&cli.StringFlag{Name: "memory", Value: benchMemory, Usage: "budget such as 2GiB"},
+			&cli.BoolFlag{Name: "until-end", Value: true, Usage: "end with what the input holds now; =false for a run that goes on until it is stopped"},
 			&cli.BoolFlag{Name: "restore", Usage: "delete the local state first, and measure its restoring"},
 			&cli.BoolFlag{Name: "cleanup", Usage: "remove the application's positions, topics and state, and the output: before, unless --restore is given, and afterwards"},
 			&cli.StringFlag{Name: "profile", Usage: "write profiles of processor time and allocations to `DIR`"},
@@ -111,7 +113,7 @@ func (p *program) newBench(c *cli.Context, log *slog.Logger) (*bench, error) {
 		cfg: s.streams, shape: shape, output: c.String("output"), profiles: c.String("profile"),
 		restore: c.Bool("restore"), cleanup: c.Bool("cleanup"),
 	}
-	b.cfg.Application, b.cfg.UntilEnd = c.String("application"), true
+	b.cfg.Application, b.cfg.UntilEnd = c.String("application"), c.Bool("until-end")
 	b.cfg.CommitInterval = cmp.Or(b.cfg.CommitInterval, b.cfg.Guarantee.CommitInterval())
 	if b.output == "" {
 		b.output = b.cfg.Application + "-results"
@@ -139,7 +141,7 @@ func (b *bench) run(ctx context.Context) (*benchReport, error) {
 		return nil, err
 	}
 	if b.cleanup {
-		err = b.clear(ctx)
+		err = b.clear(context.WithoutCancel(ctx)) // which has ended a run that goes on
 	}
 	return report, err
 }
@@ -196,7 +198,7 @@ func (b *bench) clear(ctx context.Context) error {
 	return nil
 }
 
-// measure runs the instance to the end of its input.
+// measure runs the instance to the end of its input, or until ctx ends.
 func (b *bench) measure(ctx context.Context) (report *benchReport, err error) {
 	if b.profiles != "" {
 		stop, err := profile(b.profiles)
@@ -211,7 +213,7 @@ func (b *bench) measure(ctx context.Context) (report *benchReport, err error) {
 	if err := streams.Run(ctx, b.topology, cfg); err != nil {
 		return nil, err
 	}
-	if err := ctx.Err(); err != nil {
+	if err := ctx.Err(); err != nil && cfg.UntilEnd {
 		return nil, err
 	}
 	if report, err = m.report(); err != nil {

@@ -5,6 +5,7 @@ import (
 	"os"
 	"path/filepath"
 	"testing"
+	"time"
 
 	"github.com/millrace/millrace/internal/kafka"
 )
@@ -76,4 +77,55 @@ func TestBenchRefusesWhatItDoesNotMeasure(t *testing.T) {
 	start(t, "bench", "--brokers=127.0.0.1:1", "--memory=1MiB", "--shape=round").wait(exitUsage).wants("at least 64MiB", `--shape "round"`)
 	start(t, "bench").wait(exitUsage).wants("no brokers are given")
 	start(t, "bench", "--brokers=127.0.0.1:1", "--workers=0").wait(exitUsage).wants("--workers 0")
+}
+
+// TestABenchThatGoesOnTakesWhatArrives: until it is stopped, and then reports and
+// cleans up.
+func TestABenchThatGoesOnTakesWhatArrives(t *testing.T) {
+	cluster, brokers := newCluster(t)
+	replay := func() { start(t, "replay", brokers, "--trace=code", "--events=500", "--partitions=2").wait(exitOK) }
+	replay()
+	client, err := kafka.Open(t.Context(), kafka.Config{Brokers: cluster.Addrs()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer client.Close()
+	positions := func() (sum int64) {
+		t.Helper()
+		committed, err := client.CommittedOffsets(t.Context(), "living")
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, at := range committed {
+			sum += at.Offset
+		}
+		return sum
+	}
+	reaches := func(want int64) {
+		t.Helper()
+		tick, late := time.NewTicker(20*time.Millisecond), time.After(patienceOfTests)
+		defer tick.Stop()
+		for positions() < want {
+			select {
+			case <-tick.C:
+			case <-late:
+				t.Fatalf("the group is at %d, want %d", positions(), want)
+			}
+		}
+	}
+	p := start(t, "bench", brokers, "--state", t.TempDir(), "--application=living", "--until-end=false", "--commit=20ms", "--cleanup")
+	reaches(500)
+	replay()
+	reaches(1000)
+	p.stop()
+	if r := p.wait(exitOK).report(); r.Records != 1000 || r.Results == 0 || r.Seconds <= 0 {
+		t.Errorf("%+v", r)
+	}
+	topics, err := client.Topics(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(topics) != 1 {
+		t.Errorf("a cleanup leaves the topics %v", topics)
+	}
 }

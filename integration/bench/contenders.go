@@ -53,15 +53,10 @@ type field struct {
 // build makes the contenders' programs in a folder.
 func build(ctx context.Context, s Settings, client *kafka.Client, dir string) (*field, error) {
 	f := &field{Settings: s, dir: dir, client: client}
-	err := f.buildPrograms(ctx)
-	if err != nil {
+	if err := f.buildPrograms(ctx); err != nil {
 		return nil, err
 	}
-	if f.java, err = servers.JDKTool("java"); err != nil {
-		return nil, err
-	}
-	f.classpath, err = compileKafkaStreams(ctx, dir)
-	return f, err
+	return f, f.buildKafkaStreams(ctx)
 }
 
 // buildPrograms makes the command and the floors.
@@ -75,6 +70,15 @@ func (f *field) buildPrograms(ctx context.Context) error {
 		}
 	}
 	return nil
+}
+
+// buildKafkaStreams makes the Java contender.
+func (f *field) buildKafkaStreams(ctx context.Context) (err error) {
+	if f.java, err = servers.JDKTool("java"); err != nil {
+		return err
+	}
+	f.classpath, err = compileKafkaStreams(ctx, f.dir)
+	return err
 }
 
 // compileKafkaStreams compiles the Java contender into a folder, and returns its
@@ -113,6 +117,8 @@ type entry struct {
 	application string
 	// restore: the application has run, and its local state is gone.
 	restore bool
+	// live: the contender goes on behind the input's end, until it is told to stop.
+	live bool
 }
 
 func (e entry) output() string { return e.application + "-results" }
@@ -130,11 +136,17 @@ func (f *field) command(ctx context.Context, e entry) *exec.Cmd {
 		if e.restore {
 			args = append(args, "--restore")
 		}
+		if e.live {
+			args = append(args, "--until-end=false")
+		}
 		return exec.CommandContext(ctx, f.millrace, args...)
 	case KafkaStreams:
 		args := append([]string{"-Xmx" + e.Heap}, f.JVM...)
 		args = append(args, "-Dorg.slf4j.simpleLogger.defaultLogLevel=warn", "-cp", f.classpath, "Bench", f.Brokers, e.input, e.output(),
 			e.application, filepath.Join(state, "kafka-streams"), workers, strconv.FormatInt(e.CommitMS, 10), strconv.FormatInt(f.Cache, 10), string(e.Guarantee), string(e.Shape))
+		if e.live {
+			args = append(args, "live")
+		}
 		return exec.CommandContext(ctx, f.java, args...)
 	}
 	return exec.CommandContext(ctx, f.floor, "floor", "-brokers", f.Brokers, "-topic", e.input, "-workers", workers, "-kind", e.contender,
@@ -147,11 +159,7 @@ func (f *field) floorResults() string { return filepath.Join(f.dir, "floor-resul
 func (f *field) run(ctx context.Context, e entry) (Report, outcome, error) {
 	durable := e.contender == Millrace || e.contender == KafkaStreams
 	if durable && !e.restore {
-		n, err := f.client.Partitions(ctx, e.input)
-		if err != nil {
-			return Report{}, nil, err
-		}
-		if _, err := f.client.CreateTopic(ctx, kafka.TopicSpec{Name: e.output(), Partitions: n, Replication: -1, Configs: keepForever()}); err != nil {
+		if err := f.createOutput(ctx, e); err != nil {
 			return Report{}, nil, err
 		}
 	}
@@ -175,6 +183,17 @@ func (f *field) run(ctx context.Context, e entry) (Report, outcome, error) {
 	}
 	o, err := readTopic(ctx, f.client, e.output())
 	return report, o, err
+}
+
+// createOutput makes the topic that an entry writes to, of as many partitions as
+// its input has.
+func (f *field) createOutput(ctx context.Context, e entry) error {
+	n, err := f.client.Partitions(ctx, e.input)
+	if err != nil {
+		return err
+	}
+	_, err = f.client.CreateTopic(ctx, kafka.TopicSpec{Name: e.output(), Partitions: n, Replication: -1, Configs: keepForever()})
+	return err
 }
 
 // clear removes the topics and the local state of an entry.

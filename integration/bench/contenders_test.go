@@ -7,7 +7,9 @@ import (
 	"testing"
 	"time"
 
+	"github.com/millrace/millrace/integration/live"
 	"github.com/millrace/millrace/integration/servers"
+	"github.com/millrace/millrace/streams"
 )
 
 func TestMain(m *testing.M) { os.Exit(servers.Main(m)) }
@@ -32,6 +34,29 @@ func TestContendersAgree(t *testing.T) {
 			if r := c.Restores[name][0]; r.RestoredRecords == 0 || r.RestoreSeconds <= 0 {
 				t.Errorf("%s: %s has restored %+v", w.Name, name, r)
 			}
+		}
+	}
+}
+
+// TestBothContendersIncludeEachEvent: a few seconds of what make latency does.
+// Which of them is faster, a busy machine does not tell.
+func TestBothContendersIncludeEachEvent(t *testing.T) {
+	p := LatencyPlan{
+		Settings: Settings{Brokers: servers.KafkaForTest(t).Brokers()[0]},
+		Load:     live.Load{Rate: 5000, WarmUp: time.Second, For: 2 * time.Second, Disorder: time.Second, Share: 0.05, Seed: 1},
+		CommitMS: 100, Guarantees: []streams.Guarantee{streams.AtLeastOnce, streams.ExactlyOnce}, Rounds: 1, Log: t.Output(),
+	}
+	found, err := MeasureLatency(t.Context(), p)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(found.Runs) != 4 {
+		t.Errorf("%d runs", len(found.Runs))
+	}
+	for _, r := range found.Runs {
+		// More than those of two seconds count where events arrive late.
+		if n := r.Latency.Len(); n < 10_000 || n > 15_000 || r.Latency.At(0) <= 0 || r.Report.Records < 15_000 || r.Windows < 50 {
+			t.Errorf("%s, %s: the latency of %d events of 10000, %v; %+v", r.Guarantee, r.Contender, n, r.Latency, r.Report)
 		}
 	}
 }

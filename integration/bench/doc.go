@@ -30,6 +30,17 @@
 // languages. [WritePage] tells what was found, by medians and their ratios,
 // beside the machine, the versions and the command.
 //
+// # Latency
+//
+// [MeasureLatency] has millrace and kafka-streams do the same under a load that
+// arrives (package live), at one interval between commits, and looks at each event:
+// how long from its arrival at the broker, by the broker's clock, until a consumer
+// that reads committed records has a result that includes it. Which result does can
+// be told because results carry counts and a partition is processed in order: the
+// n-th event of a key and window is in the first result of n events or more. The
+// warm-up does not count. The last results must equal the sum of what has arrived,
+// here too.
+//
 // # Caveats
 //
 // Processor time and memory are those of the whole process from its start: a

@@ -64,27 +64,21 @@ func Hold(ctx context.Context, h Holding) (*Held, error) {
 
 // watch runs an entry and samples its memory until it ends.
 func (f *field) watch(ctx context.Context, e entry, held *Held) error {
-	cmd := f.command(ctx, e)
-	var stdout, stderr strings.Builder
-	cmd.Stdout, cmd.Stderr = &stdout, &stderr
-	if err := cmd.Start(); err != nil {
+	p, err := begin(f.command(ctx, e))
+	if err != nil {
 		return err
 	}
-	began, ended := time.Now(), make(chan error, 1)
-	go func() { ended <- cmd.Wait() }()
+	began := time.Now()
 	tick := time.NewTicker(time.Second)
 	defer tick.Stop()
 	state := filepath.Join(f.dir, "state", e.application)
 	for {
 		select {
-		case err := <-ended:
-			if err != nil {
-				return fmt.Errorf("bench: millrace: %w: %s", err, tail([]byte(stderr.String())))
-			}
-			held.Report, err = parseReport([]byte(stdout.String()))
+		case err := <-p.ended:
+			held.Report, err = p.report(err)
 			return err
 		case at := <-tick.C:
-			s := MemorySample{Seconds: at.Sub(began).Seconds(), Resident: residentOf(cmd.Process.Pid), State: sizeOf(state)}
+			s := MemorySample{Seconds: at.Sub(began).Seconds(), Resident: residentOf(p.cmd.Process.Pid), State: sizeOf(state)}
 			held.Samples = append(held.Samples, s)
 			if n := len(held.Samples); n%30 == 0 {
 				fmt.Fprintf(held.Log, "%4.0f s: %d MiB resident, %d MiB of state\n", s.Seconds, s.Resident>>20, s.State>>20)

@@ -2,10 +2,7 @@ package bench
 
 import (
 	"context"
-	"encoding/json"
-	"errors"
 	"os"
-	"path/filepath"
 	"time"
 
 	"github.com/millrace/millrace/internal/kafka"
@@ -53,13 +50,4 @@ func openField(ctx context.Context, s Settings) (*field, error) {
 func (f *field) close() {
 	f.client.Close()
 	_ = os.RemoveAll(f.dir) // it is a temporary folder's
-}
-
-// save writes what was found to a file, and makes its folder.
-func save(path string, found any) error {
-	text, err := json.MarshalIndent(found, "", "  ")
-	if err != nil {
-		return err
-	}
-	return errors.Join(os.MkdirAll(filepath.Dir(path), 0o755), os.WriteFile(path, append(text, '\n'), 0o644))
 }

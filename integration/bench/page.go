@@ -2,12 +2,7 @@ package bench
 
 import (
 	_ "embed"
-	"encoding/json"
-	"errors"
-	"fmt"
-	"io/fs"
 	"os"
-	"path/filepath"
 	"strings"
 	"text/template"
 )
@@ -31,19 +26,22 @@ type section struct {
 	Restored []row // PerSecond is records restored, Results how many
 }
 
-// page is what the template is given.
+// page is what the template is given; nil is what was not measured.
 type page struct {
 	Sections []section
 	Goals    []goal
+	Latency  *latencySection
+	Growth   *growthSection
+	Memory   *memorySection
 }
 
-func newPage(found []*Comparison) page {
+func newPage(f *findings) (page, error) {
 	var p page
 	all := map[string]*Comparison{}
-	for _, c := range found {
+	for _, c := range f.comparisons {
 		all[c.Work.Name] = c
 	}
-	for _, c := range found {
+	for _, c := range f.comparisons {
 		s := section{Comparison: c, Title: c.Work.title()}
 		for _, name := range c.Contenders {
 			s.Rows = append(s.Rows, newRow(name, c.Runs[name]))
@@ -56,7 +54,21 @@ func newPage(found []*Comparison) page {
 		}
 		p.Sections, p.Goals = append(p.Sections, s), append(p.Goals, c.goals(all)...)
 	}
-	return p
+	if f.latencies != nil {
+		p.Latency = newLatencySection(f.latencies)
+		p.Goals = append(p.Goals, f.latencies.goals()...)
+	}
+	if f.growth != nil {
+		p.Growth = newGrowthSection(f.growth)
+	}
+	if f.held != nil {
+		var err error
+		if p.Memory, err = newMemorySection(f.held); err != nil {
+			return p, err
+		}
+		p.Goals = append(p.Goals, p.Memory.goal())
+	}
+	return p, nil
 }
 
 func newRow(name string, reports []Report) row {
@@ -69,41 +81,14 @@ func newRow(name string, reports []Report) row {
 	return r
 }
 
-// Save keeps a comparison in a folder, for WritePage.
-func (c *Comparison) Save(dir string) error {
-	text, err := json.MarshalIndent(c, "", "  ")
+// WritePage writes what a folder holds of comparisons, and of latencies, growth and
+// memory, as a page in Markdown.
+func WritePage(path, dir string) error {
+	found, err := kept(dir)
 	if err != nil {
 		return err
 	}
-	if err := os.MkdirAll(dir, 0o755); err != nil {
-		return err
-	}
-	return os.WriteFile(filepath.Join(dir, c.Work.Name+".json"), append(text, '\n'), 0o644)
-}
-
-// kept reads what Save has kept, in the order of Works.
-func kept(dir string) ([]*Comparison, error) {
-	var found []*Comparison
-	for _, w := range Works() {
-		text, err := os.ReadFile(filepath.Join(dir, w.Name+".json"))
-		if errors.Is(err, fs.ErrNotExist) {
-			continue
-		}
-		if err != nil {
-			return nil, err
-		}
-		c := new(Comparison)
-		if err := json.Unmarshal(text, c); err != nil {
-			return nil, fmt.Errorf("bench: %s: %w", w.Name, err)
-		}
-		found = append(found, c)
-	}
-	return found, nil
-}
-
-// WritePage writes what a folder holds of comparisons as a page in Markdown.
-func WritePage(path, dir string) error {
-	found, err := kept(dir)
+	p, err := newPage(found)
 	if err != nil {
 		return err
 	}
@@ -112,7 +97,7 @@ func WritePage(path, dir string) error {
 		return err
 	}
 	var b strings.Builder
-	if err := t.Execute(&b, newPage(found)); err != nil {
+	if err := t.Execute(&b, p); err != nil {
 		return err
 	}
 	return os.WriteFile(path, []byte(b.String()), 0o644)

@@ -2,7 +2,6 @@ package bench
 
 import (
 	"bytes"
-	"cmp"
 	"encoding/json"
 	"fmt"
 	"slices"
@@ -64,11 +63,13 @@ func MeasureFloor(name string, run func() (map[int32]totals, error)) (Report, ma
 // median returns the middle of what f says of some reports, the mean of the two
 // middle ones if there are two; 0 of none.
 func median(reports []Report, f func(Report) float64) float64 {
-	values := make([]float64, len(reports))
-	for i, r := range reports {
-		values[i] = f(r)
-	}
-	slices.SortFunc(values, cmp.Compare[float64])
+	return middle(mapped(reports, f))
+}
+
+// middle returns the middle of some values, the mean of the two middle ones if there
+// are two; 0 of none.
+func middle(values []float64) float64 {
+	slices.Sort(values)
 	n := len(values)
 	if n == 0 {
 		return 0

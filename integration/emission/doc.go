@@ -12,14 +12,11 @@
 //
 // # The measure
 //
-// A paced generator gives each event the time at which its turn is, and sends it
-// then. The broker stamps the input's records with the time of their appending
-// (message.timestamp.type), so that whatever the generator and its linger take
-// counts for nothing. Read back, the input says for each partition when the first
+// The events are a load of package live, which sends each event when it is its turn,
+// has the broker stamp it, and reads what is committed by a client that shares no
+// code with the engine. Read back, the input says for each partition when the first
 // event arrived that moved its watermark to a window's end; behind a repartition the
-// last of the partitions decides. The results are taken by a client that shares no
-// code with the engine and reads committed records only. All is on one machine, and
-// so by one clock.
+// last of the partitions decides.
 //
 // The input read back is also an oracle: each window that was complete must have a
 // final result with as many events as the input has for it.

@@ -9,10 +9,10 @@ import (
 	"strings"
 	"time"
 
-	"github.com/twmb/franz-go/pkg/kgo"
 	"golang.org/x/sync/errgroup"
 
 	"github.com/millrace/millrace/codec"
+	"github.com/millrace/millrace/integration/live"
 	"github.com/millrace/millrace/internal/kafka"
 	"github.com/millrace/millrace/llm"
 	"github.com/millrace/millrace/streams"
@@ -79,14 +79,13 @@ func Measure(ctx context.Context, s Settings, c Case, l Load) (report *Report, e
 	application := fmt.Sprintf("emission-%d", time.Now().UnixMilli())
 	input, output := application+"-in", application+"-out"
 	defer func() { err = errors.Join(err, remove(context.WithoutCancel(ctx), client, application)) }()
-	for _, topic := range []kafka.TopicSpec{
-		{Name: input, Partitions: partitions, Replication: -1, Configs: map[string]string{"message.timestamp.type": "LogAppendTime"}},
-		{Name: output, Partitions: partitions, Replication: -1},
-	} {
-		if _, err := client.CreateTopic(ctx, topic); err != nil {
-			return nil, err
-		}
+	if err := live.CreateInput(ctx, client, input); err != nil {
+		return nil, err
 	}
+	if _, err := client.CreateTopic(ctx, kafka.TopicSpec{Name: output, Partitions: live.Partitions, Replication: -1}); err != nil {
+		return nil, err
+	}
+	l.BySession = c.Repartition
 	top, err := stats(application, input, output, l, c.Repartition)
 	if err != nil {
 		return nil, err
@@ -102,16 +101,11 @@ func Measure(ctx context.Context, s Settings, c Case, l Load) (report *Report, e
 	if err != nil {
 		return nil, err
 	}
-	r, err := follow(s.Broker, output)
-	if err != nil {
-		return nil, err
-	}
-	defer r.client.Close()
-
+	r := newResults()
 	group, running := errgroup.WithContext(ctx)
 	running, stop := context.WithCancel(running)
 	group.Go(func() error { return in.Run(running) })
-	group.Go(func() error { r.read(running); return nil })
+	group.Go(func() error { return live.Follow(running, s.Broker, output, r.put) })
 	group.Go(func() (err error) {
 		defer stop()
 		report, err = produceAndAwait(running, client, in, r, s.Broker, input, c, l)
@@ -130,11 +124,14 @@ func produceAndAwait(ctx context.Context, client *kafka.Client, in *streams.Inst
 		return nil, err
 	}
 	began := time.Now().Add(50 * time.Millisecond)
-	if err := newGenerator(l, c.Repartition, began).pace(ctx, client, input); err != nil {
+	if err := l.Send(ctx, client, input, began); err != nil {
 		return nil, err
 	}
-	a, err := readBack(ctx, client, broker, input, l)
-	if err != nil {
+	a := newArrivals(l)
+	if err := live.ReadBack(ctx, client, broker, input, func(e live.Arrival) error {
+		a.add(e.Partition, e.Event.Model, e.Event.Timestamp, e.Appended)
+		return nil
+	}); err != nil {
 		return nil, err
 	}
 	var complete []windowID
@@ -145,16 +142,12 @@ func produceAndAwait(ctx context.Context, client *kafka.Client, in *streams.Inst
 	}
 	limited, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
-	windows, err := r.await(limited, complete)
-	if err != nil {
-		return nil, err
-	}
-	return newReport(c, l, a, complete, windows, began.Add(l.WarmUp)), nil
+	return newReport(c, l, a, complete, r.await(limited, complete), began.Add(l.WarmUp)), nil
 }
 
 // started waits until the instance runs all of its tasks.
 func started(ctx context.Context, in *streams.Instance, c Case) error {
-	tasks := partitions
+	tasks := live.Partitions
 	if c.Repartition {
 		tasks *= 2
 	}
@@ -168,41 +161,6 @@ func started(ctx context.Context, in *streams.Instance, c Case) error {
 		}
 	}
 	return nil
-}
-
-// readBack reads the whole input.
-func readBack(ctx context.Context, client *kafka.Client, broker, input string, l Load) (*arrivals, error) {
-	var tps []kafka.TopicPartition
-	for p := range int32(partitions) {
-		tps = append(tps, kafka.TopicPartition{Topic: input, Partition: p})
-	}
-	ends, err := client.ListOffsets(ctx, kafka.Latest, tps...)
-	if err != nil {
-		return nil, err
-	}
-	left := int64(0)
-	for _, end := range ends {
-		left += end
-	}
-	reader, err := kgo.NewClient(kgo.SeedBrokers(broker), kgo.ConsumeTopics(input), kgo.ConsumeResetOffset(kgo.NewOffset().AtStart()))
-	if err != nil {
-		return nil, err
-	}
-	defer reader.Close()
-	a := newArrivals(l)
-	for left > 0 {
-		fetches := reader.PollFetches(ctx)
-		if err := fetches.Err(); err != nil {
-			return nil, err
-		}
-		for record := range fetches.RecordsAll() {
-			left--
-			if err := a.take(record); err != nil {
-				return nil, err
-			}
-		}
-	}
-	return a, nil
 }
 
 // remove deletes the topics of a case.

@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"io"
 	"time"
+
+	"github.com/millrace/millrace/integration/live"
 )
 
 // Report is what a case has come to.
@@ -24,12 +26,12 @@ type Report struct {
 	Counted int64
 	// behind is by how much events arrived later than their turn, latency how long
 	// the results of windows took that were complete behind the warm-up.
-	behind, latency distribution
+	behind, latency live.Distribution
 }
 
 func newReport(c Case, l Load, a *arrivals, complete []windowID, windows map[windowID]result, from time.Time) *Report {
-	r := &Report{Case: c, Events: a.events, Wanted: l.Rate, Windows: len(complete), behind: a.behind}
-	r.Least, r.Greatest, r.Rate = a.rate()
+	r := &Report{Case: c, Events: a.pace.Events, Wanted: l.Rate, Windows: len(complete), behind: a.behind}
+	r.Least, r.Greatest, r.Rate = a.pace.Rate()
 	for _, id := range complete {
 		w := windows[id]
 		switch {
@@ -42,14 +44,14 @@ func newReport(c Case, l Load, a *arrivals, complete []windowID, windows map[win
 		r.Counted += w.count
 		at, _ := a.completed(id, c.Repartition)
 		if appended := time.UnixMilli(at); appended.After(from) {
-			r.latency.add(w.arrived.Sub(appended).Round(10 * time.Microsecond))
+			r.latency.Add(w.arrived.Sub(appended))
 		}
 	}
 	return r
 }
 
 // Percentile returns the latency that a share of the results do not exceed.
-func (r *Report) Percentile(share float64) time.Duration { return r.latency.at(share) }
+func (r *Report) Percentile(share float64) time.Duration { return r.latency.At(share) }
 
 // Write prints the report.
 func (r *Report) Write(w io.Writer) {
@@ -57,8 +59,8 @@ func (r *Report) Write(w io.Writer) {
 	fmt.Fprintf(w, "  arrived: %d events, %.0f a second, in single seconds %d to %d; behind their turn %v\n",
 		r.Events, r.Rate, r.Least, r.Greatest, &r.behind)
 	fmt.Fprintf(w, "  windows: %d complete, with %d events; %d without a final result, %d with a wrong one\n", r.Windows, r.Counted, r.Missing, r.Wrong)
-	r.latency.histogram(w)
-	fmt.Fprintf(w, "  emission: %v, of %d results\n", &r.latency, len(r.latency.values))
+	r.latency.Histogram(w)
+	fmt.Fprintf(w, "  emission: %v, of %d results\n", &r.latency, r.latency.Len())
 }
 
 // What Check finds.

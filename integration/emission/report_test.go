@@ -6,7 +6,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/millrace/millrace/llm"
+	"github.com/millrace/millrace/integration/live"
 	"github.com/millrace/millrace/streams"
 )
 
@@ -16,48 +16,11 @@ func small() Load {
 	return l
 }
 
-func TestEventsHaveTheirTurn(t *testing.T) {
-	l := small()
-	l.Rate = 3000
-	began := time.UnixMilli(1_700_000_000_000)
-	a, b := newGenerator(l, false, began), newGenerator(l, true, began)
-	out := 0
-	for i := range int64(9000) {
-		turn := began.Add(time.Duration(i * 1e9 / 3000))
-		if !a.turn().Equal(turn) {
-			t.Fatalf("event %d has its turn at %v, want %v", i, a.turn(), turn)
-		}
-		key, value, err := a.event()
-		if err != nil {
-			t.Fatal(err)
-		}
-		e, err := llm.PerformanceCodec.Decode(value)
-		if err != nil {
-			t.Fatal(err)
-		}
-		switch late := turn.UnixMilli() - e.Timestamp; {
-		case late < 0 || late > 200:
-			t.Fatalf("event %d is %d ms out of order", i, late)
-		case late > 0:
-			out++
-		}
-		if string(key) != e.Model {
-			t.Fatalf("key %q of model %q", key, e.Model)
-		}
-		if key, _, err = b.event(); err != nil || !strings.HasPrefix(string(key), "session-") {
-			t.Fatalf("key %q by session, %v", key, err)
-		}
-	}
-	if share := float64(out) / 9000; share < 0.04 || share > 0.06 {
-		t.Errorf("%.3f of the events are out of order", share)
-	}
-}
-
 // TestWhenWindowsAreComplete: the watermark is 200 ms behind, so that an event at
 // 1300 completes the window that ends at 1100.
 func TestWhenWindowsAreComplete(t *testing.T) {
 	a := newArrivals(small())
-	for p := range int32(partitions) {
+	for p := range int32(live.Partitions) {
 		for _, e := range []struct{ at, appended int64 }{
 			{1010, 5000}, {1299, 5001}, {1250, 5002}, {1300, 5003 + 10*int64(p)}, {1350, 5100}, {1520, 5200},
 		} {
@@ -91,7 +54,7 @@ func TestWhenWindowsAreComplete(t *testing.T) {
 func TestTheReportFindsWhatIsWrong(t *testing.T) {
 	a := newArrivals(small())
 	for i := range int64(5000) {
-		a.add(int32(i%partitions), "m", 10_000+i, 20_000+i)
+		a.add(int32(i%live.Partitions), "m", 10_000+i, 20_000+i)
 	}
 	var complete []windowID
 	for id := range a.counts {
@@ -117,8 +80,8 @@ func TestTheReportFindsWhatIsWrong(t *testing.T) {
 	if err := errors.Join(r.Check(), r.CheckRate()); err != nil {
 		t.Error(err)
 	}
-	if r.Percentile(0.5) != 7*time.Millisecond || r.Percentile(1) != 7*time.Millisecond || len(r.latency.values) >= r.Windows {
-		t.Errorf("latency %v of %d results, %d windows", &r.latency, len(r.latency.values), r.Windows)
+	if r.Percentile(0.5) != 7*time.Millisecond || r.Percentile(1) != 7*time.Millisecond || r.latency.Len() >= int64(r.Windows) {
+		t.Errorf("latency %v of %d results, %d windows", &r.latency, r.latency.Len(), r.Windows)
 	}
 	var text strings.Builder
 	r.Write(&text)
@@ -137,20 +100,5 @@ func TestTheReportFindsWhatIsWrong(t *testing.T) {
 	r.Wanted = 2000
 	if err := r.CheckRate(); !errors.Is(err, ErrRate) {
 		t.Error(err)
-	}
-}
-
-func TestPercentilesAreNearestRanks(t *testing.T) {
-	var d distribution
-	if d.at(0.5) != 0 {
-		t.Error("an empty sample has a percentile")
-	}
-	for i := 100; i > 0; i-- {
-		d.add(time.Duration(i))
-	}
-	for share, want := range map[float64]time.Duration{0: 1, 0.01: 1, 0.5: 50, 0.99: 99, 1: 100} {
-		if got := d.at(share); got != want {
-			t.Errorf("at %v: %d, want %d", share, got, want)
-		}
 	}
 }

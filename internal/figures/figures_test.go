@@ -9,57 +9,73 @@ import (
 	"path/filepath"
 	"regexp"
 	"slices"
-	"strings"
 	"testing"
 )
 
 // docs is the folder of the pages.
 const docs = "../../docs"
 
-// TestCommittedFiguresAreThoseThatRunsDraw keeps pictures and engine together.
-func TestCommittedFiguresAreThoseThatRunsDraw(t *testing.T) {
-	var names []string
-	for _, f := range figures() {
-		names = append(names, f.name)
+// TestCommittedFiguresAreThoseThatAreDrawn keeps pictures, engine and figures
+// together, and each picture on its page.
+func TestCommittedFiguresAreThoseThatAreDrawn(t *testing.T) {
+	kept := measured(filepath.Join(docs, "benchmarks"))
+	drawn := append(figures(), kept...)
+	for _, f := range drawn {
 		t.Run(f.name, func(t *testing.T) {
-			drawn, err := f.svg()
+			svg, err := f.svg()
 			if err != nil {
 				t.Fatal(err)
 			}
+			wellFormed(t, svg)
 			committed, err := os.ReadFile(filepath.Join(docs, "figures", f.name+".svg"))
 			if err != nil {
-				t.Fatal(err)
+				t.Fatalf("%v: make figures", err)
 			}
-			if !bytes.Equal(drawn, committed) {
-				t.Errorf("docs/figures/%s.svg is another picture than the one that a run draws: make figures, and look at what has changed", f.name)
-			}
-			for d := xml.NewDecoder(bytes.NewReader(drawn)); ; {
-				if _, err := d.Token(); errors.Is(err, io.EOF) {
-					break
-				} else if err != nil {
-					t.Fatal(err)
-				}
+			if !bytes.Equal(svg, committed) {
+				t.Errorf("docs/figures/%s.svg is another picture than the one that is drawn: make figures, and look at what has changed", f.name)
 			}
 		})
 	}
-	page, err := os.ReadFile(filepath.Join(docs, "time.md"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	var shown []string
-	for _, m := range regexp.MustCompile(`!\[[^\]]+\]\(figures/([a-z]+)\.svg\)`).FindAllStringSubmatch(string(page), -1) {
-		shown = append(shown, m[1])
-	}
-	if !slices.Equal(shown, names) {
-		t.Errorf("docs/time.md shows %v, want %v, each with a text for who cannot see it", shown, names)
-	}
+	shows(t, "time.md", figures())
+	shows(t, "benchmarks.md", kept)
 	entries, err := os.ReadDir(filepath.Join(docs, "figures"))
 	if err != nil {
 		t.Fatal(err)
 	}
 	for _, e := range entries {
-		if !slices.Contains(names, strings.TrimSuffix(e.Name(), ".svg")) {
+		if !slices.ContainsFunc(drawn, func(f figure) bool { return f.name+".svg" == e.Name() }) {
 			t.Errorf("docs/figures/%s: nothing draws it", e.Name())
+		}
+	}
+}
+
+// shows checks which figures a page shows.
+func shows(t *testing.T, page string, figures []figure) {
+	t.Helper()
+	text, err := os.ReadFile(filepath.Join(docs, page))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var shown, want []string
+	for _, m := range regexp.MustCompile(`!\[[^\]]+\]\(figures/([a-z]+)\.svg\)`).FindAllStringSubmatch(string(text), -1) {
+		shown = append(shown, m[1])
+	}
+	for _, f := range figures {
+		want = append(want, f.name)
+	}
+	if !slices.Equal(shown, want) {
+		t.Errorf("docs/%s shows %v, want %v, each with a text for who cannot see it", page, shown, want)
+	}
+}
+
+// wellFormed checks that a picture is XML.
+func wellFormed(t *testing.T, svg []byte) {
+	t.Helper()
+	for d := xml.NewDecoder(bytes.NewReader(svg)); ; {
+		if _, err := d.Token(); errors.Is(err, io.EOF) {
+			return
+		} else if err != nil {
+			t.Fatal(err)
 		}
 	}
 }

@@ -135,6 +135,15 @@ func (p *pen) lines(s stroke, points ...point) {
 	p.c.StrokeLines(s.style(), p.c.ClipLinesXY(path)...)
 }
 
+// area fills what points go around.
+func (p *pen) area(points []point, fill ink) {
+	var path []vg.Point
+	for _, q := range points {
+		path = append(path, p.at(q.x, q.y))
+	}
+	p.c.FillPolygon(fill, p.c.ClipPolygonXY(path))
+}
+
 // steps draws what stays the same until the next point.
 func (p *pen) steps(s stroke, points []point) {
 	var path []point

@@ -38,7 +38,7 @@ var rooms = []room{
 	{"stores", []string{"codec", "window", smallParts}},
 	{"codec", []string{"window", "internal/invariants", "internal/msgp"}},
 	{"window", nil},
-	{"internal/figures", []string{"streamtest", "topology", "window", "codec"}},
+	{"internal/figures", []string{"streamtest", "topology", "window", "codec", "internal/config"}},
 	{"internal/simulation", []string{everything}},
 	{"internal", []string{"codec", "window", smallParts}},
 }

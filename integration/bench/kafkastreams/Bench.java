@@ -7,6 +7,7 @@ import java.util.Locale;
 import java.util.Map;
 import java.util.Properties;
 import java.util.concurrent.CountDownLatch;
+import java.util.concurrent.TimeUnit;
 import java.util.concurrent.atomic.AtomicLong;
 import java.util.concurrent.atomic.LongAdder;
 import org.apache.kafka.clients.admin.Admin;
@@ -41,10 +42,11 @@ import org.apache.kafka.streams.state.WindowStore;
  * The benchmark's work by Kafka Streams: events by their record key in windows
  * that take late events for 2 minutes, each window that changed to the output
  * topic at every commit. It stops when the group has committed the ends that the
- * input had at its start, and prints what it took as JSON.
+ * input had at its start, or goes on until it is told to stop, and prints what it
+ * took as JSON.
  *
  * <p>Arguments: broker input output application state-folder threads commit-ms
- * cache-bytes guarantee shape.
+ * cache-bytes guarantee shape [live].
  */
 public final class Bench {
     public static void main(String[] args) throws Exception {
@@ -67,17 +69,21 @@ public final class Bench {
         });
         try (Admin admin = Admin.create(Map.<String, Object>of("bootstrap.servers", broker))) {
             Map<TopicPartition, Long> ends = ends(admin, input, OffsetSpec.latest());
-            Map<TopicPartition, Long> at = committed(admin, application);
-            long records = 0;
-            for (Map.Entry<TopicPartition, Long> start : ends(admin, input, OffsetSpec.earliest()).entrySet()) {
-                records += ends.get(start.getKey()) - at.getOrDefault(start.getKey(), start.getValue());
+            Map<TopicPartition, Long> before = committed(admin, application);
+            Map<TopicPartition, Long> starts = ends(admin, input, OffsetSpec.earliest());
+            starts.replaceAll((partition, start) -> before.getOrDefault(partition, start));
+            boolean live = args.length > 10;
+            CountDownLatch told = new CountDownLatch(1);
+            if (live) {
+                Runtime.getRuntime().addShutdownHook(tell(told));
             }
             streams.start();
-            while (running.get() == 0 || !reached(committed(admin, application), ends)) {
-                if (failed.await(100, java.util.concurrent.TimeUnit.MILLISECONDS)) {
+            while (live ? told.getCount() > 0 : running.get() == 0 || !reached(committed(admin, application), ends)) {
+                if (failed.await(100, TimeUnit.MILLISECONDS)) {
                     throw new IllegalStateException("Kafka Streams has failed");
                 }
             }
+            long records = sum(live ? committed(admin, application) : ends) - sum(starts);
             double seconds = (System.nanoTime() - running.get()) / 1e9;
             double cpu = cpuSeconds();
             long peak = peakMemory();
@@ -89,7 +95,24 @@ public final class Bench {
                             + "\"peak_rss_bytes\":%d,\"results\":%d,\"restored_records\":%d,\"restore_seconds\":%.3f}%n",
                     args[9], args[8], records, seconds, records / seconds, cpu, records / cpu, peak, results.sum(),
                     restores.records.sum(), restores.seconds());
+            if (live) {
+                System.out.flush();
+                Runtime.getRuntime().halt(0); // not with the code of the signal
+            }
         }
+    }
+
+    /** Tells the calling thread that the process is to stop, and keeps the process until that thread has ended. */
+    private static Thread tell(CountDownLatch told) {
+        Thread main = Thread.currentThread();
+        return new Thread(() -> {
+            told.countDown();
+            try {
+                main.join();
+            } catch (InterruptedException e) {
+                Thread.currentThread().interrupt();
+            }
+        });
     }
 
     private static org.apache.kafka.streams.Topology topology(String input, String output, String shape, LongAdder results) {
@@ -170,6 +193,10 @@ public final class Bench {
             }
         });
         return offsets;
+    }
+
+    private static long sum(Map<TopicPartition, Long> offsets) {
+        return offsets.values().stream().mapToLong(Long::longValue).sum();
     }
 
     private static boolean reached(Map<TopicPartition, Long> at, Map<TopicPartition, Long> ends) {

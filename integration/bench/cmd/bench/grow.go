@@ -6,11 +6,11 @@ import (
 	"flag"
 	"fmt"
 	"os"
+	"path/filepath"
 	"strconv"
 	"strings"
 
 	"github.com/millrace/millrace/integration/bench"
-	"github.com/millrace/millrace/integration/servers"
 )
 
 func grow(ctx context.Context, args []string) (err error) {
@@ -18,11 +18,10 @@ func grow(ctx context.Context, args []string) (err error) {
 	var g bench.Growing
 	flags.Int64Var(&g.Events, "events", 5_000_000, "events of each load")
 	flags.Uint64Var(&g.Seed, "seed", 1, "of all that is random in the loads")
-	flags.StringVar(&g.Brokers, "brokers", "", "address of a broker that runs; empty to start one")
-	flags.StringVar(&g.Memory, "memory", "512MiB", "budget of millrace")
+	settingsFlags(flags, &g.Settings)
 	keys := flags.String("keys", "1000,10000,100000,1000000,10000000", "numbers of keys")
 	partitions := flags.String("partitions", "1,4,16,64", "numbers of partitions")
-	path := flags.String("data", "docs/benchmarks/growth.json", "file of what was found")
+	path := flags.String("data", filepath.Join(benchmarks, bench.GrowthFile), "file of what was found")
 	if err := flags.Parse(args); err != nil {
 		return err
 	}
@@ -41,14 +40,11 @@ func grow(ctx context.Context, args []string) (err error) {
 		g.Partitions = append(g.Partitions, int32(n))
 	}
 	g.Log = os.Stderr
-	if g.Brokers == "" {
-		k, err := servers.StartKafka(ctx, servers.KafkaConfig{Heap: "1g"})
-		if err != nil {
-			return err
-		}
-		defer func() { err = errors.Join(err, k.Stop()) }()
-		g.Brokers = k.Brokers()[0]
+	stop, err := ownBroker(ctx, &g.Settings)
+	if err != nil {
+		return err
 	}
+	defer func() { err = errors.Join(err, stop()) }()
 	found, err := bench.Grow(ctx, g)
 	if err != nil {
 		return err

@@ -7,6 +7,8 @@
 //	                         and partitions
 //	bench hold [flags]       starts a broker and watches millrace's memory while its
 //	                         state outgrows its budget
+//	bench latency [flags]    starts a broker, and compares how long it takes until a
+//	                         result includes an event that arrives
 //	bench cost [flags]       starts a broker, and prints what exactly once costs
 //	                         Millrace
 //	bench page [flags]       writes the page of what was kept
@@ -35,7 +37,10 @@ import (
 // partitions is how many partitions a load is spread over.
 const partitions = 4
 
-var errUsage = errors.New("usage: bench compare|cost|grow|hold|page|generate|floor [flags]; see -help of each")
+// benchmarks is the folder of what was found.
+const benchmarks = "docs/benchmarks"
+
+var errUsage = errors.New("usage: bench compare|latency|cost|grow|hold|page|generate|floor [flags]; see -help of each")
 
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
@@ -53,6 +58,8 @@ func run(ctx context.Context, args []string) error {
 	switch args[0] {
 	case "compare":
 		return compare(ctx, args[1:])
+	case "latency":
+		return latency(ctx, args[1:])
 	case "grow":
 		return grow(ctx, args[1:])
 	case "hold":
@@ -130,7 +137,7 @@ func floor(args []string) error {
 // pageFlags adds the flags of the page.
 func pageFlags(flags *flag.FlagSet) (path, dir *string) {
 	path = flags.String("page", "docs/benchmarks.md", "the page to write; empty for none")
-	return path, flags.String("data", "docs/benchmarks", "folder of what was found, by work")
+	return path, flags.String("data", benchmarks, "folder of what was found")
 }
 
 func page(args []string) error {
@@ -146,13 +153,12 @@ func cost(ctx context.Context, args []string) (err error) {
 	flags := flag.NewFlagSet("bench cost", flag.ContinueOnError)
 	p := bench.Plan{Partitions: partitions, Log: os.Stdout}
 	loadFlags(flags, &p.Load)
-	flags.StringVar(&p.Brokers, "brokers", "", "address of a broker that runs; empty to start one")
+	settingsFlags(flags, &p.Settings)
 	flags.IntVar(&p.Rounds, "rounds", 3, "how often each of them runs")
-	flags.StringVar(&p.Memory, "memory", "512MiB", "budget of millrace")
 	if err := flags.Parse(args); err != nil {
 		return err
 	}
-	stop, err := ownBroker(ctx, &p)
+	stop, err := ownBroker(ctx, &p.Settings)
 	if err != nil {
 		return err
 	}
@@ -160,16 +166,31 @@ func cost(ctx context.Context, args []string) (err error) {
 	return bench.MeasureCost(ctx, p)
 }
 
-// ownBroker starts a broker for a plan that has none.
-func ownBroker(ctx context.Context, p *bench.Plan) (stop func() error, err error) {
-	if p.Brokers != "" {
+// settingsFlags adds the flags of what all measurements need.
+func settingsFlags(flags *flag.FlagSet, s *bench.Settings) {
+	flags.StringVar(&s.Brokers, "brokers", "", "address of a broker that runs; empty to start one")
+	flags.StringVar(&s.Memory, "memory", "512MiB", "budget of millrace")
+}
+
+// jvmFlag adds the flag of what Kafka Streams' JVM is given.
+func jvmFlag(flags *flag.FlagSet, s *bench.Settings) {
+	s.JVM = []string{"-XX:+UseSerialGC"}
+	flags.Func("jvm", "further flags of kafka-streams' JVM, with commas between them (default -XX:+UseSerialGC)", func(text string) error {
+		s.JVM = strings.FieldsFunc(text, func(c rune) bool { return c == ',' })
+		return nil
+	})
+}
+
+// ownBroker starts a broker where none is given.
+func ownBroker(ctx context.Context, s *bench.Settings) (stop func() error, err error) {
+	if s.Brokers != "" {
 		return func() error { return nil }, nil
 	}
 	k, err := servers.StartKafka(ctx, servers.KafkaConfig{Heap: "1g"})
 	if err != nil {
 		return nil, err
 	}
-	p.Brokers = k.Brokers()[0]
+	s.Brokers = k.Brokers()[0]
 	return k.Stop, nil
 }
 
@@ -181,20 +202,16 @@ func compare(ctx context.Context, args []string) (err error) {
 		names = append(names, w.Name)
 	}
 	loadFlags(flags, &p.Load)
-	flags.StringVar(&p.Brokers, "brokers", "", "address of a broker that runs; empty to start one")
+	settingsFlags(flags, &p.Settings)
+	jvmFlag(flags, &p.Settings)
 	flags.IntVar(&p.Rounds, "rounds", 3, "how often each contender runs")
 	works := flags.String("work", strings.Join(names, ","), "what is done")
-	flags.StringVar(&p.Memory, "memory", "512MiB", "budget of millrace")
 	heap := flags.String("heap", "", "-Xmx of kafka-streams; empty for what the work has")
-	jvm := flags.String("jvm", "-XX:+UseSerialGC", "further flags of its JVM, with commas between them")
 	path, dir := pageFlags(flags)
 	if err := flags.Parse(args); err != nil {
 		return err
 	}
 	p.Partitions, p.Log = partitions, os.Stderr
-	if *jvm != "" {
-		p.JVM = strings.Split(*jvm, ",")
-	}
 	var todo []bench.Work
 	for name := range strings.SplitSeq(*works, ",") {
 		w, err := bench.FindWork(name)
@@ -204,7 +221,7 @@ func compare(ctx context.Context, args []string) (err error) {
 		w.Heap = cmp.Or(*heap, w.Heap)
 		todo = append(todo, w)
 	}
-	stop, err := ownBroker(ctx, &p)
+	stop, err := ownBroker(ctx, &p.Settings)
 	if err != nil {
 		return err
 	}
