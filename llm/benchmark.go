@@ -54,14 +54,11 @@ type BenchmarkConfig struct {
 	Input, Output string
 	// Windows are those of a Shape.
 	Windows window.Windows
-	// Every is the time between two updates of a window that goes on changing.
-	// With that of the commits, each commit has what has changed since the last.
-	Every time.Duration
 }
 
 // NewBenchmark is the work of which other engines can do the same, to be
 // compared: events by their record key in windows, as Stats. Each window that
-// has changed sends an update every so often, and a last one when it closes.
+// has changed sends an update with each commit, and a last one when it closes.
 // Time follows the latest event without a delay, as stream time does.
 func NewBenchmark(c BenchmarkConfig) (*topology.Topology, error) {
 	b := topology.New(c.Application)
@@ -71,7 +68,7 @@ func NewBenchmark(c BenchmarkConfig) (*topology.Topology, error) {
 			GroupByKey(codec.String, PerformanceCodec).
 			WindowedBy(c.Windows),
 		StatsCodec, PerformanceStats,
-		topology.Emit(window.OnTime().Early(c.Every).Late(window.EachCommit)),
+		topology.Emit(window.OnTime().EarlyEachCommit().Late(window.EachCommit)),
 		topology.Store(BenchmarkStore))
 	topology.MapValues(stats.Stream(), ToResult).To(c.Output, codec.String, ResultCodec)
 	return b.Build()

@@ -143,7 +143,7 @@ func NewWindowAggregate[K, V, A any](rt *Runtime, n *Node, c WindowAggregateConf
 // so, and those of sessions that were sent before they were closed, because a
 // session that grows or merges is another window.
 func Retracts(w window.Windows, e window.Emit) bool {
-	early := e.EarlyEvery() > 0 || e.EarlyCount() > 0
+	early := e.EarlyEvery() > 0 || e.EarlyByCommit() || e.EarlyCount() > 0
 	return e.Mode() == window.Retracting ||
 		w.Kind() == window.SessionKind && !e.ClosingOnly() && (early || w.LatenessMillis() > 0)
 }
@@ -290,7 +290,7 @@ func (a *WindowAggregate[K, V, A]) await(live, changed *stores.Live[A], x window
 	order := a.order(live, x)
 	a.watch(order)
 	a.complete.lower(order)
-	if a.c.Emit.EarlyEvery() > 0 {
+	if a.c.Emit.EarlyEvery() > 0 || a.c.Emit.EarlyByCommit() {
 		a.changed.push(changed)
 	}
 }

@@ -204,7 +204,11 @@ func (a *WindowAggregate[K, V, A]) Tick(now time.Time) error {
 			return err
 		}
 	}
-	return a.show(&a.due, func(f *window.Firing) (window.Pane, bool) { return f.Early(a.rule) }, slice)
+	return a.show(&a.due, a.early, slice)
+}
+
+func (a *WindowAggregate[K, V, A]) early(f *window.Firing) (window.Pane, bool) {
+	return f.Early(a.rule)
 }
 
 // collectOpen marks every window that is not complete as changed.
@@ -220,9 +224,17 @@ func (a *WindowAggregate[K, V, A]) collectOpen() error {
 	return nil
 }
 
-// BeforeCommit sends the late results of this commit.
+// BeforeCommit sends the early and the late results of this commit.
 func (a *WindowAggregate[K, V, A]) BeforeCommit() error {
 	a.rt.Node = a.node
+	if a.c.Emit.EarlyByCommit() {
+		if err := a.collectDue(); err != nil {
+			return err
+		}
+		if err := a.show(&a.due, a.early, math.MaxInt); err != nil {
+			return err
+		}
+	}
 	return a.show(&a.late, func(f *window.Firing) (window.Pane, bool) { return f.Commit(a.rule) }, math.MaxInt)
 }
 

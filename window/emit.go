@@ -70,6 +70,7 @@ type Emit struct {
 	onClose           bool
 	early             time.Duration
 	every             int64
+	commits           bool
 	late              LatePolicy
 	mode              Mode
 	hasEarly, hasLate bool
@@ -93,9 +94,17 @@ func (e Emit) Early(every time.Duration) Emit {
 	return e
 }
 
+// EarlyEachCommit also sends a result with each commit, if the value has changed
+// since the last result, until the window is complete. It leaves with the commit,
+// where one of Early waits for the next. It takes the place of Early.
+func (e Emit) EarlyEachCommit() Emit {
+	e.commits = true
+	return e
+}
+
 // EarlyAfter also sends a result each time that n events have come to a key and
 // window since its last result, until the window is complete. It may stand
-// beside Early. Hopping windows are then not kept by pane.
+// beside Early and EarlyEachCommit. Hopping windows are then not kept by pane.
 func (e Emit) EarlyAfter(n int64) Emit {
 	e.every, e.hasEvery = n, true
 	return e
@@ -128,6 +137,9 @@ func (e Emit) ClosingOnly() bool { return e.onClose }
 // that there are none.
 func (e Emit) EarlyEvery() time.Duration { return e.early }
 
+// EarlyByCommit reports whether there are early results with each commit.
+func (e Emit) EarlyByCommit() bool { return e.commits }
+
 // EarlyCount returns after how many events there is an early result; 0 means
 // that there is none.
 func (e Emit) EarlyCount() int64 { return e.every }
@@ -143,11 +155,13 @@ func (e Emit) Validate() error {
 	var m mistakes
 	m.unless(!e.hasEarly || e.early >= time.Millisecond, "early results every %v: want at least 1ms", e.early)
 	m.unless(!e.hasEvery || e.every >= 1, "early results after %d events: want at least 1", e.every)
+	m.unless(!e.hasEarly || !e.commits, "early results both every %v and each commit: leave out Early or EarlyEachCommit", e.early)
 	m.unless(e.late <= NoLate, "late policy %d: want EachUpdate, EachCommit or NoLate", uint8(e.late))
 	if e.onClose {
 		const only = "OnClose sends only the closing result: leave out %s, or use OnTime"
 		m.unless(!e.hasEarly, only, "Early")
 		m.unless(!e.hasEvery, only, "EarlyAfter")
+		m.unless(!e.commits, only, "EarlyEachCommit")
 		m.unless(!e.hasLate, only, "Late")
 		m.unless(e.mode == Accumulating, only, "Discarding and Retracting")
 	}
@@ -162,6 +176,9 @@ func (e Emit) String() string {
 	s := "on time"
 	if e.early > 0 {
 		s += fmt.Sprintf(", early each %v", e.early)
+	}
+	if e.commits {
+		s += ", early each_commit"
 	}
 	if e.every > 0 {
 		s += fmt.Sprintf(", early after %d", e.every)

@@ -165,6 +165,9 @@ func TestEmitValidate(t *testing.T) {
 	checkMistakes(t, OnClose().Validate(), nil)
 	checkMistakes(t, OnTime().Early(0).Late(9).Validate(), []string{"early results every 0s", "late policy 9"})
 	checkMistakes(t, OnClose().Early(time.Second).Late(NoLate).Validate(), []string{"leave out Early", "leave out Late"})
+	checkMistakes(t, OnTime().EarlyEachCommit().EarlyAfter(3).Validate(), nil)
+	checkMistakes(t, OnTime().EarlyEachCommit().Early(time.Second).Validate(), []string{"both every 1s and each commit"})
+	checkMistakes(t, OnClose().EarlyEachCommit().Validate(), []string{"leave out EarlyEachCommit"})
 	checkMistakes(t, OnTime().EarlyAfter(0).Retracting().Validate(), []string{"early results after 0 events"})
 	checkMistakes(t, OnClose().EarlyAfter(3).Discarding().Validate(), []string{"leave out EarlyAfter", "leave out Discarding"})
 	if (Emit{}) != OnTime() {
@@ -176,6 +179,7 @@ func TestEmitValidate(t *testing.T) {
 		OnTime().Early(30 * time.Second):     "on time, early each 30s, late each_update",
 		OnTime().Late(NoLate):                "on time, late no_late",
 		OnTime().Early(1e9).Late(EachCommit): "on time, early each 1s, late each_commit",
+		OnTime().EarlyEachCommit():           "on time, early each_commit, late each_update",
 		OnTime().EarlyAfter(9).Retracting():  "on time, early after 9, late each_update, retracting",
 		OnTime().Discarding():                "on time, late each_update, discarding",
 	} {

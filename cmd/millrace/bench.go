@@ -120,7 +120,7 @@ func (p *program) newBench(c *cli.Context, log *slog.Logger) (*bench, error) {
 	}
 	b.topology, err = llm.NewBenchmark(llm.BenchmarkConfig{
 		Application: b.cfg.Application, Input: c.String("input"), Output: b.output,
-		Windows: windows, Every: b.cfg.CommitInterval,
+		Windows: windows,
 	})
 	if err != nil {
 		return nil, usageError{err}

@@ -54,6 +54,7 @@ func ms(n int64) time.Duration { return time.Duration(n) * time.Millisecond }
 type emission struct {
 	onClose    bool
 	early      int64 // milliseconds of the clock; 0 for none
+	eachCommit bool  // early results come with commits
 	earlyCount int64
 	late       window.LatePolicy
 	mode       window.Mode
@@ -66,6 +67,9 @@ func (e emission) engine() window.Emit {
 	emit := window.OnTime().Late(e.late)
 	if e.early > 0 {
 		emit = emit.Early(ms(e.early))
+	}
+	if e.eachCommit {
+		emit = emit.EarlyEachCommit()
 	}
 	if e.earlyCount > 0 {
 		emit = emit.EarlyAfter(e.earlyCount)
@@ -244,6 +248,9 @@ func draw(seed uint64) *kase {
 	k.e = emission{onClose: c.onClose, late: c.late, mode: c.mode}
 	if c.early {
 		k.e.early = 500 * (1 + rng.Int64N(4))
+		if rand.New(rand.NewPCG(seed, 6)).IntN(3) == 0 {
+			k.e.early, k.e.eachCommit = 0, true
+		}
 	}
 	if c.count {
 		k.e.earlyCount = 1 + rng.Int64N(3)

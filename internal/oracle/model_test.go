@@ -36,7 +36,7 @@ type keyed struct {
 	count         int64   // on-time events since the last result
 	sequence      int64
 	passed, final bool
-	changed       bool    // the next early timer shows it
+	changed       bool    // the next early results show it
 	hurry         bool    // the next commit shows it
 	sent          *result // what would be taken back
 }
@@ -216,6 +216,12 @@ func (m *model) tick(now int64) {
 	}
 	m.nextEarly = now + every
 	m.later = true
+	m.early()
+	m.showAll, m.later = false, false
+}
+
+// early sends the early results of the windows that have changed.
+func (m *model) early() {
 	for _, w := range m.windows {
 		show := w.changed || m.showAll && !m.complete(w.window)
 		w.changed = false
@@ -223,12 +229,14 @@ func (m *model) tick(now int64) {
 			m.send(w, window.EarlyPane, false)
 		}
 	}
-	m.showAll, m.later = false, false
 }
 
 // prepare is the beginning of a commit.
 func (m *model) prepare() {
 	m.later = true
+	if m.k.e.eachCommit {
+		m.early()
+	}
 	for _, w := range m.windows {
 		if w.hurry && !w.final {
 			m.send(w, window.LatePane, false)
