@@ -227,7 +227,8 @@ func (a *WindowAggregate[K, V, A]) collectOpen() error {
 // BeforeCommit sends the early and the late results of this commit.
 func (a *WindowAggregate[K, V, A]) BeforeCommit() error {
 	a.rt.Node = a.node
-	if a.c.Emit.EarlyByCommit() {
+	if a.c.Emit.EarlyByCommit() || a.rt.State.Crowded() {
+		// What waits for the clock is held in memory: if that is short, it goes now.
 		if err := a.collectDue(); err != nil {
 			return err
 		}

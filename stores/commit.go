@@ -236,9 +236,7 @@ func (db *DB) Commit(c *Changes, next map[string]int64, appliedAt int64) error {
 		t.committed()
 	}
 	db.commits++
-	for _, s := range db.stores {
-		s.shrink()
-	}
+	db.Shrink()
 	return nil
 }
 

@@ -41,6 +41,7 @@ type DB struct {
 	changes    Changes // reused from commit to commit, as is batchBuf
 	batchBuf   Batch
 	collected  bool // Collect was called, Commit not yet
+	crowded    bool // too much is held for the budget
 	scratchKey []byte
 
 	mu      sync.Mutex // guards what follows; never held across a wait or I/O
@@ -78,8 +79,9 @@ type store interface {
 	committed()
 	// forget drops clean objects: the engine's entries have changed.
 	forget()
-	// shrink evicts clean objects until the budget is kept.
-	shrink()
+	// shrink evicts clean objects until the budget is kept, and reports whether it
+	// could not, because too many are held.
+	shrink() (crowded bool)
 	// close gives the budget back.
 	close()
 	// fromLog appends the engine's key and value of a changelog record to dst.
@@ -303,10 +305,15 @@ func (db *DB) Pending() (deletes int) {
 // Shrink evicts clean live objects while the budget is exceeded, as Commit
 // does. It is for a task that has nothing to commit.
 func (db *DB) Shrink() {
+	db.crowded = false
 	for _, s := range db.stores {
-		s.shrink()
+		db.crowded = s.shrink() || db.crowded
 	}
 }
+
+// Crowded reports whether the budget could not be kept at the last commit, since
+// too many objects are held ([Live.Held]). Whoever holds them should let go.
+func (db *DB) Crowded() bool { return db.crowded }
 
 // Flush makes everything committed durable. A crash after it loses nothing
 // that was committed before.

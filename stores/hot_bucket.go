@@ -63,26 +63,27 @@ func (h *hot[A]) nothingAt(start int64) (bool, error) {
 
 // shrink evicts clean objects while the budget is exceeded: the oldest windows
 // first and, without windows, what was not used for longest.
-func (h *hot[A]) shrink() {
+func (h *hot[A]) shrink() (crowded bool) {
 	excess := h.db.budget.excess(h.held)
 	if excess <= 0 {
-		return
+		return false
 	}
 	target := h.held - excess
 	if h.windowed {
 		for _, start := range h.starts {
 			if h.held <= target {
-				return
+				return false
 			}
 			h.evict(h.buckets[start], target, math.MaxUint32)
 		}
-		return
+		return h.held > target
 	}
 	for _, age := range []uint32{64, 16, 4, 1, 0} {
 		if b := h.buckets[0]; b != nil && h.held > target && h.db.commits > age {
 			h.evict(b, target, h.db.commits-age)
 		}
 	}
+	return h.held > target
 }
 
 // evict removes clean objects of b, last used in interval until or before,

@@ -347,7 +347,7 @@ func (s *keyValueStore[K, V]) committed() {
 func (s *keyValueStore[K, V]) dirty() (int, int64) { return s.changed, s.size }
 func (s *keyValueStore[K, V]) pending() int        { return s.tombs }
 func (s *keyValueStore[K, V]) forget()             { s.overlay.Clear(); s.tombs = 0 }
-func (s *keyValueStore[K, V]) shrink()             {}
+func (s *keyValueStore[K, V]) shrink() bool        { return false }
 func (s *keyValueStore[K, V]) close()              {}
 
 func (s *keyValueStore[K, V]) waiting() iter.Seq[[]byte] {

@@ -480,14 +480,16 @@ func (s *spans[A]) forget() {
 }
 
 // shrink evicts the values of clean objects while the budget is exceeded.
-func (s *spans[A]) shrink() {
-	excess := s.db.budget.excess(s.held)
+func (s *spans[A]) shrink() (crowded bool) {
+	excess, pinned := s.db.budget.excess(s.held), int64(0)
 	for _, lane := range s.lanes {
 		for _, l := range lane {
-			if excess <= 0 {
-				return
-			}
-			if l.Value != nil && l.stored && !l.dirty && l.Held == 0 {
+			switch {
+			case excess <= 0:
+				return false
+			case l.Held != 0:
+				pinned += int64(l.size)
+			case l.Value != nil && l.stored && !l.dirty:
 				before := l.size
 				l.Value = nil
 				s.resize(l, -1)
@@ -495,6 +497,8 @@ func (s *spans[A]) shrink() {
 			}
 		}
 	}
+	// What is known of spans without values stays, and may be too much by itself.
+	return pinned > excess/2
 }
 
 func (s *spans[A]) close() {

@@ -89,6 +89,8 @@ func OnClose() Emit { return Emit{onClose: true} }
 
 // Early also sends a result each time that much processing time has passed,
 // if the value has changed since the last result, until the window is complete.
+// What waits for its time is held in memory: if the windows that have changed take
+// more of the budget than there is, they are sent with the next commit.
 func (e Emit) Early(every time.Duration) Emit {
 	e.early, e.hasEarly = every, true
 	return e
