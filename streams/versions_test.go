@@ -7,6 +7,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
+
 	"github.com/millrace/millrace/codec"
 	"github.com/millrace/millrace/topology"
 	"github.com/millrace/millrace/window"
@@ -154,6 +156,46 @@ func TestAnOldDiskCatchesUpWithAnUpgrade(t *testing.T) {
 		w.pass(time.Second)
 		c.stop()
 		w.start("drain", newDisk(), tallies2(t), func(c *Config) { c.UntilEnd = true }).wait()
+		w.expectExactly(want)
+	})
+}
+
+// TestCheckpointsOfTheVersionBefore begins from those on an empty disk, upgrades, and
+// makes newer ones, which an older program does not begin from.
+func TestCheckpointsOfTheVersionBefore(t *testing.T) {
+	inWorld(t, 1, topics(), func(w *world) {
+		l := w.startLoad(partitions, 20*time.Millisecond)
+		store, registry := newBlobs(), prometheus.NewRegistry()
+		a := w.start("a", newDisk(), tallies1(t), checkpointed(store))
+		w.settled(tasks, a)
+		w.pass(20 * time.Second)
+		a.stop()
+		b := w.start("b", newDisk(), tallies2(t, countedStep()), func(c *Config) {
+			checkpointed(store)(c)
+			c.Metrics = registry
+		})
+		w.settled(tasks, b)
+		if n := w.log.count("state begins from a checkpoint"); n == 0 {
+			t.Error("no task begins from a checkpoint of the version before")
+		}
+		w.pass(20 * time.Second)
+		if n := valueOf(t, registry, "millrace_upgraded_values_total"); n == 0 {
+			t.Error("no values are upgraded")
+		}
+		if n := valueOf(t, registry, "millrace_upgrading_tasks"); n != 0 {
+			t.Errorf("%v tasks are being upgraded yet", n)
+		}
+		want := l.end()
+		w.pass(2 * time.Second)
+		b.stop()
+		err := w.start("older", newDisk(), tallies1(t), checkpointed(store)).result()
+		if !errors.Is(err, ErrIncompatible) || !strings.Contains(err.Error(), "A newer program has written it") {
+			t.Errorf("error %v", err)
+		}
+		w.start("no steps", newDisk(), tallies2(t), func(c *Config) {
+			checkpointed(store)(c)
+			c.UntilEnd = true
+		}).wait()
 		w.expectExactly(want)
 	})
 }
