@@ -18,6 +18,12 @@
 //
 // For any other format implement Codec: two methods.
 //
+// # Versions
+//
+// When the type of a store's values changes, Versioned reads those of before by
+// steps, each From one version to the next, and marks what it writes. A topology
+// upgrades what is in its stores by the way.
+//
 // # Aliasing
 //
 // Decode may return a value that points into its argument: String and Bytes do,
@@ -38,7 +44,7 @@
 // ParseKey and JSONValue translate between bytes and the text and JSON of HTTP
 // queries.
 //
-// Errors wrap ErrDecode, ErrEncode or ErrText. Bytes left over behind a value
+// Errors wrap ErrDecode, ErrEncode, ErrText, ErrVersion or ErrUpgrade. Bytes left over behind a value
 // are an error in every codec. encoding/json matches field names without regard
 // to case, in strict mode too; msgpack does not.
 package codec

@@ -151,6 +151,27 @@ func (c heldCodec[A]) decodeResult(d *heldReader) (*HeldResult[A], error) {
 	return r, err
 }
 
+// Lineage is that of the values: see codec.LineageOf.
+func (c heldCodec[A]) Lineage() codec.Lineage { return codec.LineageOf(c.value) }
+
+// OldestIn is that of codec.OldestIn. What cannot be read is 0, so that whoever finds
+// it decodes it and gets the error.
+func (c heldCodec[A]) OldestIn(b []byte) int {
+	raw, err := heldCodec[[]byte]{codec.Bytes}.Decode(b)
+	if err != nil {
+		return 0
+	}
+	oldest := codec.LineageOf(c.value).Current
+	for _, r := range [...]*HeldResult[[]byte]{raw.Retraction, raw.Result} {
+		if r != nil {
+			if v := codec.OldestIn(c.value, r.Value); v < oldest || v > codec.LineageOf(c.value).Current {
+				oldest = v
+			}
+		}
+	}
+	return oldest
+}
+
 // heldReader reads what heldCodec writes. After a mistake it is bad, and returns
 // zeros.
 type heldReader struct {

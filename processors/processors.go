@@ -89,6 +89,12 @@ type Observer struct {
 	// Buffered reports by how much the buffer of a node has grown, or shrunk: the
 	// records in it, and their bytes.
 	Buffered func(node string, records, bytes int64)
+	// Upgraded reports how many values of a store were brought to the newest version
+	// in the background.
+	Upgraded func(store string, values int)
+	// Upgrading reports by how much the number of tasks has changed whose store of
+	// that name may hold values of older versions.
+	Upgrading func(store string, change int)
 }
 
 // EnsureDefaults sets the functions that are nil to ones that do nothing.
@@ -104,6 +110,12 @@ func (o *Observer) EnsureDefaults() {
 	}
 	if o.Buffered == nil {
 		o.Buffered = func(string, int64, int64) {}
+	}
+	if o.Upgraded == nil {
+		o.Upgraded = func(string, int) {}
+	}
+	if o.Upgrading == nil {
+		o.Upgrading = func(string, int) {}
 	}
 }
 

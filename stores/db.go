@@ -12,6 +12,8 @@ import (
 	"math"
 	"slices"
 	"sync"
+
+	"github.com/millrace/millrace/codec"
 )
 
 // Config is what a DB is made of.
@@ -87,6 +89,12 @@ type store interface {
 	// fromLog appends the engine's key and value of a changelog record to dst.
 	// The value begins at split; a tombstone ends there.
 	fromLog(dst []byte, r LogRecord) (out []byte, split int, err error)
+	// lineage tells the versions of values, oldestIn the oldest version in an
+	// engine's value, and renew marks an engine's entry as changed, so that it is
+	// written in the newest; false if reads do not see it. See DB.Upgrade.
+	lineage() codec.Lineage
+	oldestIn(value []byte) (int, error)
+	renew(key, value []byte) (bool, error)
 }
 
 // storeInfo is the part that all stores have in common.
@@ -168,8 +176,7 @@ func (db *DB) load() error {
 		switch rest := key[len(formatKey):]; {
 		case string(key) == formatKey:
 			if v, n := binary.Uvarint(value); n <= 0 || v != formatVersion {
-				return fmt.Errorf("%w: format version %d, this program knows %d: reset the state folder to restore it from the changelog",
-					ErrLayout, v, formatVersion)
+				return formatError(v)
 			}
 		case bytes.HasPrefix(key, []byte(layoutKey)) && len(rest) == prefixLen:
 			parts := bytes.SplitN(value, []byte{0}, 3)
@@ -198,6 +205,16 @@ func (db *DB) load() error {
 		db.logs[l.name] = o.log
 	}
 	return it.Err()
+}
+
+// formatError says what to do about a database of another format.
+func formatError(v uint64) error {
+	if v > formatVersion {
+		return fmt.Errorf("%w: format version %d, and this program knows %d: a newer program has written it, and nothing was changed: run that one, or remove the state folder to restore it from the changelog",
+			ErrLayout, v, formatVersion)
+	}
+	return fmt.Errorf("%w: format version %d, this program knows %d: reset the state folder to restore it from the changelog",
+		ErrLayout, v, formatVersion)
 }
 
 // register gives s its prefix and makes it part of the DB. tag tells layouts of

@@ -167,11 +167,12 @@ func (in *Instance) openState(h *holding, o *opened) (err error) {
 
 // restoreStores restores the task's stores. Its own comes first if it is not on
 // the disk: the shape of the topology that wrote the others is in it, and what
-// does not fit is not to be read.
+// does not fit is not to be read. So it does if the shape on the disk does not fit:
+// another instance may have brought the values to a newer version since.
 func (in *Instance) restoreStores(h *holding, o *opened, db *stores.DB) error {
 	sub := o.plan.Subs[h.id.Sub].SubTopology
 	names := sub.Changelogs()
-	if _, _, ok := db.Offset(sub.Meta()); !ok && sub.Meta() != "" {
+	if _, _, ok := db.Offset(sub.Meta()); sub.Meta() != "" && (!ok || o.state.CheckShape(sub) != nil) {
 		if err := in.restoreStore(h.ctx, o, db, sub.Meta()); err != nil {
 			return err
 		}

@@ -43,6 +43,12 @@
 // instance belong to one worker, which commits at least once: outputs, then changelogs, then
 // offsets, then state.
 //
+// # The next version of a program
+//
+// [Driver.Save] writes a run to a folder, and [From] goes on from it. A test that
+// keeps such a folder in testdata shows that the next version of a program takes
+// over the state of this one.
+//
 // # Caveats
 //
 // The bytes of a record are overwritten when it is processed, so that code

@@ -89,6 +89,11 @@ func Open(top *topology.Topology, opts ...Option) (*Driver, error) {
 	if err := d.openInstances(d.cfg.instances); err != nil {
 		return nil, err
 	}
+	if d.cfg.from != "" {
+		if err := d.load(); err != nil {
+			return nil, errors.Join(err, d.Close())
+		}
+	}
 	if d.err = d.startTasks(); d.err != nil {
 		return nil, errors.Join(d.err, d.Close())
 	}

@@ -28,6 +28,7 @@ type config struct {
 	trace       func(TraceEvent)
 	cold        stores.Cold
 	coldRows    int
+	from        string // a folder of Driver.Save, or ""
 }
 
 type commitMode int

@@ -16,6 +16,10 @@ type storage interface {
 	// are closed later.
 	crash()
 	close()
+	// save copies everything into a new folder while no engine is open, and load
+	// copies it back.
+	save(dir string) error
+	load(dir string) error
 }
 
 func newStorage(cfg *config, instance int) (storage, error) {

@@ -231,6 +231,9 @@ func (b *Builder) check() {
 				b.mistake(n, "the repartition %q is made already at %s", n.repartition, first.where)
 			}
 			repartitions[n.repartition] = n
+			if n.forms.mistake != nil {
+				b.mistake(n, "its repartition topic: %v", n.forms.mistake)
+			}
 		}
 	}
 	for _, s := range b.stores {
@@ -249,6 +252,9 @@ func (b *Builder) check() {
 			b.mistakes = append(b.mistakes, storeMistake(s, "has the name of the store made at %s", first.where))
 		}
 		stores[s.name] = s
+		if s.forms.mistake != nil {
+			b.mistakes = append(b.mistakes, storeMistake(s, "%v", s.forms.mistake))
+		}
 		if len(s.users) == 0 {
 			b.mistakes = append(b.mistakes, storeMistake(s, "is used by no processor; give it to one with topology.Uses"))
 		}

@@ -57,6 +57,20 @@ var mistakes = map[string]func(b *topology.Builder){
 		topology.Source(b, "t5", str, str).Filter(all).EventTime(nil, window.BoundedDelay(0))                             // want `EventTime belongs directly behind`
 		topology.Source(b, "t6", str, str).EventTime(nil, window.BoundedDelay(0)).EventTime(nil, window.BoundedDelay(0))  // want `EventTime is set twice`
 	},
+	"versions": func(b *topology.Builder) {
+		up := func(s string) (string, error) { return s, nil }
+		second := codec.Versioned(2, codec.Codec[string](str), codec.From(1, codec.Codec[string](str), up))
+		gap := codec.Versioned(3, codec.Codec[string](str), codec.From(1, codec.Codec[string](str), up))
+		s := topology.Source(b, "plain", str, str)
+		topology.Source(b, "marked", str, second)                                          // want `codec.Versioned marks what it writes`
+		s.To("also-marked", str, second)                                                   // want `codec.Versioned marks what it writes`
+		s.Repartition(str, second, topology.Named("shuffle"))                              // the application's own
+		s.Repartition(second, str, topology.Named("shuffle-2"))                            // want `its repartition topic: has a codec for its keys whose version is not 1`
+		st := topology.KeyValueStore(b, "good", str, second)                               // the store is the application's own
+		bad := topology.KeyValueStore(b, "bad", str, gap)                                  // want `step 1 is from version 1, want 2`
+		keys := topology.KeyValueStore(b, "keys", second, str)                             // want `what a key was written as is what it is found under`
+		topology.Process(s, newNothing, topology.Uses(st, bad, keys), topology.Named("p")) // the processor
+	},
 	"suppress": func(b *topology.Builder) {
 		g := source(b, "in").GroupByKey(str, str)
 		w := g.WindowedBy(window.Tumbling(time.Minute)).Count(topology.Store("windows"))

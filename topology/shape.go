@@ -43,6 +43,20 @@ type StoreShape struct {
 	Windows string `json:"windows,omitempty"`
 	Key     string `json:"key,omitempty"`
 	Value   string `json:"value,omitempty"`
+	// Version is the version in which values are written: see [codec.Versioned]; 0
+	// stands for 1. Oldest is the oldest one that may be left; 0 stands for Version. It
+	// is that of state, and not of a topology.
+	Version int `json:"version,omitempty"`
+	Oldest  int `json:"oldest,omitempty"`
+}
+
+// Versions returns the oldest version that values may be of, and the newest.
+func (s StoreShape) Versions() (oldest, newest int) {
+	newest = max(1, s.Version)
+	if s.Oldest == 0 {
+		return newest, newest
+	}
+	return s.Oldest, newest
 }
 
 // RepartitionShape is that of a repartition topic.
@@ -54,10 +68,31 @@ type RepartitionShape struct {
 	Value      string `json:"value,omitempty"`
 }
 
-// forms are the names of a key's and a value's codec.
-type forms struct{ key, value string }
+// forms are the names of a key's and a value's codec, the versions of values, and
+// what is wrong with the codecs.
+type forms struct {
+	key, value string
+	versions   codec.Lineage
+	mistake    error
+}
 
-func formsOf(key, value any) forms { return forms{codec.Form(key), codec.Form(value)} }
+func formsOf(key, value any) forms {
+	f := forms{key: codec.Form(key), value: codec.Form(value), versions: codec.LineageOf(value), mistake: codec.Check(value)}
+	if codec.LineageOf(key).Current > 1 {
+		f.mistake = errors.New("has a codec for its keys whose version is not 1: what a key was written as is what it is found under")
+	}
+	return f
+}
+
+// checkPlain notes a mistake if a codec of a topic that is not the application's own
+// marks its values.
+func checkPlain(b *Builder, n *node, codecs ...any) {
+	for _, c := range codecs {
+		if codec.LineageOf(c).Current > 1 {
+			b.mistake(n, "codec.Versioned marks what it writes: it is for stores and repartition topics; give this topic the codec of the bytes in it")
+		}
+	}
+}
 
 // Shape returns the topology's shape.
 func (t *Topology) Shape() Shape {
@@ -87,6 +122,9 @@ func (s *SubTopology) Shape() SubShape {
 			store := StoreShape{Name: st.name, Kind: st.kind, Key: st.forms.key, Value: st.forms.value}
 			if n.windows != nil {
 				store.Windows = n.windows.Layout()
+			}
+			if v := st.forms.versions.Current; v > 1 {
+				store.Version = v
 			}
 			shape.Stores = append(shape.Stores, store)
 		}
@@ -202,24 +240,83 @@ func compare[T fmt.Stringer](what string, here, there []T, name func(T) string, 
 
 // CheckState compares a sub-topology with the shape under which its state was
 // written. Stores that are new begin empty, and those that are gone are left
-// alone; a store that is in both must be the same. The error is an
-// [Incompatible].
+// alone; a store that is in both must be the same, but for versions of its values
+// that its codec can read. The error is an [Incompatible].
 func (s *SubTopology) CheckState(stored SubShape) error {
 	own := s.Shape()
-	var differences []Difference
-	for _, d := range compare("store", own.Stores, stored.Stores, StoreShape.name, StoreShape.fits) {
-		if d.Here != "" && d.There != "" {
-			differences = append(differences, d)
+	versions := s.versions()
+	takes := func(own, stored StoreShape) bool { return own.takes(stored, versions[own.Name]) }
+	reads := func(own, stored StoreShape) bool { return unread(versions[own.Name], stored) == "" }
+	there := fmt.Sprintf("the state of sub-topology %d (%q)", s.ID, s.Name)
+	if differences := inBoth(compare("store", own.Stores, stored.Stores, StoreShape.name, takes)); len(differences) > 0 {
+		return &Incompatible{
+			There:       there,
+			Advice:      "Give the store a new name (topology.Store), so that it begins empty beside the old one; or go back to the program that wrote it; or forget all state with 'millrace reset', which lists what it would delete, and with --execute deletes it",
+			Differences: differences,
 		}
 	}
+	differences := inBoth(compare("store", own.Stores, stored.Stores, StoreShape.name, reads))
 	if len(differences) == 0 {
 		return nil
 	}
-	return &Incompatible{
-		There:       fmt.Sprintf("the state of sub-topology %d (%q)", s.ID, s.Name),
-		Advice:      "Give the store a new name (topology.Store), so that it begins empty beside the old one; or go back to the program that wrote it; or forget all state with 'millrace reset', which lists what it would delete, and with --execute deletes it",
-		Differences: differences,
+	e := &Incompatible{There: there}
+	for i, d := range differences {
+		at := slices.IndexFunc(stored.Stores, func(st StoreShape) bool { return st.Name == d.Name })
+		e.Advice = unread(versions[d.Name], stored.Stores[at])
+		differences[i].Here, differences[i].There = describeVersions(versions[d.Name], stored.Stores[at])
 	}
+	e.Differences = differences
+	return e
+}
+
+// inBoth leaves out what is only in one of two lists.
+func inBoth(all []Difference) []Difference {
+	return slices.DeleteFunc(all, func(d Difference) bool { return d.Here == "" || d.There == "" })
+}
+
+// versions returns the versions of values that each store reads.
+func (s *SubTopology) versions() map[string]codec.Lineage {
+	all := map[string]codec.Lineage{}
+	for _, n := range s.nodes {
+		for _, st := range n.stores {
+			all[st.name] = st.forms.versions
+		}
+	}
+	return all
+}
+
+// takes reports whether a store can go on from a stored one, whatever the versions.
+func (s StoreShape) takes(stored StoreShape, versions codec.Lineage) bool {
+	if s.Kind != stored.Kind || s.Windows != stored.Windows || !sameForm(s.Key, stored.Key) {
+		return false
+	}
+	_, newest := stored.Versions()
+	return newest < versions.Oldest || newest > versions.Current || sameForm(versions.Form(newest), stored.Value)
+}
+
+// unread says what to do if a stored store may hold values of a version that is not
+// read; "" if all are.
+func unread(versions codec.Lineage, stored StoreShape) string {
+	oldest, newest := stored.Versions()
+	switch {
+	case newest > versions.Current:
+		return "A newer program has written it, and this one would not understand it: run that program, or a newer one. Nothing was changed"
+	case oldest < versions.Oldest:
+		return fmt.Sprintf("Values of version %d may be left: give codec.Versioned the steps from version %d on again. They may go when the log has said 'all values are of the newest version' of each task. Nothing was changed", oldest, oldest)
+	}
+	return ""
+}
+
+// describeVersions says which versions the program reads and the state has.
+func describeVersions(versions codec.Lineage, stored StoreShape) (here, there string) {
+	between := func(from, to int) string {
+		if from == to {
+			return fmt.Sprintf("version %d of its values", to)
+		}
+		return fmt.Sprintf("versions %d to %d of its values", from, to)
+	}
+	oldest, newest := stored.Versions()
+	return "read in " + between(versions.Oldest, versions.Current), "written in " + between(oldest, newest)
 }
 
 func (s StoreShape) name() string       { return s.Name }
@@ -227,7 +324,8 @@ func (r RepartitionShape) name() string { return r.Name }
 
 // fits reports whether each can read what the other writes.
 func (s StoreShape) fits(other StoreShape) bool {
-	return s.Kind == other.Kind && s.Windows == other.Windows && sameForm(s.Key, other.Key) && sameForm(s.Value, other.Value)
+	return s.Kind == other.Kind && s.Windows == other.Windows && s.Version == other.Version &&
+		sameForm(s.Key, other.Key) && sameForm(s.Value, other.Value)
 }
 
 func (r RepartitionShape) fits(other RepartitionShape) bool {
@@ -237,7 +335,13 @@ func (r RepartitionShape) fits(other RepartitionShape) bool {
 func sameForm(a, b string) bool { return a == b || a == "" || b == "" }
 
 // String describes the store without its name.
-func (s StoreShape) String() string { return describeShape(s.Kind, s.Windows, s.Key, s.Value) }
+func (s StoreShape) String() string {
+	value := s.Value
+	if value == "" && s.Version > 1 {
+		value = fmt.Sprintf("v%d", s.Version)
+	}
+	return describeShape(s.Kind, s.Windows, s.Key, value)
+}
 
 // String describes the topic without its name.
 func (r RepartitionShape) String() string {

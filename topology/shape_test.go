@@ -102,3 +102,63 @@ func TestAShapeReadsBack(t *testing.T) {
 		}
 	}
 }
+
+// versionsOf is a topology whose store and buffer have values of a version, with
+// the steps from the oldest one.
+func versionsOf(t *testing.T, oldest, current int) *topology.Topology {
+	t.Helper()
+	steps := []codec.Step{
+		codec.From(1, codec.JSON[string](), func(s string) (string, error) { return s, nil }),
+		codec.From(2, codec.Codec[string](codec.String), func(s string) (string, error) { return s, nil }),
+		codec.From(3, codec.Codec[string](codec.String), func(s string) (string, error) { return s, nil }),
+	}
+	var c codec.Codec[string] = codec.Versioned(current, codec.Codec[string](codec.String), steps[oldest-1:current-1]...)
+	if current == 1 {
+		c = codec.JSON[string]()
+	}
+	return build(t, "app", func(b *topology.Builder) {
+		topology.AggregateTable(source(b, "in").GroupByKey(str, str), c, topology.Aggregator[string, string]{
+			New: func() *string { return new(string) }, Add: func(into *string, s string) error { *into = s; return nil },
+			Remove: func(*string, string) error { return nil },
+		}, topology.Store("last")).Suppress(topology.UntilTimeLimit(time.Minute, topology.BufferIn("calm"))).To("out", str, str)
+	})
+}
+
+// TestStateOfOtherVersionsIsTakenIfThereAreSteps: and never by an older program.
+func TestStateOfOtherVersionsIsTakenIfThereAreSteps(t *testing.T) {
+	for name, c := range map[string]struct {
+		oldest, current int // of the program
+		version, left   int // of the state
+		want            string
+	}{
+		"the same":                {1, 3, 3, 3, ""},
+		"one step":                {1, 2, 1, 1, ""},
+		"two steps":               {1, 3, 1, 1, ""},
+		"the rest of an upgrade":  {1, 3, 3, 1, ""},
+		"a step dropped in time":  {3, 3, 3, 3, ""},
+		"a step dropped too soon": {3, 3, 3, 2, "the steps from version 2 on"},
+		"no step":                 {2, 3, 1, 1, `store "last" is read in versions 2 to 3 of its values here and written in version 1 of its values there`},
+		"a downgrade":             {1, 2, 3, 3, "A newer program has written it"},
+		"back to no versions":     {1, 1, 2, 1, "written in versions 1 to 2 of its values there"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			program, wrote := versionsOf(t, c.oldest, c.current), versionsOf(t, 1, c.version)
+			stored := wrote.Shape().Subs[0]
+			for i := range stored.Stores {
+				stored.Stores[i].Oldest = c.left
+			}
+			sub := program.SubTopologies()[0]
+			err := sub.CheckState(stored)
+			if c.want == "" && err != nil {
+				t.Error(err)
+			}
+			if c.want != "" && (!errors.Is(err, topology.ErrIncompatible) || !strings.Contains(err.Error(), c.want) || !strings.Contains(err.Error(), "Nothing was changed")) {
+				t.Errorf("error %v, want %q", err, c.want)
+			}
+			differ := program.Shape().Differences(wrote.Shape())
+			if apart := c.current != c.version; apart != (len(differ) > 0) || apart != (program.Hash() != wrote.Hash()) {
+				t.Errorf("members are apart: %v, want %v", differ, apart)
+			}
+		})
+	}
+}

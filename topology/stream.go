@@ -105,6 +105,7 @@ func newSource[K, V any](b *Builder, n *node, key codec.Codec[K], value codec.Co
 	if key == nil || value == nil {
 		b.mistake(n, "a source needs a codec for its keys and one for its values")
 	}
+	checkPlain(b, n, key, value)
 	n.strategy = window.BoundedDelay(0)
 	s := &stream[K, V]{b: b, node: n, input: &input[K, V]{key: key, value: value}}
 	n.compose = func(in *instance) (processors.Source, error) {
@@ -276,6 +277,7 @@ func (s Stream[K, V]) sink(opts []SinkOption, c processors.SinkConfig[K, V]) *no
 	if c.Key == nil || c.Value == nil {
 		s.s.b.mistake(n, "a sink needs a codec for its keys and one for its values")
 	}
+	checkPlain(s.s.b, n, c.Key, c.Value)
 	c.Partitioner, c.Headers, c.Replicate = o.partitioner, o.headers, o.replicates
 	n.replicates = o.replicates
 	s.s.children = append(s.s.children, func(in *instance) (processors.Forward[K, V], error) {

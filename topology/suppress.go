@@ -3,6 +3,7 @@ package topology
 import (
 	"time"
 
+	"github.com/millrace/millrace/codec"
 	"github.com/millrace/millrace/processors"
 	"github.com/millrace/millrace/stores"
 	"github.com/millrace/millrace/window"
@@ -130,6 +131,7 @@ func (t Table[K, A]) Suppress(until TimeLimit, opts ...SuppressOption) Stream[K,
 
 // hold makes the node hold results in a store. c says how its entries are told apart.
 func hold[K, A, I any](t results[K, A], out *stream[K, A], n *node, st *store, x suppression, c processors.SuppressConfig[K, A, I]) {
+	st.forms.versions = codec.LineageOf(t.value)
 	c.Limit, c.MaxRecords, c.MaxBytes, c.Strict = x.limit.Milliseconds(), x.buffer.records, x.buffer.bytes, x.buffer.strict
 	st.open = func(db *stores.DB) (any, error) {
 		return stores.OpenKeyValue(db, stores.KeyValueConfig[I, processors.Held[A]]{

@@ -139,6 +139,11 @@ func TestProgramsOnPagesCompile(t *testing.T) {
 	goTool(t, map[string]string{"main.go": whole[0]}, "list", "-export")
 }
 
+func TestTheUpgradeOnThePageCompiles(t *testing.T) {
+	upgrade := blocks(section(t, page(t, "docs/state.md"), "When a value's type changes"), "go")
+	goTool(t, map[string]string{"main.go": goFile(t, "main", upgrade, "")}, "list", "-export")
+}
+
 // TestTheTestOnAPagePasses runs the example of docs/testing.md. It is built and
 // run in two steps, because its folder is there for the compiler alone.
 func TestTheTestOnAPagePasses(t *testing.T) {

@@ -26,8 +26,8 @@ type Offset struct {
 }
 
 // Dirty reports whether there is something to commit: records that were read,
-// state that has changed, punctuators that were called, or deletes that the commit
-// before has left out.
+// state that has changed, punctuators that were called, deletes that the commit
+// before has left out, or values of older versions.
 func (t *Task) Dirty() bool {
 	for _, in := range t.inputs {
 		if in.next != in.committed {
@@ -35,7 +35,7 @@ func (t *Task) Dirty() bool {
 		}
 	}
 	entries, _ := t.db.Dirty()
-	return entries > 0 || t.db.Pending() > 0 || t.rt.Punctuated && t.progress.store != nil
+	return entries > 0 || t.db.Pending() > 0 || len(t.upgrades.open) > 0 || t.rt.Punctuated && t.progress.store != nil
 }
 
 // DirtyBytes is roughly how much waits in memory for a commit: what it would
@@ -63,6 +63,9 @@ func (t *Task) Prepare() (*Commit, error) {
 		}
 	}
 	if err := t.markers.send(t.now, true); err != nil {
+		return nil, err
+	}
+	if err := t.upgrades.slice(); err != nil {
 		return nil, err
 	}
 	saved, err := t.progress.save(t.inputs, t.instance.Stateful, t.told, t.db)
@@ -104,6 +107,7 @@ func (t *Task) Committed(c *Commit, next map[string]int64) error {
 		return fmt.Errorf("task %v: write state: %w", t.cfg.ID, err)
 	}
 	t.results.committed(t.db.Version())
+	t.upgrades.committed()
 	t.kept = t.durable
 	t.rt.Punctuated = false
 	for _, in := range t.inputs {

@@ -7,6 +7,7 @@ import (
 	"runtime/debug"
 	"slices"
 
+	"github.com/millrace/millrace/codec"
 	"github.com/millrace/millrace/processors"
 	"github.com/millrace/millrace/stores"
 	"github.com/millrace/millrace/window"
@@ -154,7 +155,7 @@ func (t *Task) policy(err error) (processors.ErrorPolicy, error) {
 	if !ok {
 		return processors.Fail, err
 	}
-	for _, broken := range []error{stores.ErrDead, stores.ErrClosed, stores.ErrCorrupt, stores.ErrProtocol, processors.ErrOutlet} {
+	for _, broken := range []error{stores.ErrDead, stores.ErrClosed, stores.ErrCorrupt, stores.ErrProtocol, processors.ErrOutlet, codec.ErrVersion, codec.ErrUpgrade} {
 		if errors.Is(err, broken) {
 			return processors.Fail, err
 		}

@@ -2,7 +2,6 @@ package task
 
 import (
 	"encoding/binary"
-	"encoding/json"
 	"fmt"
 	"slices"
 	"strconv"
@@ -33,8 +32,11 @@ type progress struct {
 	parts [2]int
 	// last is the last entry, buf what the next one is made in.
 	last, buf []byte
-	// shape is that of the sub-topology, and stored the one in the store.
-	shape, stored []byte
+	// shape is that of the sub-topology, and stored the one in the store as JSON.
+	shape  topology.SubShape
+	stored []byte
+	// oldest is, by store, the oldest version that its values may be of.
+	oldest map[string]int
 }
 
 // numberName is the name under which the number of the entry rides in the
@@ -64,11 +66,7 @@ func openProgress(db *stores.DB, sub topology.SubTopology) (*progress, error) {
 	if err != nil {
 		return nil, err
 	}
-	shape, err := json.Marshal(sub.Shape())
-	if err != nil {
-		return nil, err
-	}
-	return &progress{store: store, shape: shape}, nil
+	return &progress{store: store, shape: sub.Shape()}, nil
 }
 
 // saved is what an entry says.

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"fmt"
+	"slices"
 
 	"github.com/millrace/millrace/stores"
 	"github.com/millrace/millrace/topology"
@@ -31,14 +32,25 @@ func (p *progress) checkShape(sub topology.SubTopology) error {
 		return fmt.Errorf("%w: shape of the topology: %w", stores.ErrCorrupt, err)
 	}
 	p.stored = bytes.Clone(stored)
+	p.noteAll(shape)
 	return sub.CheckState(shape)
 }
 
-// saveShape writes the shape if it is another one than that in the store.
+// saveShape writes the shape, and which versions of values may be left, if that is
+// not what is in the store.
 func (p *progress) saveShape() error {
-	if bytes.Equal(p.stored, p.shape) {
-		return nil
+	shape := p.shape
+	shape.Stores = slices.Clone(shape.Stores)
+	for i := range shape.Stores {
+		st := &shape.Stores[i]
+		if oldest := p.oldestOf(st.Name); oldest < st.Version {
+			st.Oldest = oldest
+		}
 	}
-	p.stored = p.shape
-	return p.store.PutAt(shapeKey, p.shape, 0)
+	b, err := json.Marshal(shape)
+	if err != nil || bytes.Equal(p.stored, b) {
+		return err
+	}
+	p.stored = b
+	return p.store.PutAt(shapeKey, b, 0)
 }

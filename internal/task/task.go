@@ -70,6 +70,7 @@ type Task struct {
 	inputs   []*Input
 	tracker  *window.Tracker
 	progress *progress
+	upgrades upgrades
 	markers  markers
 	now      time.Time
 
@@ -166,6 +167,9 @@ func (t *Task) restore() error {
 		number = max(number, metas[i].Processors[numberName])
 	}
 	if err := t.progress.checkShape(t.cfg.Topology.SubTopologies()[t.cfg.ID.Sub]); err != nil {
+		return err
+	}
+	if err := t.upgrades.begin(t); err != nil {
 		return err
 	}
 	kept, found, err := t.progress.load(number, t.cfg.Inputs)
@@ -395,6 +399,7 @@ func (t *Task) Ended() bool {
 
 // Close closes all nodes, also if one of them fails. The database is the owner's.
 func (t *Task) Close() error {
+	t.upgrades.close()
 	var errs []error
 	for _, n := range t.instance.Stateful {
 		errs = append(errs, t.guarded(n.Close))
