@@ -46,9 +46,12 @@ type Step struct {
 func From[Old, New any](version int, old Codec[Old], upgrade func(Old) (New, error)) Step {
 	return Step{
 		from: version, form: Form(old), in: reflect.TypeFor[Old](), out: reflect.TypeFor[New](),
-		decode:  func(b []byte) (any, error) { return old.Decode(b) },
-		upgrade: func(v any) (any, error) { return upgrade(v.(Old)) },
-		whole:   old != nil && upgrade != nil,
+		decode: func(b []byte) (any, error) { return old.Decode(b) },
+		upgrade: func(v any) (any, error) {
+			value, _ := v.(Old) // else it is a nil of an interface
+			return upgrade(value)
+		},
+		whole: old != nil && upgrade != nil,
 	}
 }
 

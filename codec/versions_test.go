@@ -167,3 +167,13 @@ func ExampleVersioned() {
 	fmt.Println(v.Last, err)
 	// Output: Lovelace <nil>
 }
+
+// TestAStepTakesNothing: a value of an interface type may be nil.
+func TestAStepTakesNothing(t *testing.T) {
+	given := false
+	step := codec.From(1, codec.JSON[any](), func(v any) (any, error) { given = true; return v, nil })
+	v, err := codec.Versioned[any](2, codec.JSON[any](), step).Decode([]byte("null"))
+	if v != nil || err != nil || !given {
+		t.Errorf("null became %v, %v; the step was called: %v", v, err, given)
+	}
+}
