@@ -38,8 +38,8 @@ func TestTheShippedFilesSayWhatTheResearchDoes(t *testing.T) {
 		t.Errorf("production: windows of %v, lateness %v, delay %v, idle after %v", s.llm.Size, s.llm.Lateness, s.llm.Delay, s.llm.Idle)
 	}
 	c := s.streams
-	if c.Storage != nil || c.HotMemory != 2<<30 || c.CacheMemory != 4<<30 || c.Memory != 8<<30 || c.ProcessMemory != 8<<30 {
-		t.Errorf("production: storage %v, hot %d, cache %d, memory %d, process %d", c.Storage, c.HotMemory, c.CacheMemory, c.Memory, c.ProcessMemory)
+	if c.Storage != nil || c.HotMemory != 2<<30 || c.CacheMemory != 4<<30 || c.ProcessMemory != 8<<30 {
+		t.Errorf("production: storage %v, hot %d, cache %d, process %d", c.Storage, c.HotMemory, c.CacheMemory, c.ProcessMemory)
 	}
 	if s.cold == nil || s.cold.Retention != 90*24*time.Hour || !s.llm.Cold || s.checkpoints == "" || c.Checkpoints.Interval != time.Minute {
 		t.Errorf("production: cold tier %v, in the topology %v; checkpoints every %v at %q", s.cold, s.llm.Cold, c.Checkpoints.Interval, s.checkpoints)

@@ -75,7 +75,7 @@ func TestFlagBeforeEnvironmentBeforeFileBeforeDefault(t *testing.T) {
 		t.Fatal(err)
 	}
 	if c := s.streams; c.CommitInterval != 1500*time.Millisecond || s.listen != ":2" || c.Application != "of-file" || c.StateDir != "of-environment" ||
-		!slices.Equal(c.Brokers, []string{"a:1", "b:2"}) || c.Workers != 3 || c.OnError != topology.Skip || c.Memory != 256<<20 || s.llm.Size != time.Minute || s.llm.Application != "of-file" {
+		!slices.Equal(c.Brokers, []string{"a:1", "b:2"}) || c.Workers != 3 || c.OnError != topology.Skip || c.ProcessMemory != 256<<20 || s.llm.Size != time.Minute || s.llm.Application != "of-file" {
 		t.Errorf("%+v\n%+v", s.streams, s.llm)
 	}
 	if s, err = settingsOf(t, env, "--on-error=dead-letter"); err != nil || s.streams.OnError != topology.DeadLetter {
@@ -86,7 +86,7 @@ func TestFlagBeforeEnvironmentBeforeFileBeforeDefault(t *testing.T) {
 		t.Fatal(err)
 	}
 	if s.listen != defaultHTTP || s.streams.Guarantee != streams.AtLeastOnce || s.streams.CommitInterval != 0 || s.streams.OnError != topology.Fail ||
-		s.streams.Memory < leastMemory || s.streams.Storage != nil {
+		s.streams.ProcessMemory < leastMemory || s.streams.Storage != nil {
 		t.Errorf("defaults: %+v", s)
 	}
 	if s, err = settingsOf(t, nil, "--guarantee=exactly-once"); err != nil || s.streams.Guarantee != streams.ExactlyOnce {
