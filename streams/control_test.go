@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"strings"
 	"sync"
 	"testing"
@@ -233,13 +234,23 @@ func TestADrainedInstanceGivesEverythingAwayAndComesBack(t *testing.T) {
 	}
 }
 
+func TestAnInstanceThatDoesNotRunIsNotDrained(t *testing.T) {
+	in, err := New(counts(t), Config{Brokers: []string{"none:9092"}, Logger: slog.New(slog.DiscardHandler)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := in.StartDrain(true); !errors.Is(err, ErrNotRunning) {
+		t.Errorf("started: %v", err)
+	}
+	if err := in.Drain(t.Context()); !errors.Is(err, ErrNotRunning) {
+		t.Errorf("waited for: %v", err)
+	}
+}
+
 func TestTheLastInstanceKeepsItsTasksUntilAnotherComes(t *testing.T) {
 	inWorld(t, 1, topics(), func(w *world) {
 		l := w.startLoad(partitions, 20*time.Millisecond)
 		a := w.start("a", newDisk(), counts(t), nil)
-		if err := a.in.StartDrain(true); !errors.Is(err, ErrNotRunning) {
-			t.Errorf("before the start: %v", err)
-		}
 		w.settled(tasks, a)
 		if err := a.in.StartDrain(true); err != nil {
 			t.Fatal(err)

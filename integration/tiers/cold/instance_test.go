@@ -141,6 +141,9 @@ func (s spec) run(t *testing.T, tier *postgres.Tier, log *slog.Logger) *streams.
 	return in
 }
 
+// keys is how many keys a load has: each has an event at each of its times.
+const keys = 8
+
 // load writes events and keeps the truth about them.
 type load struct {
 	t      *testing.T
@@ -181,12 +184,12 @@ func newLoad(t *testing.T, s spec, begin time.Time) *load {
 
 func name(key string, start time.Time) string { return fmt.Sprint(key, " ", start.UnixMilli()) }
 
-// send writes an event for each of some keys, and moves on.
+// send writes an event for each key, and moves on.
 func (l *load) send(step time.Duration) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	var records []*kgo.Record
-	for i := range 8 {
+	for i := range keys {
 		key, value := fmt.Sprint("key-", i), int64(1+rand.IntN(100))
 		b, err := codec.Int64.Append(nil, value)
 		if err != nil {
