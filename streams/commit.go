@@ -138,7 +138,7 @@ func (w *worker) commit(ctx context.Context) error {
 	var parts []*prepared
 	for _, id := range w.order() {
 		r := w.tasks[id]
-		if !r.task.Dirty() {
+		if !r.task.Dirty() && !r.task.Upgrading() {
 			continue
 		}
 		c, err := r.task.Prepare()

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -196,6 +197,58 @@ func TestCheckpointsOfTheVersionBefore(t *testing.T) {
 			checkpointed(store)(c)
 			c.UntilEnd = true
 		}).wait()
+		w.expectExactly(want)
+	})
+}
+
+// TestNothingWaitsForAnUpgrade: tasks are paused, revoked and closed in the middle of
+// it, and who has them next goes on.
+func TestNothingWaitsForAnUpgrade(t *testing.T) {
+	inWorld(t, 1, map[string]int32{"events": 1, "results": 1}, func(w *world) {
+		const keys = 30_000
+		begin := time.Now()
+		want, events := truth{}, make([]event, 0, keys)
+		for i := range keys {
+			events = append(events, count(0, fmt.Sprintf("key-%05d", i), begin))
+		}
+		want.add(events...)
+		w.write(events...)
+		a := w.start("a", newDisk(), tallies1(t), nil)
+		w.settled(2, a)
+		w.pass(5 * time.Second)
+		a.stop()
+
+		second := tallies2(t, countedStep())
+		var commits atomic.Int64
+		rarely := func(c *Config) {
+			c.CommitInterval = time.Hour
+			c.hooks.step = func(_ int, step string) error {
+				if step == stepState {
+					commits.Add(1)
+				}
+				return nil
+			}
+		}
+		b := w.start("b", a.disk, second, rarely)
+		w.settled(2, b)
+		began := commits.Load()
+		b.in.Pause()
+		w.pass(time.Second)
+		b.in.Resume()
+		c := w.start("c", newDisk(), second, rarely)
+		w.until("each has a task", func() bool { return b.running() == 1 && c.running() == 1 })
+		b.stop()
+		c.stop()
+		if n := commits.Load() - began; n > 8 {
+			t.Errorf("%d commits with nothing but an upgrade to do", n)
+		}
+		if n := w.log.count("all values are of the newest version"); n > 0 {
+			t.Errorf("%d stores were upgraded before they could", n)
+		}
+		d := w.start("d", b.disk, second, nil)
+		w.until("the store is upgraded", func() bool { return w.log.count("all values are of the newest version") > 0 })
+		d.stop()
+		w.start("drain", newDisk(), tallies2(t), func(c *Config) { c.UntilEnd = true }).wait()
 		w.expectExactly(want)
 	})
 }

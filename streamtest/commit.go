@@ -150,7 +150,7 @@ func (d *Driver) commitInstance(in *instance, all bool) {
 	}
 	var commits []prepared
 	for _, r := range d.of(in) {
-		if !all && !r.task.Dirty() {
+		if !all && !r.task.Dirty() && !r.task.Upgrading() {
 			continue
 		}
 		d.trace(r, TraceEvent{Kind: TracePrepare})

@@ -179,9 +179,11 @@ func (d *Driver) handle(r *running, err error) {
 	d.rebuild(r.owner, false)
 }
 
+// dirty reports whether a task has something to commit. A task at rest has upgraded
+// its values, too.
 func (d *Driver) dirty() bool {
 	for _, r := range d.tasks {
-		if r.task.Dirty() {
+		if r.task.Dirty() || r.task.Upgrading() {
 			return true
 		}
 	}

@@ -26,8 +26,8 @@ type Offset struct {
 }
 
 // Dirty reports whether there is something to commit: records that were read,
-// state that has changed, punctuators that were called, deletes that the commit
-// before has left out, or values of older versions.
+// state that has changed, punctuators that were called, or deletes that the commit
+// before has left out.
 func (t *Task) Dirty() bool {
 	for _, in := range t.inputs {
 		if in.next != in.committed {
@@ -35,8 +35,13 @@ func (t *Task) Dirty() bool {
 		}
 	}
 	entries, _ := t.db.Dirty()
-	return entries > 0 || t.db.Pending() > 0 || len(t.upgrades.open) > 0 || t.rt.Punctuated && t.progress.store != nil
+	return entries > 0 || t.db.Pending() > 0 || t.rt.Punctuated && t.progress.store != nil
 }
+
+// Upgrading reports whether values of older versions may be left, of which each
+// commit upgrades some. A task that ends need not wait for that: who has it next
+// goes on.
+func (t *Task) Upgrading() bool { return len(t.upgrades.open) > 0 }
 
 // DirtyBytes is roughly how much waits in memory for a commit: what it would
 // write to changelogs, and the results that go to a replica after it.
