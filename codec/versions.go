@@ -57,7 +57,8 @@ func From[Old, New any](version int, old Codec[Old], upgrade func(Old) (New, err
 
 // Versioned returns a codec that writes values of a version, which is at least 1,
 // and reads them and older ones: the steps lead from the oldest that is read to this
-// one, without a gap. It is for the values of stores and repartition topics.
+// one, without a gap. It is for the values of stores and repartition topics. The page
+// docs/state.md says when a step may go.
 //
 // Version 1 is what there was before: its bytes are those of its codec. A value of a
 // later version begins with a mark of eight bytes (more from version 128 on). A

@@ -21,8 +21,6 @@ type opened struct {
 	plan   *task.Plan
 	state  *task.State
 	inputs []task.InputConfig
-	// strange is set if state was restored that another topology wrote meanwhile.
-	strange bool
 	// foreign is set if a changelog goes on behind the task's last commit with what
 	// another process has written.
 	foreign atomic.Bool
@@ -98,10 +96,6 @@ func (in *Instance) restore(h *holding) (*opened, error) {
 			err = in.openState(h, o)
 		}
 	}
-	if o.strange {
-		// What was read of stores that do not fit must not stay.
-		err = errors.Join(err, in.storage.Remove(h.id))
-	}
 	return o, err
 }
 
@@ -165,32 +159,24 @@ func (in *Instance) openState(h *holding, o *opened) (err error) {
 	return nil
 }
 
-// restoreStores restores the task's stores. Its own comes first if it is not on
-// the disk: the shape of the topology that wrote the others is in it, and what
-// does not fit is not to be read. So it does if the shape on the disk does not fit:
-// another instance may have brought the values to a newer version since.
+// restoreStores restores the task's stores. Its own comes first: the shape of the
+// topology that wrote the others last is in it, which another instance may have
+// brought to a newer version since, and what does not fit is not to be read.
 func (in *Instance) restoreStores(h *holding, o *opened, db *stores.DB) error {
 	sub := o.plan.Subs[h.id.Sub].SubTopology
-	names := sub.Changelogs()
-	if _, _, ok := db.Offset(sub.Meta()); sub.Meta() != "" && (!ok || o.state.CheckShape(sub) != nil) {
-		if err := in.restoreStore(h.ctx, o, db, sub.Meta()); err != nil {
+	if meta := sub.Meta(); meta != "" {
+		if err := in.restoreStore(h.ctx, o, db, meta); err != nil {
 			return err
 		}
-		names = sub.Stores
 	}
 	if err := o.state.CheckShape(sub); err != nil {
 		return err
 	}
 	group, ctx := errgroup.WithContext(h.ctx)
-	for _, store := range names {
+	for _, store := range sub.Stores {
 		group.Go(func() error { return in.restoreStore(ctx, o, db, store) })
 	}
-	if err := group.Wait(); err != nil {
-		return err
-	}
-	err := o.state.CheckShape(sub)
-	o.strange = err != nil
-	return err
+	return group.Wait()
 }
 
 func (in *Instance) restoreStore(ctx context.Context, o *opened, db *stores.DB, store string) error {

@@ -161,6 +161,42 @@ func TestAnOldDiskCatchesUpWithAnUpgrade(t *testing.T) {
 	})
 }
 
+// TestARefusedDowngradeLeavesTheDisk: the first program finds in the changelog that
+// another instance has brought the values to the next version, and its disk, which
+// has those of the first, serves the second program afterwards.
+func TestARefusedDowngradeLeavesTheDisk(t *testing.T) {
+	inWorld(t, 1, topics(), func(w *world) {
+		begin := time.Now().Add(-time.Minute)
+		events := spread(200, partitions, begin)
+		want := truth{}
+		want.add(events...)
+		w.write(events...)
+		a := w.start("a", newDisk(), tallies1(t), nil)
+		w.settled(tasks, a)
+		w.pass(time.Second)
+		a.stop()
+		second := tallies2(t, countedStep())
+		b := w.start("b", newDisk(), second, nil)
+		w.settled(tasks, b)
+		w.pass(time.Second)
+		b.stop()
+		err := w.start("back", a.disk, tallies1(t), nil).result()
+		if !errors.Is(err, ErrIncompatible) || !strings.Contains(err.Error(), "Nothing was changed") {
+			t.Errorf("error %v", err)
+		}
+		whole := func() int { return w.log.count("restoring a store from its changelog's start") }
+		before := whole()
+		c := w.start("c", a.disk, second, nil)
+		w.settled(tasks, c)
+		c.stop()
+		if n := whole() - before; n > 0 {
+			t.Errorf("%d stores were restored whole: the disk was emptied", n)
+		}
+		w.start("drain", newDisk(), second, func(c *Config) { c.UntilEnd = true }).wait()
+		w.expectExactly(want)
+	})
+}
+
 // TestCheckpointsOfTheVersionBefore begins from those on an empty disk, upgrades, and
 // makes newer ones, which an older program does not begin from.
 func TestCheckpointsOfTheVersionBefore(t *testing.T) {
