@@ -228,7 +228,11 @@ func (a *WindowAggregate[K, V, A]) collectOpen() error {
 func (a *WindowAggregate[K, V, A]) BeforeCommit() error {
 	a.rt.Node = a.node
 	if a.c.Emit.EarlyByCommit() || a.rt.State.Crowded() {
-		// What waits for the clock is held in memory: if that is short, it goes now.
+		// What waits for the clock is held in memory: if that is short, it goes now,
+		// and first what the last slice has left.
+		if err := a.show(&a.due, a.early, math.MaxInt); err != nil {
+			return err
+		}
 		if err := a.collectDue(); err != nil {
 			return err
 		}

@@ -52,6 +52,11 @@ func (b *Budget) join(n int64) {
 	}
 }
 
+// crowds reports whether what holders keep from being evicted is the larger part of
+// what a store has too much. Else it is what has changed, or what is known of
+// entries without their values, and nothing is won if holders let go.
+func crowds(pinned, excess int64) bool { return excess > 0 && pinned > excess/2 }
+
 // excess returns how many bytes a store that holds own bytes is to evict: as
 // many as the process is over its limit, but no store goes below its equal
 // share because others are slow to evict.

@@ -328,8 +328,9 @@ func (db *DB) Shrink() {
 	}
 }
 
-// Crowded reports whether the budget could not be kept at the last commit, since
-// too many objects are held ([Live.Held]). Whoever holds them should let go.
+// Crowded reports whether the last Commit or Shrink could not keep to the budget,
+// since too many objects that could be evicted are held ([Live.Held]). Whoever holds
+// them should let go.
 func (db *DB) Crowded() bool { return db.crowded }
 
 // Flush makes everything committed durable. A crash after it loses nothing

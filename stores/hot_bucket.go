@@ -68,36 +68,40 @@ func (h *hot[A]) shrink() (crowded bool) {
 	if excess <= 0 {
 		return false
 	}
-	target := h.held - excess
+	target, pinned := h.held-excess, int64(0)
 	if h.windowed {
 		for _, start := range h.starts {
-			if h.held <= target {
-				return false
+			if h.held > target {
+				pinned += h.evict(h.buckets[start], target, math.MaxUint32)
 			}
-			h.evict(h.buckets[start], target, math.MaxUint32)
 		}
-		return h.held > target
+		return crowds(pinned, h.held-target)
 	}
 	for _, age := range []uint32{64, 16, 4, 1, 0} {
 		if b := h.buckets[0]; b != nil && h.held > target && h.db.commits > age {
-			h.evict(b, target, h.db.commits-age)
+			pinned = h.evict(b, target, h.db.commits-age)
 		}
 	}
-	return h.held > target
+	return crowds(pinned, h.held-target)
 }
 
 // evict removes clean objects of b, last used in interval until or before,
-// until target bytes are held.
-func (h *hot[A]) evict(b *bucket[A], target int64, until uint32) {
+// until target bytes are held. It returns the bytes of those that it had to leave
+// since somebody holds them.
+func (h *hot[A]) evict(b *bucket[A], target int64, until uint32) (pinned int64) {
 	if b.start < h.hidden {
 		// The engine's entries of b cannot be read until the drop is done.
-		return
+		return 0
 	}
 	for _, l := range b.objs {
 		if h.held <= target {
 			break
 		}
-		if !l.dirty && !l.deleted && l.Held == 0 && l.used <= until {
+		switch {
+		case l.dirty || l.deleted || l.used > until:
+		case l.Held != 0:
+			pinned += int64(l.size)
+		default:
 			h.remove(b, l)
 			b.complete = false
 		}
@@ -105,6 +109,7 @@ func (h *hot[A]) evict(b *bucket[A], target int64, until uint32) {
 	gone := func(l *Live[A]) bool { return l.gone }
 	b.order = slices.DeleteFunc(slices.Clone(b.order), gone)
 	b.tail = slices.DeleteFunc(b.tail, gone)
+	return pinned
 }
 
 // sorted returns the objects of b in ascending order of keys, deleted ones

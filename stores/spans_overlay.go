@@ -487,9 +487,10 @@ func (s *spans[A]) shrink() (crowded bool) {
 			switch {
 			case excess <= 0:
 				return false
+			case l.dirty || !l.stored || l.Value == nil:
 			case l.Held != 0:
 				pinned += int64(l.size)
-			case l.Value != nil && l.stored && !l.dirty:
+			default:
 				before := l.size
 				l.Value = nil
 				s.resize(l, -1)
@@ -497,8 +498,7 @@ func (s *spans[A]) shrink() (crowded bool) {
 			}
 		}
 	}
-	// What is known of spans without values stays, and may be too much by itself.
-	return pinned > excess/2
+	return crowds(pinned, excess)
 }
 
 func (s *spans[A]) close() {

@@ -417,6 +417,58 @@ type discard struct{ stores.Engine }
 
 func (discard) Apply(*stores.Batch) error { return nil }
 
+// TestOnlyCleanObjectsThatAreHeldCrowd: what has changed is over the budget between
+// two commits, whoever holds it, and no sign that holders should let go.
+func TestOnlyCleanObjectsThatAreHeldCrowd(t *testing.T) {
+	const n = 1000
+	type create func(key []byte, i int64) (*stores.Live[int64], error)
+	kinds := map[string]func(t *testing.T, cfg stores.Config) (*stores.DB, create){
+		"windows": func(t *testing.T, cfg stores.Config) (*stores.DB, create) {
+			k := newKit(t, cfg)
+			return k.db, func(key []byte, i int64) (*stores.Live[int64], error) { return k.win.Create(key, i/100*10) }
+		},
+		"keys": func(t *testing.T, cfg stores.Config) (*stores.DB, create) {
+			k := newKit(t, cfg)
+			return k.db, func(key []byte, _ int64) (*stores.Live[int64], error) { return k.agg.Create(key) }
+		},
+		"spans": func(t *testing.T, cfg stores.Config) (*stores.DB, create) {
+			db, s := openSpans(t, cfg)
+			return db, func(key []byte, i int64) (*stores.Live[int64], error) {
+				return s.Create(key, window.Window{Start: i, End: i + 10})
+			}
+		},
+	}
+	for name, open := range kinds {
+		for _, held := range []bool{false, true} {
+			t.Run(fmt.Sprintf("%s, held: %v", name, held), func(t *testing.T) {
+				db, create := open(t, stores.Config{Budget: stores.NewBudget(1), Engine: stores.NewMemory()})
+				defer db.Close()
+				var all []*stores.Live[int64]
+				for i := range int64(n) {
+					l, err := create(fmt.Append(nil, i), i)
+					check(t, err)
+					if held {
+						l.Held = 1
+					}
+					all = append(all, l)
+				}
+				if db.Shrink(); db.Crowded() {
+					t.Error("what has changed crowds")
+				}
+				if commitAll(t, db); db.Crowded() != held {
+					t.Errorf("after a commit memory is short: %v, want %v", db.Crowded(), held)
+				}
+				for _, l := range all {
+					l.Held = 0
+				}
+				if db.Shrink(); db.Crowded() {
+					t.Error("nothing is held any more, and memory is short")
+				}
+			})
+		}
+	}
+}
+
 func TestEvictionKeepsTheBudget(t *testing.T) {
 	budget := stores.NewBudget(40_000)
 	k := newKit(t, stores.Config{Budget: budget})

@@ -98,7 +98,9 @@ func (e Emit) Early(every time.Duration) Emit {
 
 // EarlyEachCommit also sends a result with each commit, if the value has changed
 // since the last result, until the window is complete. It leaves with the commit,
-// where one of Early waits for the next. It takes the place of Early.
+// where one of Early waits for the next. It takes the place of Early; in an
+// application that had that, what waited for the clock when it stopped is sent once
+// its value changes again, or as the result on time.
 func (e Emit) EarlyEachCommit() Emit {
 	e.commits = true
 	return e

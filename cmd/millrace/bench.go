@@ -10,6 +10,7 @@ import (
 	"os"
 	"path/filepath"
 	"runtime/pprof"
+	"time"
 
 	"github.com/urfave/cli/v2"
 
@@ -23,6 +24,9 @@ const (
 	benchApplication = "millrace-bench"
 	benchWorkers     = 2
 	benchMemory      = "512MiB"
+
+	// clearTimeout bounds how long the end of a run waits for topics to be deleted.
+	clearTimeout = 30 * time.Second
 )
 
 func (p *program) benchCommand() *cli.Command {
@@ -141,7 +145,9 @@ func (b *bench) run(ctx context.Context) (*benchReport, error) {
 		return nil, err
 	}
 	if b.cleanup {
-		err = b.clear(context.WithoutCancel(ctx)) // which has ended a run that goes on
+		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), clearTimeout) // the end of ctx has ended a run that goes on
+		defer cancel()
+		err = b.clear(ctx)
 	}
 	return report, err
 }
