@@ -117,7 +117,7 @@ func (r *recovery) fresh() *recovery {
 func (r *recovery) run(checkpoints bool, state streams.State) (ran time.Duration) {
 	t := r.c.t
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Minute)
+	ctx, cancel := context.WithTimeout(t.Context(), time.Hour)
 	defer cancel()
 	began := time.Now()
 	cfg := streams.Config{

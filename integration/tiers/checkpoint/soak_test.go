@@ -2,7 +2,12 @@
 
 package checkpoint_test
 
-import "testing"
+import (
+	"testing"
+	"time"
+)
 
 // TestSoakKilledUploadsLeaveNoTornState kills fifty processes.
 func TestSoakKilledUploadsLeaveNoTornState(t *testing.T) { killedUploads(t, 50) }
+
+func TestSoakTheStoreGoesAway(t *testing.T) { storeGoes(t, time.Minute) }

@@ -2,7 +2,12 @@
 
 package cold_test
 
-import "testing"
+import (
+	"testing"
+	"time"
+)
 
 // TestSoakKilledWhileItWritesAndEvicts kills more often.
 func TestSoakKilledWhileItWritesAndEvicts(t *testing.T) { killed(t, 50) }
+
+func TestSoakStoppedUnderLoad(t *testing.T) { stoppedUnderLoad(t, time.Minute) }

@@ -230,7 +230,9 @@ func killed(t *testing.T, rounds int) {
 
 // TestStoppedUnderLoad: PostgreSQL is down for ten seconds while events come.
 // Processing goes on, nothing is lost, and what waited is written.
-func TestStoppedUnderLoad(t *testing.T) {
+func TestStoppedUnderLoad(t *testing.T) { stoppedUnderLoad(t, 10*time.Second) }
+
+func stoppedUnderLoad(t *testing.T, away time.Duration) {
 	s, p := begin(t, "stopped")
 	s.Size, s.WarmTTL = 15*time.Minute, time.Hour
 	l := newLoad(t, s, time.Now().Add(-30*day).Truncate(day))
@@ -242,7 +244,7 @@ func TestStoppedUnderLoad(t *testing.T) {
 	})
 	p.Down()
 	began := time.Now()
-	<-time.After(10 * time.Second)
+	<-time.After(away)
 	if err := p.Start(t.Context()); err != nil {
 		t.Fatal(err)
 	}

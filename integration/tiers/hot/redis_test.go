@@ -134,7 +134,9 @@ func TestAnOwnerThatWakesDoesNotOverwrite(t *testing.T) {
 
 // TestRedisMayGoAndComeBack: the server is gone for 10 s under load, and comes back
 // empty.
-func TestRedisMayGoAndComeBack(t *testing.T) {
+func TestRedisMayGoAndComeBack(t *testing.T) { redisGoes(t, 10*time.Second) }
+
+func redisGoes(t *testing.T, away time.Duration) {
 	w := newWorld(t)
 	a := w.start(w.redis.URL())
 	eventually(t, "the instance runs all tasks", func() bool { return a.running() == tasks })
@@ -149,7 +151,7 @@ func TestRedisMayGoAndComeBack(t *testing.T) {
 	w.redis.Kill()
 	gone := w.ends()
 	commits := a.metric("millrace_commit_seconds_count", `"state"`)
-	without := rate(10 * time.Second)
+	without := rate(away)
 	if a.metric("millrace_replica_up") != 0 {
 		t.Error("the metric says that Redis is up")
 	}
