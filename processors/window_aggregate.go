@@ -67,12 +67,10 @@ type WindowAggregate[K, V, A any] struct {
 	// The sweeps over the store: what is complete, what is closed, what can no
 	// longer be read though panes of it are kept, what has passed its
 	// retention.
-	complete, closing, fading sweep
+	complete, closing, fading sweep[A]
 	expired                   int64
 	// closedBefore bounds what was closed when the task was restored.
 	closedBefore int64
-	// fire, finish and fade are what they do, made once.
-	fire, finish, fade func(*stores.Live[A]) error
 	// budget is how many entries the slice in work has left.
 	budget int
 
@@ -91,6 +89,7 @@ type WindowAggregate[K, V, A any] struct {
 type entries[A any] interface {
 	Touch(*stores.Live[A])
 	Scan(from, to int64, after stores.Cursor) iter.Seq2[*stores.Live[A], error]
+	Visit(from, to int64, after stores.Cursor, v stores.Visitor[A]) (next int64, done bool, err error)
 	Next(from int64) (order int64, ok bool, err error)
 	DropBefore(order int64) (n int, err error)
 }
@@ -117,10 +116,11 @@ func NewWindowAggregate[K, V, A any](rt *Runtime, n *Node, c WindowAggregateConf
 		rt: rt, node: n, c: c, rule: c.Emit.Rule(c.Windows), tier: tier,
 		keeps: c.Emit.Mode() == window.Retracting || Retracts(c.Windows, c.Emit),
 		w:     window.MinTime, finite: window.MinTime, output: window.MinTime, expired: math.MaxInt64,
-		complete: sweep{from: window.MaxTime}, closing: sweep{from: window.MaxTime}, fading: sweep{from: window.MaxTime},
 		changed: queue[A]{bit: 1}, due: queue[A]{bit: 1}, late: queue[A]{bit: 2},
 	}
-	a.fire, a.finish, a.fade = a.onTime, a.atClose, a.unreadable
+	a.complete = sweep[A]{from: window.MaxTime, do: a.onTime, budget: &a.budget}
+	a.closing = sweep[A]{from: window.MaxTime, do: a.atClose, budget: &a.budget}
+	a.fading = sweep[A]{from: window.MaxTime, do: a.unreadable, budget: &a.budget}
 	switch {
 	case c.Windows.Kind() == window.SessionKind:
 		a.place, a.entries = a.placeSession, c.Spans

@@ -13,19 +13,38 @@ import (
 const slice = 4096
 
 // sweep is a pass over the entries in order.
-type sweep struct {
+type sweep[A any] struct {
 	// from is the least place at which there is something to do;
 	// window.MaxTime if there is nothing.
 	from int64
 	// after is the last entry done at from.
 	after stores.Cursor
+	// do is what is done with each entry, err how that has failed.
+	do  func(*stores.Live[A]) error
+	err error
+	// budget is how many entries all sweeps may do until other work passes.
+	budget *int
 }
 
+// start has the sweep begin at a place.
+func (s *sweep[A]) start(order int64) { s.from, s.after = order, stores.Cursor{} }
+
 // lower notes that there is something to do at a place.
-func (s *sweep) lower(order int64) {
+func (s *sweep[A]) lower(order int64) {
 	if order < s.from {
-		*s = sweep{from: order}
+		s.start(order)
 	}
+}
+
+// Visit does an entry.
+func (s *sweep[A]) Visit(live *stores.Live[A]) (more bool) {
+	if *s.budget == 0 {
+		return false
+	}
+	*s.budget--
+	s.from, s.after = live.Order(), live.Cursor()
+	s.err = s.do(live)
+	return s.err == nil
 }
 
 // Restore finds where the sweeps go on. How far each window has fired stands
@@ -40,7 +59,10 @@ func (a *WindowAggregate[K, V, A]) Restore(w int64) error {
 	if err != nil || !ok {
 		return err
 	}
-	a.complete, a.closing, a.fading, a.expired = sweep{from: first}, sweep{from: first}, sweep{from: first}, first
+	a.complete.start(first)
+	a.closing.start(first)
+	a.fading.start(first)
+	a.expired = first
 	return nil
 }
 
@@ -59,12 +81,12 @@ func (a *WindowAggregate[K, V, A]) Advance(w int64) (bool, error) {
 	}
 	a.budget = slice
 	if !a.c.Emit.ClosingOnly() {
-		if done, err := a.sweep(&a.complete, a.bound(windows.CompleteBefore(a.w)), a.fire); !done || err != nil {
+		if done, err := a.sweep(&a.complete, a.bound(windows.CompleteBefore(a.w))); !done || err != nil {
 			return false, err
 		}
 	}
 	if a.c.Emit.ClosingOnly() || windows.LatenessMillis() > 0 {
-		if done, err := a.sweep(&a.closing, a.bound(windows.ClosedBefore(a.w)), a.finish); !done || err != nil {
+		if done, err := a.sweep(&a.closing, a.bound(windows.ClosedBefore(a.w))); !done || err != nil {
 			return false, err
 		}
 	}
@@ -104,7 +126,7 @@ func (a *WindowAggregate[K, V, A]) expire() (done bool, err error) {
 		return true, nil
 	}
 	// The first panes of the window are gone, and later ones are still needed.
-	return a.sweep(&a.fading, a.bound(bound), a.fade)
+	return a.sweep(&a.fading, a.bound(bound))
 }
 
 // offer tells the cold tier how far windows are closed, which everything before
@@ -137,32 +159,21 @@ func (a *WindowAggregate[K, V, A]) unreadable(live *stores.Live[A]) error {
 	return nil
 }
 
-// sweep does something with each entry before bound.
-func (a *WindowAggregate[K, V, A]) sweep(s *sweep, bound int64, do func(*stores.Live[A]) error) (bool, error) {
+// sweep does what s does with each entry before bound.
+func (a *WindowAggregate[K, V, A]) sweep(s *sweep[A], bound int64) (done bool, err error) {
 	if bound <= s.from {
 		return true, nil
 	}
-	return a.pass(s, bound, do)
-}
-
-// pass is apart from sweep because it allocates when it is called.
-func (a *WindowAggregate[K, V, A]) pass(s *sweep, bound int64, do func(*stores.Live[A]) error) (bool, error) {
-	for live, err := range a.entries.Scan(s.from, bound, s.after) {
-		if err != nil {
-			return false, a.node.fail(err)
-		}
-		if a.budget == 0 {
-			return false, nil
-		}
-		a.budget--
-		s.from, s.after = live.Order(), live.Cursor()
-		if err := do(live); err != nil {
-			return false, err
-		}
+	next, done, err := a.entries.Visit(s.from, bound, s.after, s)
+	switch {
+	case s.err != nil:
+		return false, s.err
+	case err != nil:
+		return false, a.node.fail(err)
+	case done:
+		s.start(next)
 	}
-	next, err := a.next(bound)
-	*s = sweep{from: next}
-	return true, err
+	return done, nil
 }
 
 // next returns the place of the first entry at or after bound.

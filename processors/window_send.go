@@ -99,8 +99,10 @@ func (a *WindowAggregate[K, V, A]) keep(live *stores.Live[A], time int64, pane w
 	return nil
 }
 
-func (a *WindowAggregate[K, V, A]) decodeKept(b []byte) (*A, error) {
-	value, err := a.c.Value.Decode(b)
+// decodeKept returns the value that was sent. The codec gets a copy, which its result
+// may alias.
+func (a *WindowAggregate[K, V, A]) decodeKept(kept string) (*A, error) {
+	value, err := a.c.Value.Decode([]byte(kept))
 	if err != nil {
 		return nil, a.node.fail(fmt.Errorf("decode what was sent: %w", err))
 	}

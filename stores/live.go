@@ -31,7 +31,7 @@ type Live[A any] struct {
 	Held uint8
 
 	key   string
-	span  *spanPart // in a Spans store
+	span  *spanPart[A] // in a Spans store
 	start int64
 	size  int32  // bytes charged to the budget
 	used  uint32 // the interval of the last use; 0 if only a scan read it
@@ -78,16 +78,22 @@ func (l *Live[A]) Cursor() Cursor {
 	if l.span == nil {
 		return Cursor{Start: l.start, Key: l.Key()}
 	}
-	key := append(make([]byte, 0, len(l.key)+8), l.key...)
-	return Cursor{Start: l.span.at, Key: binary.BigEndian.AppendUint64(key, l.span.id)}
+	return Cursor{Start: l.span.at, Key: l.Key(), id: l.span.id}
 }
 
 // Cursor is a position in the order of starts and, within one start, of
 // encoded keys. A nil Key stands for 'before everything'; an empty one that is
-// not nil is a key. That of a Spans store has more in its Key than a key.
+// not nil is a key.
 type Cursor struct {
 	Start int64
 	Key   []byte
+	id    uint64 // of an entry in the index of a Spans store
+}
+
+// Visitor is called with one aggregate after the other, and says whether it wants
+// more.
+type Visitor[A any] interface {
+	Visit(*Live[A]) (more bool)
 }
 
 // keyString makes a copy of key that serves as string and as bytes.

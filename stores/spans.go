@@ -38,7 +38,7 @@ type SpansConfig[K, A any] struct {
 // changes what it is found under but not the object. Scan goes through the spans
 // of all keys in the order in which they are due.
 //
-// Which spans there are is kept in memory, some 350 bytes each, and read from
+// Which spans there are is kept in memory, some 400 bytes each, and read from
 // the engine when the store is first used; their values are evicted as the
 // budget says.
 type Spans[K, A any] struct {
@@ -75,7 +75,7 @@ func (s *Spans[K, A]) Of(key []byte) ([]*Live[A], error) {
 	if err := s.s.load(); err != nil {
 		return nil, err
 	}
-	return s.s.lanes[string(key)], nil
+	return s.s.spansOf(key), nil
 }
 
 // Load makes sure that the value of l is in memory.
@@ -119,6 +119,13 @@ func (s *Spans[K, A]) Scan(from, to int64, after Cursor) iter.Seq2[*Live[A], err
 	return s.s.scan(from, to, after)
 }
 
+// Visit calls v with what Scan yields, which may do what a loop's body may. If it
+// comes to the end, done is set, and next is the least time at or after to at which a
+// span is due, window.MaxTime if there is none.
+func (s *Spans[K, A]) Visit(from, to int64, after Cursor, v Visitor[A]) (next int64, done bool, err error) {
+	return s.s.visit(from, to, after, v)
+}
+
 // Next returns the least time at or after from at which a span is due; ok is
 // false if there is none.
 func (s *Spans[K, A]) Next(from int64) (due int64, ok bool, err error) {
@@ -136,18 +143,14 @@ func (s *Spans[K, A]) DropBefore(due int64) (n int, err error) {
 		return 0, err
 	}
 	s.s.settle(due)
-	var old []*Live[A]
-	s.s.index.Scan(func(i indexed[A]) bool {
-		if i.at >= due {
-			return false
+	for {
+		first := s.s.from(indexed[A]{at: window.MinTime})
+		if first.live == nil || first.at >= due {
+			return n, nil
 		}
-		old = append(old, i.live)
-		return true
-	})
-	for _, l := range old {
-		s.s.delete(l, true)
+		s.s.delete(first.live, true)
+		n++
 	}
-	return len(old), nil
 }
 
 // spansQuery answers queries about a Spans store.
@@ -244,24 +247,37 @@ func splitSpanKey(b []byte) (key []byte, w window.Window, err error) {
 	return key, w, nil
 }
 
+// spansOf returns the spans of a key.
+func (s *spans[A]) spansOf(key []byte) []*Live[A] {
+	if n := s.lanes[string(key)]; n != nil {
+		return n.spans
+	}
+	return nil
+}
+
 // laneOrder sorts the spans of one key.
 func laneOrder[A any](a, b *Live[A]) int {
 	return cmp.Or(cmp.Compare(a.start, b.start), cmp.Compare(a.span.end, b.span.end))
 }
 
-// enter puts l among the spans of its key, and leave takes it out.
-func (s *spans[A]) enter(l *Live[A]) {
-	lane := s.lanes[l.key]
-	i, _ := slices.BinarySearchFunc(lane, l, laneOrder[A])
-	s.lanes[l.key] = slices.Insert(lane, i, l)
+// lane holds the spans of one key.
+type lane[A any] struct {
+	spans []*Live[A] // in order of start and end
+	one   [1]*Live[A]
+	// tombs is how many deleted spans of the key the engine may still have.
+	tombs int
 }
 
-func (s *spans[A]) leave(l *Live[A]) {
-	lane := s.lanes[l.key]
-	i := slices.Index(lane, l)
-	if lane = slices.Delete(lane, i, i+1); len(lane) == 0 {
-		delete(s.lanes, l.key)
-		return
+// enter puts l among the spans of its key, and leave takes it out.
+func (n *lane[A]) enter(l *Live[A]) {
+	if n.spans == nil {
+		n.spans = n.one[:0]
 	}
-	s.lanes[l.key] = lane
+	i, _ := slices.BinarySearchFunc(n.spans, l, laneOrder[A])
+	n.spans = slices.Insert(n.spans, i, l)
+}
+
+func (n *lane[A]) leave(l *Live[A]) {
+	i := slices.Index(n.spans, l)
+	n.spans = slices.Delete(n.spans, i, i+1)
 }

@@ -2,7 +2,6 @@ package stores
 
 import (
 	"cmp"
-	"encoding/binary"
 	"fmt"
 	"iter"
 	"maps"
@@ -25,9 +24,12 @@ type spans[A any] struct {
 	// lanes holds every span there is, by key, in order; index holds them by
 	// when they are due. Both are read from the engine at first use.
 	loaded bool
-	lanes  map[string][]*Live[A]
+	lanes  map[string]*lane[A]
 	index  *btree.BTreeG[indexed[A]]
 	ids    uint64
+	// found is what take, which is made once, was given by a search in index.
+	found indexed[A]
+	take  func(indexed[A]) bool
 	// stale counts those that index has under an earlier due time than their own,
 	// none of which is before settled: a span that grows with each event is put
 	// anew once its old time is asked for, and not at each event.
@@ -37,14 +39,15 @@ type spans[A any] struct {
 	changed      []*Live[A] // dirty since the last Collect
 	changedBytes int64
 	sent         []*Live[A] // what the last Collect encoded
-	tombs        map[string]spanTomb[A]
+	tombs        map[spanName]spanTomb[A]
 	held         int64 // bytes charged to the budget
 	buf          []byte
 }
 
 // spanPart is what a Live of a Spans store has beside the rest.
-type spanPart struct {
-	end int64
+type spanPart[A any] struct {
+	end  int64
+	lane *lane[A]
 	// at is the due time, and id the number, that the index has it under. If it is
 	// stale, it is due later.
 	at    int64
@@ -60,10 +63,19 @@ type indexed[A any] struct {
 	live *Live[A]
 }
 
+// spanName is what the engine finds a span under.
+type spanName struct {
+	key string
+	w   window.Window
+}
+
+func (n spanName) compare(o spanName) int {
+	return cmp.Or(cmp.Compare(n.key, o.key), cmp.Compare(n.w.Start, o.w.Start), cmp.Compare(n.w.End, o.w.End))
+}
+
 // spanTomb is a deleted span that the engine may still have.
 type spanTomb[A any] struct {
-	key     string
-	w       window.Window
+	lane    *lane[A]
 	time    int64
 	born    uint32 // the interval in which it was deleted
 	expired bool   // it follows from the watermark, so that nobody has to note it
@@ -73,11 +85,23 @@ type spanTomb[A any] struct {
 }
 
 func (s *spans[A]) reset() {
-	s.loaded, s.lanes, s.stale, s.settled = false, map[string][]*Live[A]{}, 0, window.MinTime
+	s.loaded, s.lanes, s.stale, s.settled = false, map[string]*lane[A]{}, 0, window.MinTime
 	s.index = btree.NewBTreeGOptions(func(a, b indexed[A]) bool {
 		return cmp.Or(cmp.Compare(a.at, b.at), cmp.Compare(a.key, b.key), cmp.Compare(a.id, b.id)) < 0
 	}, btree.Options{NoLocks: true})
-	s.tombs = map[string]spanTomb[A]{}
+	s.tombs = map[spanName]spanTomb[A]{}
+	s.take = func(i indexed[A]) bool {
+		s.found = i
+		return false
+	}
+}
+
+// from returns the first entry of index at or after a place; without a live object
+// if there is none.
+func (s *spans[A]) from(at indexed[A]) (first indexed[A]) {
+	s.index.Ascend(at, s.take)
+	first, s.found = s.found, indexed[A]{}
+	return first
 }
 
 // load reads which spans there are.
@@ -112,20 +136,25 @@ func (s *spans[A]) load() error {
 
 // add makes an object without a value.
 func (s *spans[A]) add(key string, w window.Window) *Live[A] {
-	if lane := s.lanes[key]; len(lane) > 0 {
-		key = lane[0].key
+	n := s.lanes[key]
+	switch {
+	case n == nil:
+		n = new(lane[A])
+		s.lanes[key] = n
+	case len(n.spans) > 0:
+		key = n.spans[0].key
 	}
 	both := &struct {
 		l Live[A]
-		p spanPart
+		p spanPart[A]
 	}{}
 	l := &both.l
 	l.key, l.start, l.span = key, w.Start, &both.p
 	s.ids++
-	both.p = spanPart{end: w.End, at: s.due(w), id: s.ids}
+	both.p = spanPart[A]{end: w.End, lane: n, at: s.due(w), id: s.ids}
 	l.size = sizeOfSpan(key)
 	s.charge(int64(l.size))
-	s.enter(l)
+	n.enter(l)
 	s.index.Set(s.entry(l))
 	return l
 }
@@ -152,7 +181,7 @@ func (s *spans[A]) resize(l *Live[A], n int) {
 
 // spanOverhead is what a span takes in lanes and index beside a Live.
 // TestBudgetOfSpansIsHonest measures it.
-const spanOverhead = 160
+const spanOverhead = 178
 
 func sizeOfSpan(key string) int32 { return int32(min(1<<30, liveOverhead+spanOverhead+len(key))) }
 
@@ -167,16 +196,35 @@ func (s *spans[A]) create(key []byte, w window.Window) *Live[A] {
 
 // revive forgets that l's span was deleted, and reports whether it was.
 func (s *spans[A]) revive(l *Live[A]) bool {
-	if len(s.tombs) == 0 {
+	if l.span.lane.tombs == 0 {
 		return false
 	}
-	s.buf = appendSpanKey(s.buf[:0], keyBytes(l.key), l.Window())
-	t, ok := s.tombs[string(s.buf)]
+	t, ok := s.tombs[nameOf(l)]
 	if ok && t.live != nil {
 		t.live.gone = true
 	}
-	delete(s.tombs, string(s.buf))
+	s.exhume(nameOf(l))
 	return ok
+}
+
+func nameOf[A any](l *Live[A]) spanName { return spanName{l.key, l.Window()} }
+
+// exhume forgets a tomb, if it is there, and the lane of a key that has nothing else.
+func (s *spans[A]) exhume(name spanName) {
+	t, ok := s.tombs[name]
+	if !ok {
+		return
+	}
+	delete(s.tombs, name)
+	t.lane.tombs--
+	s.abandon(name.key, t.lane)
+}
+
+// abandon forgets a lane in which there is nothing.
+func (s *spans[A]) abandon(key string, n *lane[A]) {
+	if len(n.spans) == 0 && n.tombs == 0 {
+		delete(s.lanes, key)
+	}
 }
 
 func (s *spans[A]) loadValue(l *Live[A]) error {
@@ -216,11 +264,11 @@ func (s *spans[A]) move(l *Live[A], w window.Window) {
 	s.bury(l, spanTomb[A]{})
 	reorder := w.Start != l.start
 	if reorder {
-		s.leave(l)
+		l.span.lane.leave(l)
 	}
 	l.start, l.span.end = w.Start, w.End
 	if reorder {
-		s.enter(l)
+		l.span.lane.enter(l)
 	}
 	l.stored = s.revive(l)
 	s.postpone(l)
@@ -232,9 +280,11 @@ func (s *spans[A]) bury(l *Live[A], t spanTomb[A]) {
 	if !l.stored {
 		return
 	}
-	key := string(appendSpanKey(nil, keyBytes(l.key), l.Window()))
-	t.key, t.w, t.time, t.born = l.key, l.Window(), l.Time, s.db.commits
-	s.tombs[key] = t
+	if _, ok := s.tombs[nameOf(l)]; !ok {
+		l.span.lane.tombs++
+	}
+	t.lane, t.time, t.born = l.span.lane, l.Time, s.db.commits
+	s.tombs[nameOf(l)] = t
 }
 
 func (s *spans[A]) delete(l *Live[A], expired bool) {
@@ -242,7 +292,8 @@ func (s *spans[A]) delete(l *Live[A], expired bool) {
 		return
 	}
 	s.bury(l, spanTomb[A]{expired: expired, live: l})
-	s.leave(l)
+	l.span.lane.leave(l)
+	s.abandon(l.key, l.span.lane)
 	s.unindex(l)
 	s.charge(-int64(l.size))
 	// Under DeletesDeferred the next commit still writes what it had.
@@ -285,16 +336,14 @@ func (s *spans[A]) settle(before int64) {
 	if before <= s.settled {
 		return
 	}
-	if s.stale > 0 {
-		var moved []*Live[A]
-		s.index.Ascend(indexed[A]{at: s.settled}, func(i indexed[A]) bool {
-			if i.live.span.stale && i.at < before {
-				moved = append(moved, i.live)
-			}
-			return i.at < before
-		})
-		for _, l := range moved {
-			s.reindex(l)
+	for at := (indexed[A]{at: s.settled}); s.stale > 0; {
+		next := s.from(at)
+		if next.live == nil || next.at >= before {
+			break
+		}
+		at = next.behind()
+		if next.live.span.stale {
+			s.reindex(next.live)
 		}
 	}
 	if before < window.MaxTime { // a look at all of them is no reason to give up postponing
@@ -306,11 +355,7 @@ func (s *spans[A]) settle(before int64) {
 func (s *spans[A]) next(from int64) (due int64, ok bool) {
 	s.settle(from)
 	for {
-		var first indexed[A]
-		s.index.Ascend(indexed[A]{at: from}, func(i indexed[A]) bool {
-			first = i
-			return false
-		})
+		first := s.from(indexed[A]{at: from})
 		if first.live == nil {
 			return 0, false
 		}
@@ -321,40 +366,52 @@ func (s *spans[A]) next(from int64) (due int64, ok bool) {
 	}
 }
 
+// behind is the place right behind i.
+func (i indexed[A]) behind() indexed[A] { return indexed[A]{at: i.at, key: i.key, id: i.id + 1} }
+
+// visit calls v with the spans that are due in [from, to), behind a cursor; next is
+// when the first one after those is due.
+func (s *spans[A]) visit(from, to int64, after Cursor, v Visitor[A]) (next int64, done bool, err error) {
+	if err := s.load(); err != nil {
+		return 0, false, err
+	}
+	s.settle(to)
+	made := s.ids
+	at := indexed[A]{at: from}
+	if after.Key != nil && after.Start >= from {
+		at = indexed[A]{at: after.Start, key: string(after.Key), id: after.id}.behind()
+	}
+	for at.at < to {
+		i := s.from(at)
+		if i.live == nil || i.at >= to {
+			break
+		}
+		at = i.behind()
+		if i.id > made || i.live.span.stale {
+			continue
+		}
+		if err := s.loadValue(i.live); err != nil {
+			return 0, false, err
+		}
+		if !v.Visit(i.live) {
+			return 0, false, nil
+		}
+	}
+	if next, ok := s.next(to); ok {
+		return next, true, nil
+	}
+	return window.MaxTime, true, nil
+}
+
+// yielding is the Visitor of a loop's body.
+type yielding[A any] func(*Live[A], error) bool
+
+func (y yielding[A]) Visit(l *Live[A]) (more bool) { return y(l, nil) }
+
 func (s *spans[A]) scan(from, to int64, after Cursor) iter.Seq2[*Live[A], error] {
 	return func(yield func(*Live[A], error) bool) {
-		if err := s.load(); err != nil {
+		if _, _, err := s.visit(from, to, after, yielding[A](yield)); err != nil {
 			yield(nil, err)
-			return
-		}
-		s.settle(to)
-		made := s.ids
-		at := indexed[A]{at: from}
-		if n := len(after.Key) - 8; n >= 0 && after.Start >= from {
-			at = indexed[A]{at: after.Start, key: string(after.Key[:n]), id: binary.BigEndian.Uint64(after.Key[n:]) + 1}
-		}
-		for {
-			var next indexed[A]
-			s.index.Ascend(at, func(i indexed[A]) bool {
-				next = i
-				return false
-			})
-			l := next.live
-			if l == nil || next.at >= to {
-				return
-			}
-			at = next
-			at.id++
-			if next.id > made || l.span.stale {
-				continue
-			}
-			if err := s.loadValue(l); err != nil {
-				yield(nil, err)
-				return
-			}
-			if !yield(l, nil) {
-				return
-			}
 		}
 	}
 }
@@ -368,9 +425,9 @@ func (s *spans[A]) pending() int        { return len(s.tombs) }
 
 func (s *spans[A]) waiting() iter.Seq[[]byte] {
 	return func(yield func([]byte) bool) {
-		for _, name := range slices.Sorted(maps.Keys(s.tombs)) {
+		for _, name := range slices.SortedFunc(maps.Keys(s.tombs), spanName.compare) {
 			t := s.tombs[name]
-			if !t.expired && !s.isDue(t) && !yield(s.appendLogKey(nil, t.key, t.w)) {
+			if !t.expired && !s.isDue(t) && !yield(s.appendLogKey(nil, name.key, name.w)) {
 				return
 			}
 		}
@@ -385,13 +442,12 @@ func (s *spans[A]) redelete(logKey []byte) error {
 	if err := s.load(); err != nil {
 		return err
 	}
-	for _, l := range slices.Clone(s.lanes[string(key)]) {
+	for _, l := range slices.Clone(s.spansOf(key)) {
 		if l.Window() == w {
 			s.delete(l, false)
-			name := string(appendSpanKey(nil, key, w))
-			if t, ok := s.tombs[name]; ok {
+			if t, ok := s.tombs[nameOf(l)]; ok {
 				t.born = 0
-				s.tombs[name] = t
+				s.tombs[nameOf(l)] = t
 			}
 		}
 	}
@@ -409,12 +465,12 @@ func (s *spans[A]) collect(c *collector) error {
 		}
 	}
 	s.sent, s.changed, s.changedBytes = s.changed, s.sent[:0], 0
-	for _, t := range s.tombs {
+	for name, t := range s.tombs {
 		if !s.isDue(t) {
 			continue
 		}
 		e := change{time: t.time, delete: true}
-		s.keys(c, &e, t.key, t.w)
+		s.keys(c, &e, name.key, name.w)
 		c.put(e)
 	}
 	return nil
@@ -450,7 +506,7 @@ func (s *spans[A]) check(logKey []byte) error {
 	if err != nil {
 		return err
 	}
-	for _, l := range s.lanes[string(key)] {
+	for _, l := range s.spansOf(key) {
 		if l.Window() == w && l.dirty {
 			_, err = encodeValue(nil, l, s.codec, s)
 		}
@@ -467,9 +523,9 @@ func (s *spans[A]) committed() {
 	}
 	clear(s.sent)
 	s.sent = s.sent[:0]
-	for key, t := range s.tombs {
+	for name, t := range s.tombs {
 		if s.isDue(t) {
-			delete(s.tombs, key)
+			s.exhume(name)
 		}
 	}
 }
@@ -482,8 +538,8 @@ func (s *spans[A]) forget() {
 // shrink evicts the values of clean objects while the budget is exceeded.
 func (s *spans[A]) shrink() (crowded bool) {
 	excess, pinned := s.db.budget.excess(s.held), int64(0)
-	for _, lane := range s.lanes {
-		for _, l := range lane {
+	for _, n := range s.lanes {
+		for _, l := range n.spans {
 			switch {
 			case excess <= 0:
 				return false

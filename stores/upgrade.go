@@ -102,7 +102,7 @@ func oldestInLive[A any](c codec.Codec[A], b []byte) (int, error) {
 	}
 	oldest := codec.OldestIn(c, value)
 	if kept, _, _, ok := f.Kept(); ok {
-		oldest = min(oldest, codec.OldestIn(c, kept))
+		oldest = min(oldest, codec.OldestIn(c, keyBytes(kept)))
 	}
 	return oldest, nil
 }
@@ -110,10 +110,10 @@ func oldestInLive[A any](c codec.Codec[A], b []byte) (int, error) {
 // renewKept writes the value that f keeps in the version that c writes.
 func renewKept[A any](c codec.Codec[A], f *window.Firing) error {
 	kept, time, pane, ok := f.Kept()
-	if !ok || codec.OldestIn(c, kept) == codec.LineageOf(c).Current {
+	if !ok || codec.OldestIn(c, keyBytes(kept)) == codec.LineageOf(c).Current {
 		return nil
 	}
-	v, err := c.Decode(kept)
+	v, err := c.Decode([]byte(kept))
 	if err != nil {
 		return err
 	}
@@ -161,7 +161,7 @@ func (s *spans[A]) renew(key, _ []byte) (bool, error) {
 	if err != nil {
 		return false, err
 	}
-	for _, l := range s.lanes[string(inner)] {
+	for _, l := range s.spansOf(inner) {
 		if l.Window() != w {
 			continue
 		}

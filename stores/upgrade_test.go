@@ -279,7 +279,7 @@ func TestUpgradeLeavesNothingOld(t *testing.T) {
 			for _, l := range spans {
 				check(t, restored.ses.Load(l))
 				kept, _, pane, ok := l.Firing.Kept()
-				text, err := bracketed().Decode(kept)
+				text, err := bracketed().Decode([]byte(kept))
 				if !ok || err != nil || text != *l.Value || pane.Kind != window.EarlyPane || pane.Sequence != 3 {
 					t.Errorf("kept %q, %v, %+v, want %q", text, err, pane, *l.Value)
 				}

@@ -120,6 +120,22 @@ func (w *Windowed[K, A]) Scan(fromStart, toStart int64, after Cursor) iter.Seq2[
 	return w.hot.walk(at, toStart)
 }
 
+// Visit calls v with what Scan yields, which may do what a loop's body may. If it
+// comes to the end, done is set, and next is the least start at or after toStart that
+// has an aggregate, window.MaxTime if there is none.
+func (w *Windowed[K, A]) Visit(fromStart, toStart int64, after Cursor, v Visitor[A]) (next int64, done bool, err error) {
+	for l, err := range w.Scan(fromStart, toStart, after) {
+		if err != nil || !v.Visit(l) {
+			return 0, false, err
+		}
+	}
+	next, ok, err := w.Next(toStart)
+	if !ok {
+		next = window.MaxTime
+	}
+	return next, err == nil, err
+}
+
 // Next returns the least window start at or after from that has an
 // aggregate; ok is false if there is none.
 func (w *Windowed[K, A]) Next(from int64) (start int64, ok bool, err error) {

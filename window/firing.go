@@ -189,11 +189,11 @@ func (f *Firing) Keep(value []byte, time int64, p Pane) {
 
 // Kept returns what was kept of the last result, encoded value and time, and the
 // pane of its retraction; ok is false if nothing was.
-func (f *Firing) Kept() (value []byte, time int64, p Pane, ok bool) {
+func (f *Firing) Kept() (value string, time int64, p Pane, ok bool) {
 	if f.kind == NoPane {
-		return nil, 0, Pane{}, false
+		return "", 0, Pane{}, false
 	}
-	return []byte(f.kept), f.time, Pane{Kind: f.kind, Sequence: f.seq, Retracted: true}, true
+	return f.kept, f.time, Pane{Kind: f.kind, Sequence: f.seq, Retracted: true}, true
 }
 
 // KeptBytes returns the length of the value that is kept.

@@ -78,7 +78,7 @@ func TestFiringInAnyOrder(t *testing.T) {
 				f.Keep([]byte(value), -7, last)
 				got, at, p, ok := f.Kept()
 				want := Pane{Kind: last.Kind, Sequence: last.Sequence, Retracted: true}
-				if ok == last.Final || ok && (string(got) != value || at != -7 || p != want) {
+				if ok == last.Final || ok && (got != value || at != -7 || p != want) {
 					t.Fatalf("kept %q of %+v: %q, %+v, %v", value, last, got, p, ok)
 				}
 			},

@@ -63,6 +63,55 @@ func benchmarkWindows(b *testing.B, w window.Windows) {
 	}
 }
 
+// BenchmarkSessions measures an event of the sessions that millrace bench has: 20
+// events each, a thousand at a time, two milliseconds apart, each of which is sent
+// when a commit comes, when it is complete, and when it is closed. A commit comes
+// every 100,000 events.
+func BenchmarkSessions(b *testing.B) {
+	w, _ := llm.SessionShape.Windows()
+	top, err := llm.NewBenchmark(llm.BenchmarkConfig{Application: "app", Input: "in", Output: "out", Windows: w})
+	if err != nil {
+		b.Fatal(err)
+	}
+	out := &counter{}
+	tk := newTask(b, top, out, func(c *task.Config) { c.Now = func() time.Time { return time.UnixMilli(1 << 42) } })
+	in := tk.Inputs()[0]
+	const turn = 100_000
+	random := rand.New(rand.NewPCG(1, 2))
+	fetched := make([]task.Fetched, turn)
+	b.ReportAllocs()
+	for i := int64(0); b.Loop(); i++ {
+		if i%turn == 0 {
+			b.StopTimer()
+			for j := range fetched {
+				sessionEvent(b, &fetched[j], i+int64(j), random)
+			}
+			b.StartTimer()
+		}
+		if err := in.Process(&fetched[i%turn]); err != nil {
+			b.Fatal(err)
+		}
+		if i%turn == turn-1 {
+			commit(b, tk)
+		}
+	}
+	b.ReportMetric(float64(out.sent)/float64(b.N), "results/op")
+}
+
+// sessionEvent makes the i-th event of BenchmarkSessions.
+func sessionEvent(b *testing.B, r *task.Fetched, i int64, random *rand.Rand) {
+	const open, events = 1000, 20
+	event := llm.Performance{
+		Event:     llm.Event{Timestamp: i * 2, SessionID: llm.Some("session-004711"), Model: "chat-large"},
+		LatencyMS: 1800 * math.Exp(0.9*random.NormFloat64()), PromptTokens: 4808, CompletionTokens: 210, CostUSD: llm.Some(0.0125), Quality: llm.Some(0.83),
+	}
+	value, err := llm.PerformanceCodec.Append(r.Value[:0], event)
+	if err != nil {
+		b.Fatal(err)
+	}
+	*r = task.Fetched{Offset: i, Time: i * 2, Key: fmt.Appendf(r.Key[:0], "session-%07d", i/(open*events)*open+i%open), Value: value}
+}
+
 // BenchmarkHoppingOverTumbling measures what an event costs in hopping windows of
 // 15 minutes, one each minute, and in tumbling ones of 15, side by side: the two
 // take turns every 10,000 events, each of which ends with a commit, so that a
