@@ -63,6 +63,9 @@ type indexed[A any] struct {
 	live *Live[A]
 }
 
+// behind is the place right behind i.
+func (i indexed[A]) behind() indexed[A] { return indexed[A]{at: i.at, key: i.key, id: i.id + 1} }
+
 // spanName is what the engine finds a span under.
 type spanName struct {
 	key string
@@ -87,7 +90,11 @@ type spanTomb[A any] struct {
 func (s *spans[A]) reset() {
 	s.loaded, s.lanes, s.stale, s.settled = false, map[string]*lane[A]{}, 0, window.MinTime
 	s.index = btree.NewBTreeGOptions(func(a, b indexed[A]) bool {
-		return cmp.Or(cmp.Compare(a.at, b.at), cmp.Compare(a.key, b.key), cmp.Compare(a.id, b.id)) < 0
+		// Reading a key is what takes long: only where the times are equal.
+		if a.at != b.at {
+			return a.at < b.at
+		}
+		return cmp.Or(cmp.Compare(a.key, b.key), cmp.Compare(a.id, b.id)) < 0
 	}, btree.Options{NoLocks: true})
 	s.tombs = map[spanName]spanTomb[A]{}
 	s.take = func(i indexed[A]) bool {
@@ -366,9 +373,6 @@ func (s *spans[A]) next(from int64) (due int64, ok bool) {
 	}
 }
 
-// behind is the place right behind i.
-func (i indexed[A]) behind() indexed[A] { return indexed[A]{at: i.at, key: i.key, id: i.id + 1} }
-
 // visit calls v with the spans that are due in [from, to), behind a cursor; next is
 // when the first one after those is due.
 func (s *spans[A]) visit(from, to int64, after Cursor, v Visitor[A]) (next int64, done bool, err error) {
@@ -381,10 +385,16 @@ func (s *spans[A]) visit(from, to int64, after Cursor, v Visitor[A]) (next int64
 	if after.Key != nil && after.Start >= from {
 		at = indexed[A]{at: after.Start, key: string(after.Key), id: after.id}.behind()
 	}
-	for at.at < to {
+	for {
 		i := s.from(at)
-		if i.live == nil || i.at >= to {
-			break
+		switch {
+		case i.live == nil:
+			return window.MaxTime, true, nil
+		case i.at >= to && i.live.span.stale:
+			s.reindex(i.live)
+			continue
+		case i.at >= to:
+			return i.at, true, nil
 		}
 		at = i.behind()
 		if i.id > made || i.live.span.stale {
@@ -397,10 +407,6 @@ func (s *spans[A]) visit(from, to int64, after Cursor, v Visitor[A]) (next int64
 			return 0, false, nil
 		}
 	}
-	if next, ok := s.next(to); ok {
-		return next, true, nil
-	}
-	return window.MaxTime, true, nil
 }
 
 // yielding is the Visitor of a loop's body.
