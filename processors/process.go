@@ -113,7 +113,8 @@ func StoreIn[K, V any](ctx StoreContext, name string) (*Store[K, V], error) {
 // Get returns the value of key, and whether there is one.
 func (s *Store[K, V]) Get(key K) (V, bool, error) { return s.kv.Get(key) }
 
-// Put sets the value of key. Both are encoded before Put returns.
+// Put sets the value of key. Both are encoded before Put returns. The entry has the
+// time of the record or tick in process.
 func (s *Store[K, V]) Put(key K, value V) error {
 	s.rt.Touched = true
 	return s.kv.Put(key, value)
@@ -154,6 +155,11 @@ func NewProcess[K, V, K2, V2 any](rt *Runtime, n *Node, p Processor[K, V, K2, V2
 func (p *Process[K, V, K2, V2]) Process(r *Record[K, V]) error {
 	// The processor may change fields of its own, which nobody can take back.
 	p.rt.Node, p.rt.Touched, p.ctx.failed = p.node, true, nil
+	if db := p.rt.State; db != nil {
+		// That of a result is not that of the record that made it due.
+		defer db.SetTime(db.Time())
+		db.SetTime(r.Time)
+	}
 	err := p.processor.Process(*r)
 	switch {
 	case p.ctx.failed != nil:
