@@ -27,7 +27,7 @@ type Offset struct {
 
 // Dirty reports whether there is something to commit: records that were read,
 // state that has changed, punctuators that were called, deletes that the commit
-// before has left out, or values of older versions.
+// before has left out, values of older versions, or time that lets something expire.
 func (t *Task) Dirty() bool {
 	for _, in := range t.inputs {
 		if in.next != in.committed {
@@ -35,7 +35,8 @@ func (t *Task) Dirty() bool {
 		}
 	}
 	entries, _ := t.db.Dirty()
-	return entries > 0 || t.db.Pending() > 0 || len(t.upgrades.open) > 0 || t.rt.Punctuated && t.progress.store != nil
+	return entries > 0 || t.db.Pending() > 0 || len(t.upgrades.open) > 0 || t.rt.Punctuated && t.progress.store != nil ||
+		t.expiries.awaits()
 }
 
 // DirtyBytes is roughly how much waits in memory for a commit: what it would
@@ -108,6 +109,7 @@ func (t *Task) Committed(c *Commit, next map[string]int64) error {
 	}
 	t.results.committed(t.db.Version())
 	t.upgrades.committed()
+	t.expiries.committed()
 	t.kept = t.durable
 	t.rt.Punctuated = false
 	for _, in := range t.inputs {
