@@ -395,6 +395,42 @@ func TestSweepLeavesTheChangedAlone(t *testing.T) {
 	}
 }
 
+// TestExpiryFreesMemory: objects that come and go leave nothing behind, in a store that
+// nobody ever goes through in order.
+func TestExpiryFreesMemory(t *testing.T) {
+	budget := stores.NewBudget(1 << 30)
+	m := openMortal(t, stores.Config{Budget: budget})
+	defer m.db.Close()
+	const keys = 2000
+	at := int64(0)
+	turn := func() {
+		for i := range keys {
+			m.put(fmt.Sprintf("%d/%d", at, i), 1, at)
+		}
+		m.put("kept", 1, at)
+		m.commit(at)
+		at += ttl
+		m.put("kept", 1, at)
+		m.commit(at)
+		m.sweep()
+		m.commit(at)
+		clear(m.log)
+	}
+	for range 3 {
+		turn()
+	}
+	before, held := heap(), budget.Used()
+	for range 50 {
+		turn()
+	}
+	if grown := heap() - before; grown > 50*keys*20 {
+		t.Errorf("the heap has grown by %d bytes for each key that has expired", grown/(50*keys))
+	}
+	if used := budget.Used(); used != held {
+		t.Errorf("the budget says %d bytes, and %d at the beginning", used, held)
+	}
+}
+
 // TestPassesBeginWhenSomethingIsDue: the store is not read over and over. Awaits says
 // the same of a clock that is yet to be committed.
 func TestPassesBeginWhenSomethingIsDue(t *testing.T) {
@@ -636,10 +672,8 @@ func TestTimesToLiveByChance(t *testing.T) {
 
 func liveByChance(t *testing.T, policy stores.DeletePolicy, seed uint64) {
 	rnd := rand.New(rand.NewPCG(seed, uint64(policy)))
-	budgets := []int64{0, 1 << 30}
-	cfg := func() stores.Config {
-		return stores.Config{Deletes: policy, Budget: stores.NewBudget(budgets[rnd.IntN(2)])}
-	}
+	budget := stores.NewBudget([]int64{0, 2 << 10, 1 << 30}[rnd.IntN(3)])
+	cfg := func() stores.Config { return stores.Config{Deletes: policy, Budget: budget} }
 	type mark struct{ value, time int64 }
 	m := openMortal(t, cfg())
 	model := map[string]mark{}
@@ -720,4 +754,7 @@ func liveByChance(t *testing.T, policy stores.DeletePolicy, seed uint64) {
 		t.Errorf("seed %d: %d deletes wait", seed, n)
 	}
 	check(t, m.db.Close())
+	if used := budget.Used(); used != 0 {
+		t.Errorf("seed %d: the budget holds %d bytes after Close", seed, used)
+	}
 }

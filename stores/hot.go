@@ -412,9 +412,12 @@ func (h *hot[A]) committed() {
 	h.commitTombs()
 	h.commitDrops()
 	for _, start := range h.starts {
-		if b := h.buckets[start]; len(b.objs) == 0 {
+		b := h.buckets[start]
+		if len(b.objs) == 0 {
 			delete(h.buckets, start)
+			continue
 		}
+		b.tidy()
 	}
 	if len(h.starts) != len(h.buckets) {
 		h.starts = slices.Sorted(maps.Keys(h.buckets))
