@@ -395,6 +395,39 @@ func TestSweepLeavesTheChangedAlone(t *testing.T) {
 	}
 }
 
+// TestASweepWaitsForACommit: deletes are held in memory until then, and there are not
+// more than some tens of thousands of them.
+func TestASweepWaitsForACommit(t *testing.T) {
+	const keys = 40_000
+	m := openMortal(t, stores.Config{})
+	defer m.db.Close()
+	for i := range keys {
+		m.put(fmt.Sprint(i), 1, 100)
+	}
+	m.commit(150)
+	first := [2]int{}
+	first[0], first[1] = m.sweep()
+	for i, s := range mortalStores {
+		if n := first[i]; n < 30_000 || n > 35_000 {
+			t.Errorf("%s: %d deletes before a commit", s, n)
+		}
+	}
+	m.commit(150)
+	kv, agg := m.sweep()
+	if kv != keys-first[0] || agg != keys-first[1] {
+		t.Errorf("%d values and %d aggregates deleted behind the commit, want the rest of %d", kv, agg, keys)
+	}
+	m.commit(150)
+	for _, s := range mortalStores {
+		if left := replay(m.log[s]); len(left) != 0 {
+			t.Errorf("%s: %d keys are left", s, len(left))
+		}
+	}
+	if kv, agg := m.sweep(); kv+agg != 0 || m.db.Pending() != 0 {
+		t.Errorf("%d deleted of an empty store, %d wait", kv+agg, m.db.Pending())
+	}
+}
+
 // TestExpiryFreesMemory: objects that come and go leave nothing behind, in a store that
 // nobody ever goes through in order.
 func TestExpiryFreesMemory(t *testing.T) {
