@@ -1,6 +1,7 @@
 package processors
 
 import (
+	"errors"
 	"fmt"
 	"iter"
 	"log/slog"
@@ -110,13 +111,23 @@ func StoreIn[K, V any](ctx StoreContext, name string) (*Store[K, V], error) {
 	return &Store[K, V]{rt: rt, kv: kv}, nil
 }
 
-// Get returns the value of key, and whether there is one.
+// Get returns the value of key, and whether there is one: in a store with a time to
+// live, one that has not expired.
 func (s *Store[K, V]) Get(key K) (V, bool, error) { return s.kv.Get(key) }
 
-// Put sets the value of key. Both are encoded before Put returns.
+// Put sets the value of key. Both are encoded before Put returns. The entry has the
+// time of the record or tick in process; in Init that of the watermark that the task
+// goes on from, or 1970 in a task that begins anew. In a store with a time to live it keeps the
+// later one of that and of the entry that it replaces; if there is none and its own
+// would have expired already, it is left out and counted as a record that is late.
 func (s *Store[K, V]) Put(key K, value V) error {
 	s.rt.Touched = true
-	return s.kv.Put(key, value)
+	err := s.kv.Put(key, value)
+	if errors.Is(err, stores.ErrExpired) {
+		s.rt.Observer.Dropped(s.rt.Node.Name, DroppedLate)
+		return nil
+	}
+	return err
 }
 
 // Delete removes key, if it is there.
@@ -154,6 +165,11 @@ func NewProcess[K, V, K2, V2 any](rt *Runtime, n *Node, p Processor[K, V, K2, V2
 func (p *Process[K, V, K2, V2]) Process(r *Record[K, V]) error {
 	// The processor may change fields of its own, which nobody can take back.
 	p.rt.Node, p.rt.Touched, p.ctx.failed = p.node, true, nil
+	if db := p.rt.State; db != nil {
+		// That of a result is not that of the record that made it due.
+		defer db.SetTime(db.Time())
+		db.SetTime(r.Time)
+	}
 	err := p.processor.Process(*r)
 	switch {
 	case p.ctx.failed != nil:

@@ -89,6 +89,9 @@ type Observer struct {
 	// Buffered reports by how much the buffer of a node has grown, or shrunk: the
 	// records in it, and their bytes.
 	Buffered func(node string, records, bytes int64)
+	// Expired reports how many entries of a store were deleted because their time to
+	// live was over.
+	Expired func(store string, entries int)
 	// Upgraded reports how many values of a store were brought to the newest version
 	// in the background.
 	Upgraded func(store string, values int)
@@ -111,6 +114,9 @@ func (o *Observer) EnsureDefaults() {
 	if o.Buffered == nil {
 		o.Buffered = func(string, int64, int64) {}
 	}
+	if o.Expired == nil {
+		o.Expired = func(string, int) {}
+	}
 	if o.Upgraded == nil {
 		o.Upgraded = func(string, int) {}
 	}
@@ -124,7 +130,8 @@ type DropReason string
 
 // The reasons, as they stand in the label of millrace_dropped_records_total.
 const (
-	// DroppedLate: no window takes the event any more.
+	// DroppedLate: no window takes the event any more, or the entry that it would begin
+	// in a store with a time to live is over already.
 	DroppedLate DropReason = "late"
 	// DroppedPartlyLate: some, but not all, of the event's windows are closed.
 	DroppedPartlyLate DropReason = "partly_late"

@@ -57,6 +57,10 @@ func (a *TableAggregate[K, V, A]) Process(r *Record[K, V]) error {
 	if err != nil {
 		return a.node.fail(err)
 	}
+	if live == nil && a.c.Store.Expired(r.Time) {
+		a.rt.Observer.Dropped(a.node.Name, DroppedLate)
+		return nil
+	}
 	a.rt.Touched = true
 	add := a.c.Add
 	if r.Pane.Retracted && a.c.Remove != nil {

@@ -3,6 +3,7 @@ package stores
 import (
 	"bytes"
 	"iter"
+	"time"
 
 	"github.com/millrace/millrace/codec"
 )
@@ -15,6 +16,9 @@ type AggregatesConfig[K, A any] struct {
 	Value  codec.Codec[A]
 	New    func() *A
 	Layout string
+	// TTL is the time to live of an aggregate: see [Expiry]. It takes whole
+	// milliseconds; 0 is for ever. It is no part of the layout.
+	TTL time.Duration
 }
 
 // Aggregates holds one aggregate a key as live objects, without windows. Keys
@@ -28,6 +32,9 @@ func OpenAggregates[K, A any](db *DB, cfg AggregatesConfig[K, A]) (*Aggregates[K
 	a := new(Aggregates[K, A])
 	s := &aggregatesStore[A]{hot: &a.hot}
 	q := &keyQuery[K]{info: &a.hot.storeInfo, key: cfg.Key, value: aggregateValue(cfg.Value)}
+	if err := db.addExpiry(s, cfg.Name, cfg.TTL); err != nil {
+		return nil, err
+	}
 	if err := db.register(s, cfg.Name, AggregateKind, cfg.Layout, q); err != nil {
 		return nil, err
 	}
@@ -46,6 +53,10 @@ func (a *Aggregates[K, A]) Get(key []byte) (*Live[A], error) { return a.hot.get(
 // it changed. Its Time is that of the DB. An aggregate that is there is
 // replaced.
 func (a *Aggregates[K, A]) Create(key []byte) (*Live[A], error) { return a.hot.create(key, 0) }
+
+// Expired reports whether an aggregate of that time, in Unix milliseconds, would be
+// gone as soon as it is made, since its time to live is over.
+func (a *Aggregates[K, A]) Expired(time int64) bool { return a.hot.expiry.expired(time) }
 
 // Touch marks l as changed.
 func (a *Aggregates[K, A]) Touch(l *Live[A]) { a.hot.touch(l) }

@@ -439,6 +439,7 @@ func (db *DB) forRestore(name string) (store, error) {
 // the store has none any more.
 func (db *DB) restored(s store, o *offset) {
 	s.forget()
+	s.info().expiry.forget()
 	db.mu.Lock()
 	defer db.mu.Unlock()
 	if o == nil {

@@ -52,6 +52,7 @@ type DB struct {
 	layouts map[[prefixLen]byte]layout
 	queries map[string]Queryable
 	tiers   []*Tier
+	bounds  []int64 // of the stores with a time to live, by Expiry.place
 	closing bool
 	views   int
 	drained chan struct{} // made by Close, closed when the last view goes
@@ -104,6 +105,7 @@ type storeInfo struct {
 	prefix [prefixLen]byte
 	upper  [prefixLen]byte
 	db     *DB
+	expiry *Expiry // nil if entries live for ever
 }
 
 func (i *storeInfo) info() *storeInfo { return i }

@@ -130,7 +130,7 @@ func (h *hot[A]) get(key []byte, start int64) (*Live[A], error) {
 		}
 	}
 	if l := b.objs[string(key)]; l != nil {
-		if l.deleted {
+		if l.deleted || h.expiry.expired(l.Time) {
 			return nil, nil
 		}
 		l.used = h.db.commits
@@ -152,6 +152,9 @@ func (h *hot[A]) load(b *bucket[A], key []byte) (*Live[A], error) {
 	h.val = value
 	if !ok {
 		h.missed = append(h.missed[:0], h.buf...)
+		return nil, nil
+	}
+	if h.expiry.expiredValue(value) {
 		return nil, nil
 	}
 	l, err := h.decode(b.start, keyString(key), value)
@@ -336,6 +339,7 @@ func (h *hot[A]) collect(c *collector) error {
 
 // put encodes l into c.
 func (h *hot[A]) put(c *collector, l *Live[A]) error {
+	h.expiry.wrote(l.Time)
 	e := change{time: l.Time}
 	from := c.begin()
 	c.arena = h.appendKey(c.arena, l.start, l.key)
@@ -408,9 +412,12 @@ func (h *hot[A]) committed() {
 	h.commitTombs()
 	h.commitDrops()
 	for _, start := range h.starts {
-		if b := h.buckets[start]; len(b.objs) == 0 {
+		b := h.buckets[start]
+		if len(b.objs) == 0 {
 			delete(h.buckets, start)
+			continue
 		}
+		b.tidy()
 	}
 	if len(h.starts) != len(h.buckets) {
 		h.starts = slices.Sorted(maps.Keys(h.buckets))

@@ -106,10 +106,24 @@ func (h *hot[A]) evict(b *bucket[A], target int64, until uint32) (pinned int64) 
 			b.complete = false
 		}
 	}
+	b.prune()
+	return pinned
+}
+
+// prune drops what is gone from the lists.
+func (b *bucket[A]) prune() {
 	gone := func(l *Live[A]) bool { return l.gone }
 	b.order = slices.DeleteFunc(slices.Clone(b.order), gone)
 	b.tail = slices.DeleteFunc(b.tail, gone)
-	return pinned
+}
+
+// tidy prunes if most of what the lists hold is gone. Without windows a bucket stays
+// for good, and perhaps nobody ever asks for its order.
+func (b *bucket[A]) tidy() {
+	const few = 64
+	if len(b.order)+len(b.tail) > 2*len(b.objs)+few {
+		b.prune()
+	}
 }
 
 // sorted returns the objects of b in ascending order of keys, deleted ones

@@ -5,6 +5,7 @@ import (
 	"encoding/binary"
 	"fmt"
 	"iter"
+	"time"
 
 	"github.com/tidwall/btree"
 
@@ -18,6 +19,9 @@ type KeyValueConfig[K, V any] struct {
 	Key    codec.Codec[K]
 	Value  codec.Codec[V]
 	Layout string
+	// TTL is the time to live of an entry: see [Expiry]. It takes whole
+	// milliseconds; 0 is for ever. It is no part of the layout.
+	TTL time.Duration
 }
 
 // KeyValue holds one value a key. Values are encoded when they are put, so that
@@ -60,6 +64,9 @@ func OpenKeyValue[K, V any](db *DB, cfg KeyValueConfig[K, V]) (*KeyValue[K, V], 
 			btree.Options{NoLocks: true}),
 	}
 	q := &keyQuery[K]{info: &s.storeInfo, key: cfg.Key, value: plainValue(cfg.Value)}
+	if err := db.addExpiry((*keyValueStore[K, V])(s), cfg.Name, cfg.TTL); err != nil {
+		return nil, err
+	}
 	if err := db.register((*keyValueStore[K, V])(s), cfg.Name, KeyValueKind, cfg.Layout, q); err != nil {
 		return nil, err
 	}
@@ -74,7 +81,7 @@ func (s *KeyValue[K, V]) Get(k K) (v V, ok bool, err error) {
 	}
 	s.db.scratchKey = key
 	if e, found := s.overlay.Get(kvChange{key: key[prefixLen:]}); found {
-		if e.deleted {
+		if e.deleted || s.expiry.expired(e.time) {
 			return v, false, nil
 		}
 		v, err = s.decode(e.key, e.value)
@@ -84,19 +91,21 @@ func (s *KeyValue[K, V]) Get(k K) (v V, ok bool, err error) {
 	if err != nil || !found {
 		return v, false, s.wrap(err)
 	}
-	_, b, err = splitTime(b)
-	if err != nil {
+	time, b, err := splitTime(b)
+	if err != nil || s.expiry.expired(time) {
 		return v, false, s.wrap(err)
 	}
 	v, err = s.decode(key[prefixLen:], b)
 	return v, err == nil, err
 }
 
-// Put sets the value of k, with the DB's time for the changelog.
+// Put sets the value of k, with the DB's time for the changelog: see PutAt.
 func (s *KeyValue[K, V]) Put(k K, v V) error { return s.PutAt(k, v, s.db.time) }
 
 // PutAt sets the value of k, with an event time, in Unix milliseconds, for the
-// changelog.
+// changelog. In a store with a time to live an entry keeps the later of its time and
+// that of the one in whose place it is put; the error is ErrExpired if there is none
+// and its own is too early.
 func (s *KeyValue[K, V]) PutAt(k K, v V, time int64) error {
 	_, err := s.PutSized(k, v, time)
 	return err
@@ -111,6 +120,11 @@ func (s *KeyValue[K, V]) PutSized(k K, v V, time int64) (size int, err error) {
 	value, err := s.value.Append([]byte{}, v)
 	if err != nil {
 		return 0, s.wrap(fmt.Errorf("encoding the value of key %q: %w", key[prefixLen:], err))
+	}
+	if s.expiry != nil {
+		if time, err = s.living(key, time); err != nil {
+			return 0, err
+		}
 	}
 	key = key[prefixLen:]
 	s.set(kvChange{key: key, value: value, time: time, dirty: true})
@@ -233,9 +247,9 @@ func (s *KeyValue[K, V]) walk(span Span, visit func(Entry[K, V]) bool) error {
 		hidden := false
 		if order <= 0 {
 			e := over.Item()
-			key, value, time, hidden = e.key, e.value, e.time, e.deleted
+			key, value, time, hidden = e.key, e.value, e.time, e.deleted || s.expiry.expired(e.time)
 			inOverlay = over.Next()
-		} else {
+		} else if hidden = s.expiry.expiredValue(it.Value()); !hidden {
 			key = bytes.Clone(it.Key()[prefixLen:])
 			if time, value, err = splitTime(it.Value()); err != nil {
 				return s.wrap(err)
@@ -308,6 +322,7 @@ func (s *keyValueStore[K, V]) collect(c *collector) error {
 		if due {
 			x.time = e.gone
 		} else {
+			s.expiry.wrote(e.time)
 			from = len(c.arena)
 			c.arena = binary.BigEndian.AppendUint64(c.arena, uint64(e.time))
 			c.arena = append(c.arena, e.value...)

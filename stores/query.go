@@ -150,7 +150,7 @@ func (q *keyQuery[K]) Get(v *View, key []byte) (Item, bool, error) {
 		return Item{}, false, err
 	}
 	b, ok, err := v.snapshot.Get(nil, append(q.info.prefix[:], key...))
-	if err != nil || !ok {
+	if err != nil || !ok || v.expired(q.info, b) {
 		return Item{}, false, q.info.wrap(err)
 	}
 	item, err := q.item(key, b)
@@ -182,6 +182,9 @@ func (q *keyQuery[K]) Range(v *View, r RangeQuery) (Page, error) {
 	}
 	var page Page
 	err := scanView(v.ctx, v.snapshot, span, func(key, value []byte) (bool, error) {
+		if v.expired(q.info, value) {
+			return true, nil
+		}
 		key = key[prefixLen:]
 		if len(page.Items) == max(1, r.Limit) {
 			page.Next = append([]byte{}, key...)

@@ -72,7 +72,7 @@ func (h *hot[A]) mergeStart(e *engineScan[A], at position, start int64, visit fu
 			if fromEngine && l.key == string(e.key) {
 				e.next()
 			}
-			if l.gone || l.deleted {
+			if l.gone || l.deleted || h.expiry.expired(l.Time) {
 				continue
 			}
 			more, err = visit(l, start, nil, nil)
@@ -81,7 +81,13 @@ func (h *hot[A]) mergeStart(e *engineScan[A], at position, start int64, visit fu
 			if b := h.buckets[start]; b != nil {
 				l = b.objs[string(e.key)]
 			}
-			if l != nil && l.deleted || start < h.hidden {
+			hidden := start < h.hidden
+			if l != nil {
+				hidden = hidden || l.deleted || h.expiry.expired(l.Time)
+			} else {
+				hidden = hidden || h.expiry.expiredValue(e.it.Value())
+			}
+			if hidden {
 				e.next()
 				continue
 			}

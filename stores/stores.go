@@ -227,6 +227,10 @@ var (
 	// change between Collect and Commit.
 	ErrProtocol = errors.New("stores: wrong order of calls")
 
+	// ErrExpired: an entry was not put, since it is so old that its time to live is
+	// over already.
+	ErrExpired = errors.New("stores: entry has expired")
+
 	// ErrQuery: a query that the store cannot answer, such as windows of a
 	// store that has none.
 	ErrQuery = errors.New("stores: query does not fit the store")

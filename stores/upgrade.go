@@ -2,6 +2,7 @@ package stores
 
 import (
 	"bytes"
+	"encoding/binary"
 	"fmt"
 
 	"github.com/millrace/millrace/codec"
@@ -131,7 +132,12 @@ func (h *hot[A]) lineage() codec.Lineage { return codec.LineageOf(h.codec) }
 func (h *hot[A]) oldestIn(value []byte) (int, error) { return oldestInLive(h.codec, value) }
 
 // renew marks the object of an engine's entry as changed, unless reads do not see it.
-func (h *hot[A]) renew(key, _ []byte) (bool, error) {
+// One that has expired is deleted.
+func (h *hot[A]) renew(key, value []byte) (bool, error) {
+	if h.expiry.expiredValue(value) {
+		_, err := h.expire(key, int64(binary.BigEndian.Uint64(value)))
+		return false, err
+	}
 	start, inner, err := h.splitKey(key)
 	if err != nil || start < h.hidden {
 		return false, err
@@ -185,7 +191,12 @@ func (s *keyValueStore[K, V]) oldestIn(b []byte) (int, error) {
 }
 
 // renew puts the value of an engine's entry again, unless the overlay has another one.
+// One that has expired is deleted.
 func (s *keyValueStore[K, V]) renew(key, b []byte) (bool, error) {
+	if s.expiry.expiredValue(b) {
+		_, err := s.expire(key, int64(binary.BigEndian.Uint64(b)))
+		return false, err
+	}
 	key = bytes.Clone(key[prefixLen:])
 	if _, found := s.overlay.Get(kvChange{key: key}); found {
 		return false, nil

@@ -2,6 +2,8 @@ package stores
 
 import (
 	"context"
+	"encoding/binary"
+	"slices"
 	"sync"
 )
 
@@ -10,6 +12,7 @@ import (
 // read it at once.
 type View struct {
 	snapshot Snapshot
+	bounds   []int64 // DB.bounds, as of a commit that the snapshot has
 	ctx      context.Context
 	cancel   context.CancelFunc
 	stop     func() bool
@@ -26,13 +29,16 @@ func (db *DB) View(ctx context.Context) (*View, error) {
 		return nil, ErrClosed
 	}
 	db.views++
+	// Before the snapshot: by a later clock than its own an entry would be missing that
+	// was renewed meanwhile.
+	bounds := slices.Clone(db.bounds)
 	db.mu.Unlock()
 	snapshot, err := db.engine.Snapshot()
 	if err != nil {
 		db.viewClosed()
 		return nil, err
 	}
-	v := &View{snapshot: snapshot}
+	v := &View{snapshot: snapshot, bounds: bounds}
 	v.ctx, v.cancel = context.WithCancel(ctx)
 	v.stop = context.AfterFunc(db.ctx, v.cancel)
 	v.release = sync.OnceValue(func() error {
@@ -47,6 +53,13 @@ func (db *DB) View(ctx context.Context) (*View, error) {
 
 // Context ends when the query is to stop.
 func (v *View) Context() context.Context { return v.ctx }
+
+// expired reports whether an engine's value of a store has expired. One that is cut
+// short is left to whoever reads on.
+func (v *View) expired(i *storeInfo, value []byte) bool {
+	e := i.expiry
+	return e != nil && e.place < len(v.bounds) && len(value) >= timeLen && int64(binary.BigEndian.Uint64(value)) < v.bounds[e.place]
+}
 
 // Close releases the view. It may be called more than once.
 func (v *View) Close() error { return v.release() }

@@ -21,6 +21,7 @@ type metrics struct {
 	emitted    *prometheus.CounterVec
 	buffered   *prometheus.GaugeVec
 	bufferSize *prometheus.GaugeVec
+	outlived   *prometheus.CounterVec
 	upgraded   *prometheus.CounterVec
 	upgrading  *prometheus.GaugeVec
 	watermark  *prometheus.GaugeVec
@@ -73,6 +74,7 @@ func newMetrics(r prometheus.Registerer, application string, standbyLag func() i
 		emitted:    prometheus.NewCounterVec(counter("results_total", "Results that windowed aggregates sent."), []string{"node", "pane"}),
 		buffered:   prometheus.NewGaugeVec(gauge("buffered_records", "Results that Suppress holds back."), []string{"node"}),
 		bufferSize: prometheus.NewGaugeVec(gauge("buffered_bytes", "Encoded keys and results that Suppress holds back."), []string{"node"}),
+		outlived:   prometheus.NewCounterVec(counter("expired_entries_total", "Entries of stores that were deleted because their time to live was over."), []string{"store"}),
 		upgraded:   prometheus.NewCounterVec(counter("upgraded_values_total", "Values of stores that were brought to the newest version in the background."), []string{"store"}),
 		upgrading:  prometheus.NewGaugeVec(gauge("upgrading_tasks", "Tasks of this instance whose store may hold values of older versions."), []string{"store"}),
 		watermark:  prometheus.NewGaugeVec(gauge("watermark_timestamp_seconds", "Watermark of an input partition, as Unix time."), []string{"topic", "partition"}),
@@ -111,7 +113,7 @@ func newMetrics(r prometheus.Registerer, application string, standbyLag func() i
 
 func (m *metrics) collectors() []prometheus.Collector {
 	all := append([]prometheus.Collector{
-		m.processed, m.dropped, m.late, m.emitted, m.buffered, m.bufferSize, m.upgraded, m.upgrading, m.watermark, m.idle, m.paused, m.commits,
+		m.processed, m.dropped, m.late, m.emitted, m.buffered, m.bufferSize, m.outlived, m.upgraded, m.upgrading, m.watermark, m.idle, m.paused, m.commits,
 		m.remaining, m.restored, m.taskState, m.state, m.expired, m.repairs, m.jumps, m.rebalances, m.memory, m.standbyLag,
 		m.checkpointAt, m.checkpointSeconds, m.checkpointBytes, m.checkpointFailures, m.checkpointRestores, m.checkpointFallbacks,
 		m.coldWindows, m.coldBytes, m.coldBehind, m.coldUp, m.coldPaused, m.coldWritten, m.coldFailures, m.coldSeconds,
@@ -159,6 +161,7 @@ func (m *metrics) observer() processors.Observer {
 			m.buffered.WithLabelValues(node).Add(float64(records))
 			m.bufferSize.WithLabelValues(node).Add(float64(bytes))
 		},
+		Expired:   func(store string, entries int) { m.outlived.WithLabelValues(store).Add(float64(entries)) },
 		Upgraded:  func(store string, values int) { m.upgraded.WithLabelValues(store).Add(float64(values)) },
 		Upgrading: func(store string, change int) { m.upgrading.WithLabelValues(store).Add(float64(change)) },
 	}

@@ -157,7 +157,13 @@ func aggregateTable[K, V, A any](g Grouped[K, V], value codec.Codec[A], agg Aggr
 	st := b.addStore(o.store, "key-value store", n)
 	st.forms = formsOf(g.key, value)
 	st.open = func(db *stores.DB) (any, error) {
-		return stores.OpenAggregates(db, stores.AggregatesConfig[K, A]{Name: st.name, Key: g.key, Value: value, New: agg.New})
+		return stores.OpenAggregates(db, stores.AggregatesConfig[K, A]{Name: st.name, Key: g.key, Value: value, New: agg.New, TTL: st.ttl})
+	}
+	if mistake := st.checkTTL(o.ttl); mistake != "" {
+		b.mistake(n, "%s", mistake)
+	}
+	if o.ttl != nil && g.s.retracts {
+		b.mistake(n, "topology.TTL: results that come here may be retracted, and what they went into may have expired by then: leave it out, or use results that are final (Suppress)")
 	}
 	checkAggregator(b, n, g, value, agg)
 	out := &stream[K, A]{b: b, node: n}

@@ -7,6 +7,7 @@ import (
 	"runtime"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/millrace/millrace/processors"
 	"github.com/millrace/millrace/stores"
@@ -105,6 +106,8 @@ type store struct {
 	forms forms
 	// cold is set if the store's windows go to the cold tier.
 	cold bool
+	// ttl is the time to live of entries, 0 for none.
+	ttl time.Duration
 	// open opens the store in a task's database.
 	open func(*stores.DB) (any, error)
 }

@@ -57,6 +57,8 @@ type StoreDescription struct {
 	// Kind is "window store" or "key-value store".
 	Kind        string `json:"kind"`
 	SubTopology int    `json:"sub_topology"`
+	// TTL is the time to live of entries, such as "24h0m0s".
+	TTL string `json:"ttl,omitempty"`
 }
 
 // RepartitionDescription is a topic between two sub-topologies.
@@ -77,7 +79,7 @@ func (t *Topology) Description() Description {
 		for _, n := range sub.nodes {
 			s.Nodes = append(s.Nodes, t.describeNode(n))
 			for _, st := range n.stores {
-				d.Stores = append(d.Stores, StoreDescription{Name: st.name, Kind: st.kind, SubTopology: sub.ID})
+				d.Stores = append(d.Stores, StoreDescription{Name: st.name, Kind: st.kind, SubTopology: sub.ID, TTL: st.ttlText()})
 			}
 		}
 		d.SubTopologies = append(d.SubTopologies, s)
@@ -88,6 +90,14 @@ func (t *Topology) Description() Description {
 		d.Repartitions = append(d.Repartitions, RepartitionDescription(r))
 	}
 	return d
+}
+
+// ttlText is the time to live as text, "" for none.
+func (s *store) ttlText() string {
+	if s.ttl == 0 {
+		return ""
+	}
+	return s.ttl.String()
 }
 
 func (t *Topology) describeNode(n *node) NodeDescription {

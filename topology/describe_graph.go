@@ -44,13 +44,13 @@ type arrow struct {
 func (t *Topology) picture() picture {
 	var p picture
 	known := map[string]string{}
-	outside := func(kind boxKind, prefix, name string) string {
-		if id, ok := known[prefix+name]; ok {
+	outside := func(kind boxKind, prefix, label string) string {
+		if id, ok := known[prefix+label]; ok {
 			return id
 		}
 		id := fmt.Sprintf("%s%d", prefix, len(p.outside))
-		known[prefix+name] = id
-		p.outside = append(p.outside, box{id, name, kind})
+		known[prefix+label] = id
+		p.outside = append(p.outside, box{id, label, kind})
 		return id
 	}
 	for _, sub := range t.subs {
@@ -76,8 +76,12 @@ func (t *Topology) picture() picture {
 				}
 				p.arrows = append(p.arrows, a)
 			}
-			for _, s := range d.Stores {
-				p.arrows = append(p.arrows, arrow{from: id, to: outside(storeBox, "s", s), line: true})
+			for _, s := range n.stores {
+				label := s.name
+				if s.ttl != 0 {
+					label += "\nTTL " + s.ttlText()
+				}
+				p.arrows = append(p.arrows, arrow{from: id, to: outside(storeBox, "s", label), line: true})
 			}
 		}
 		p.groups = append(p.groups, g)

@@ -47,6 +47,13 @@ var graphs = map[string]func(b *topology.Builder){
 		g.Count(topology.Store("totals"), topology.Named("totals")).
 			Suppress(topology.UntilTimeLimit(time.Second, topology.BufferIn("calm-totals"))).To("totals", str, codec.Int64)
 	},
+	"mortal": func(b *topology.Builder) {
+		s := source(b, "events")
+		s.GroupByKey(str, str).Count(topology.Store("totals"), topology.TTL(24*time.Hour)).Stream().To("totals", str, codec.Int64)
+		last := topology.KeyValueStore(b, "last", str, str, topology.TTL(90*time.Second))
+		topology.Process(s, newNothing, topology.Uses(last), topology.Named("keep"))
+		topology.Process(s, newNothing, topology.Uses(last), topology.Named("look"))
+	},
 	"branches": func(b *topology.Builder) {
 		s := topology.SourcePattern(b, "logs", `logs\..*`, str, str)
 		branches, rest := s.Split(topology.When("errors", all), topology.When("warnings", all))

@@ -57,6 +57,18 @@ var mistakes = map[string]func(b *topology.Builder){
 		topology.Source(b, "t5", str, str).Filter(all).EventTime(nil, window.BoundedDelay(0))                             // want `EventTime belongs directly behind`
 		topology.Source(b, "t6", str, str).EventTime(nil, window.BoundedDelay(0)).EventTime(nil, window.BoundedDelay(0))  // want `EventTime is set twice`
 	},
+	"times to live": func(b *topology.Builder) {
+		s := source(b, "t1")
+		g := s.GroupByKey(str, str)
+		g.Count(topology.Store("c1"), topology.Named("n1"), topology.TTL(0))                     // want `topology.TTL\(0s\): use whole milliseconds, at least one`
+		g.Count(topology.Store("c2"), topology.Named("n2"), topology.TTL(-time.Hour))            // want `topology.TTL\(-1h0m0s\): use whole milliseconds`
+		g.Count(topology.Store("c3"), topology.Named("n3"), topology.TTL(1500*time.Microsecond)) // want `topology.TTL\(1.5ms\): use whole milliseconds`
+		kv := topology.KeyValueStore(b, "kv", str, str, topology.TTL(time.Microsecond))          // want `key-value store "kv" .*has topology.TTL\(1µs\): use whole milliseconds`
+		topology.Process(s, newNothing, topology.Uses(kv))
+		sessions := g.WindowedBy(window.Session(time.Minute).AllowedLateness(time.Minute)).Count(topology.Store("c4"), topology.Named("n4"))
+		sessions.Stream().GroupByKey(str, codec.Int64).Count(topology.Store("c5"), topology.Named("n5"), topology.TTL(time.Hour)) // want `topology.TTL: results that come here may be retracted`
+		sessions.Suppress(topology.UntilWindowCloses()).GroupByKey(str, codec.Int64).Count(topology.Store("c6"), topology.Named("n6"), topology.TTL(time.Hour))
+	},
 	"versions": func(b *topology.Builder) {
 		up := func(s string) (string, error) { return s, nil }
 		second := codec.Versioned(2, codec.Codec[string](str), codec.From(1, codec.Codec[string](str), up))

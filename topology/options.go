@@ -1,6 +1,9 @@
 package topology
 
 import (
+	"fmt"
+	"time"
+
 	"github.com/millrace/millrace/processors"
 	"github.com/millrace/millrace/window"
 )
@@ -16,6 +19,8 @@ type (
 	GroupOption interface{ group(*options) }
 	// TableOption is an option of an aggregate without windows.
 	TableOption interface{ table(*options) }
+	// StoreOption is an option of [KeyValueStore].
+	StoreOption interface{ keyValue(*options) }
 	// WindowOption is an option of a windowed aggregate.
 	WindowOption interface{ windowed(*options) }
 	// SuppressOption is an option of Suppress.
@@ -40,6 +45,7 @@ type options struct {
 	reset       OffsetReset
 	tiers       *Tiers
 	replicates  string
+	ttl         *time.Duration
 }
 
 type nameOption string
@@ -115,6 +121,41 @@ func Store(name string) interface {
 
 func (s storeOption) table(o *options)    { o.store = string(s) }
 func (s storeOption) windowed(o *options) { o.store = string(s) }
+
+type ttlOption time.Duration
+
+// TTL gives each entry of a store without windows a time to live, in whole
+// milliseconds. An entry has the greatest event time that went into it: that of the
+// records of an aggregate, or of those whose processing put the entry. When the
+// watermark of the nodes that use the store has passed that by d, as of the last
+// commit, the entry is gone: for the nodes and for queries at once, and soon after from
+// the store, with a tombstone in its changelog. A later record of the key begins a new
+// one; a record that is so late that its own entry would have expired is dropped, and
+// counted as late. An aggregate sends nothing when it expires.
+//
+// By default entries live for ever. The time to live may be changed, or given to a store
+// that is there, at any restart.
+func TTL(d time.Duration) interface {
+	TableOption
+	StoreOption
+} {
+	return ttlOption(d)
+}
+
+func (t ttlOption) table(o *options)    { o.ttl = (*time.Duration)(&t) }
+func (t ttlOption) keyValue(o *options) { o.ttl = (*time.Duration)(&t) }
+
+// checkTTL takes over the time to live of a store, and says what is wrong with it.
+func (s *store) checkTTL(ttl *time.Duration) (mistake string) {
+	if ttl == nil {
+		return ""
+	}
+	if *ttl < time.Millisecond || *ttl%time.Millisecond != 0 {
+		return fmt.Sprintf("topology.TTL(%v): use whole milliseconds, at least one, or leave it out for entries that live for ever", *ttl)
+	}
+	s.ttl = *ttl
+	return ""
+}
 
 type emitOption window.Emit
 

@@ -19,11 +19,18 @@ func (k KeyValue[K, V]) graphStore() *store { return k.s }
 // KeyValueStore adds a key-value store to the topology, for the processors
 // that are given it with [Uses]. Its changelog topic is
 // <application>-<name>-changelog.
-func KeyValueStore[K, V any](b *Builder, name string, key codec.Codec[K], value codec.Codec[V]) KeyValue[K, V] {
+func KeyValueStore[K, V any](b *Builder, name string, key codec.Codec[K], value codec.Codec[V], opts ...StoreOption) KeyValue[K, V] {
+	o := options{}
+	for _, opt := range opts {
+		opt.keyValue(&o)
+	}
 	s := b.addStore(name, "key-value store", nil)
 	s.forms = formsOf(key, value)
 	s.open = func(db *stores.DB) (any, error) {
-		return stores.OpenKeyValue(db, stores.KeyValueConfig[K, V]{Name: name, Key: key, Value: value})
+		return stores.OpenKeyValue(db, stores.KeyValueConfig[K, V]{Name: name, Key: key, Value: value, TTL: s.ttl})
+	}
+	if mistake := s.checkTTL(o.ttl); mistake != "" {
+		b.mistakes = append(b.mistakes, storeMistake(s, "has %s", mistake))
 	}
 	if key == nil || value == nil {
 		b.mistakes = append(b.mistakes, storeMistake(s, "needs a codec for its keys and one for its values"))

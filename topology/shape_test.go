@@ -162,3 +162,23 @@ func TestStateOfOtherVersionsIsTakenIfThereAreSteps(t *testing.T) {
 		})
 	}
 }
+
+// TestATimeToLiveIsNoPartOfTheShape: it may change at any restart.
+func TestATimeToLiveIsNoPartOfTheShape(t *testing.T) {
+	hashes := map[string]bool{}
+	for _, ttl := range []time.Duration{0, time.Hour, 24 * time.Hour} {
+		hashes[build(t, "app", func(b *topology.Builder) {
+			var table []topology.TableOption
+			var store []topology.StoreOption
+			if ttl > 0 {
+				table, store = append(table, topology.TTL(ttl)), append(store, topology.TTL(ttl))
+			}
+			s := source(b, "events")
+			s.GroupByKey(str, str).Count(append(table, topology.Store("totals"))...)
+			topology.Process(s, newNothing, topology.Uses(topology.KeyValueStore(b, "last", str, str, store...)))
+		}).Hash()] = true
+	}
+	if len(hashes) != 1 {
+		t.Errorf("times to live make %d shapes of one", len(hashes))
+	}
+}

@@ -89,6 +89,32 @@ func (s *SubTopology) Feeders() []Feeders {
 	return feeders
 }
 
+// Living is a store whose entries have a time to live, and the names of the nodes that
+// use it.
+type Living struct {
+	Store string
+	Nodes []string
+}
+
+// Living returns the stores with a time to live, in the order of Stores.
+func (s *SubTopology) Living() []Living {
+	users := map[string][]string{}
+	for _, n := range s.nodes {
+		for _, st := range n.stores {
+			if st.ttl != 0 {
+				users[st.name] = append(users[st.name], n.name)
+			}
+		}
+	}
+	var all []Living
+	for _, store := range s.Stores {
+		if nodes := users[store]; nodes != nil {
+			all = append(all, Living{store, nodes})
+		}
+	}
+	return all
+}
+
 // SourceSpec is an input of a sub-topology. It has either topics, a pattern,
 // or the name of a repartition.
 type SourceSpec struct {

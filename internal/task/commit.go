@@ -26,8 +26,8 @@ type Offset struct {
 }
 
 // Dirty reports whether there is something to commit: records that were read,
-// state that has changed, punctuators that were called, or deletes that the commit
-// before has left out.
+// state that has changed, punctuators that were called, deletes that the commit
+// before has left out, or time that lets something expire.
 func (t *Task) Dirty() bool {
 	for _, in := range t.inputs {
 		if in.next != in.committed {
@@ -35,7 +35,7 @@ func (t *Task) Dirty() bool {
 		}
 	}
 	entries, _ := t.db.Dirty()
-	return entries > 0 || t.db.Pending() > 0 || t.rt.Punctuated && t.progress.store != nil
+	return entries > 0 || t.db.Pending() > 0 || t.rt.Punctuated && t.progress.store != nil || t.expiries.awaits()
 }
 
 // Upgrading reports whether values of older versions may be left, of which each
@@ -113,6 +113,7 @@ func (t *Task) Committed(c *Commit, next map[string]int64) error {
 	}
 	t.results.committed(t.db.Version())
 	t.upgrades.committed()
+	t.expiries.committed()
 	t.kept = t.durable
 	t.rt.Punctuated = false
 	for _, in := range t.inputs {

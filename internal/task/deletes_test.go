@@ -18,6 +18,7 @@ import (
 	"github.com/millrace/millrace/stores"
 	"github.com/millrace/millrace/streamtest"
 	"github.com/millrace/millrace/topology"
+	"github.com/millrace/millrace/window"
 )
 
 // The values that tell keeper to delete a key, or all keys.
@@ -369,3 +370,22 @@ func TestAnyNumberOfDeletes(t *testing.T) {
 
 // ms returns so many milliseconds.
 func ms(n int64) time.Duration { return time.Duration(n) * time.Millisecond }
+
+// TestChangesHaveTheTimeOfTheirRecord: behind windows that is the result's, and not
+// that of the record that made it due.
+func TestChangesHaveTheTimeOfTheirRecord(t *testing.T) {
+	d := streamtest.New(t, build(t, func(b *topology.Builder) {
+		last := topology.KeyValueStore(b, "last", codec.String, codec.Int64)
+		minutes := source(b, "in").GroupByKey(codec.String, codec.Int64).
+			WindowedBy(window.Tumbling(time.Minute)).Count(topology.Store("minutes")).Stream()
+		topology.Process(minutes, func() topology.Processor[string, int64, string, int64] { return &keeper{handle: last} },
+			topology.Uses(last))
+	}))
+	in := input(d, "in")
+	in.Send("a", 1, after(5))
+	in.Send("b", 1, after(90))
+	entries := streamtest.Entries[string, int64](d.Store("last"))
+	if len(entries) != 1 || !entries[0].Time.Equal(after(5)) {
+		t.Errorf("%+v, want a with the time of its event, %v", entries, after(5))
+	}
+}

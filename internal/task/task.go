@@ -71,6 +71,7 @@ type Task struct {
 	tracker  *window.Tracker
 	progress *progress
 	upgrades upgrades
+	expiries expiries
 	markers  markers
 	now      time.Time
 
@@ -134,11 +135,19 @@ func New(cfg Config) (*Task, error) {
 			}
 		}
 	}
-	var err error
+	m, err := t.recall()
+	if err != nil {
+		return nil, fmt.Errorf("task %v: %w", cfg.ID, err)
+	}
+	t.expiries.begin(t, m)
+	if m.watermark != window.MinTime {
+		t.db.SetTime(m.watermark) // for what processors put in Init
+	}
 	if t.instance, err = t.compose(); err != nil {
 		return nil, fmt.Errorf("task %v: %w", cfg.ID, err)
 	}
-	if err := t.restore(); err != nil {
+	t.expiries.composed()
+	if err := t.restore(m); err != nil {
 		return nil, errors.Join(fmt.Errorf("task %v: %w", cfg.ID, err), t.Close())
 	}
 	t.markers = markers{task: t, sent: make([]int64, len(t.instance.Repartitions))}
@@ -151,63 +160,86 @@ func (t *Task) compose() (in *topology.Instance, err error) {
 	return t.cfg.Topology.Instantiate(t.cfg.ID.Sub, t.rt, t.cfg.State.opened)
 }
 
-// restore sets watermarks to those of the committed offsets.
-func (t *Task) restore() error {
-	w, number := window.MinTime, int64(0)
-	metas := make([]codec.OffsetMetadata, len(t.cfg.Inputs))
+// memory is what a task finds of the one before it.
+type memory struct {
+	// watermark is the task's, and metas are the metadata of the inputs' offsets.
+	watermark int64
+	metas     []codec.OffsetMetadata
+	saved
+}
+
+// toldOf returns the input watermark of a stateful node: the task's, if its own is not
+// known.
+func (m *memory) toldOf(node string) int64 {
+	if at, known := m.told[node]; known {
+		return at
+	}
+	return m.watermark
+}
+
+// recall reads what the committed offsets and the task's own store say.
+func (t *Task) recall() (*memory, error) {
+	m := &memory{watermark: window.MinTime, metas: make([]codec.OffsetMetadata, len(t.cfg.Inputs))}
+	number := int64(0)
 	for i, c := range t.cfg.Inputs {
 		var err error
-		if metas[i], err = codec.DecodeOffsetMetadata(c.Metadata); err != nil {
+		if m.metas[i], err = codec.DecodeOffsetMetadata(c.Metadata); err != nil {
 			t.cfg.Logger.Warn("committed offset has metadata of another program; its time is taken as unknown",
 				"task", t.cfg.ID, "topic", c.Topic, "partition", c.Partition, "error", err)
 		}
-		if kept, ok := metas[i].Processors[watermarkName]; ok {
-			w = max(w, kept)
+		if kept, ok := m.metas[i].Processors[watermarkName]; ok {
+			m.watermark = max(m.watermark, kept)
 		}
-		number = max(number, metas[i].Processors[numberName])
+		number = max(number, m.metas[i].Processors[numberName])
 	}
 	if err := t.progress.checkShape(t.cfg.Topology.SubTopologies()[t.cfg.ID.Sub]); err != nil {
-		return err
+		return nil, err
 	}
-	if err := t.upgrades.begin(t); err != nil {
-		return err
-	}
-	kept, found, err := t.progress.load(number, t.cfg.Inputs)
-	if err != nil {
-		return err
+	var found bool
+	var err error
+	if m.saved, found, err = t.progress.load(number, t.cfg.Inputs); err != nil {
+		return nil, err
 	}
 	if !found {
 		t.cfg.Logger.Warn("the task's own store does not fit the committed offsets: results of windows may come again, and keys whose delete was on its way may be back",
 			"task", t.cfg.ID, "number", number)
 	}
+	return m, nil
+}
+
+// restore sets watermarks to those of the committed offsets.
+func (t *Task) restore(m *memory) error {
+	if err := t.upgrades.begin(t); err != nil {
+		return err
+	}
 	clocks := make([]window.Input, 0, len(t.cfg.Inputs))
 	for i, c := range t.cfg.Inputs {
 		in := newInput(t, i, c)
-		if err := t.guarded(func() error { return in.restore(metas[i], kept.vectors[i]) }); err != nil {
+		if err := t.guarded(func() error { return in.restore(m.metas[i], m.vectors[i]) }); err != nil {
 			return err
 		}
 		t.inputs = append(t.inputs, in)
 		clocks = append(clocks, in.clock())
 	}
 	t.tracker = window.NewTracker(clocks...)
-	t.tracker.Restore(w)
-	w = t.tracker.Watermark()
+	t.tracker.Restore(m.watermark)
+	w := t.tracker.Watermark()
 	t.setWatermark(w)
 	t.kept = t.durable
 	t.db.SetTime(w)
-	if err := t.db.Redelete(kept.deletes); err != nil {
+	if err := t.db.Redelete(m.deletes); err != nil {
 		return err
 	}
 	t.told, t.at = make([]int64, len(t.instance.Stateful)), make([]int64, len(t.instance.Stateful))
 	for i, n := range t.instance.Stateful {
-		at, known := kept.told[n.Name]
+		at, known := m.told[n.Name]
 		if !known {
 			at = w
 		}
 		t.told[i], t.at[i] = at, window.MinTime
 		if ticking, ok := n.Stateful.(processors.Ticking); ok {
 			ticking.RestoreTicks(func(name string) (int64, bool) {
-				last, ok := kept.told[tickName(n.Name, name)]
+				last, ok := m.told[tickName(n.Name, name)]
 				return last, ok
 			})
 		}
@@ -269,7 +301,7 @@ func (t *Task) moved(i int) {
 }
 
 // Tick does what is due by the watermark or by the clock: a slice of firing,
-// early results, markers. Call it between batches, and every few milliseconds
+// early results, a slice of what has expired, markers. Call it between batches, and every few milliseconds
 // while there are none. It reports whether it has more to do at once.
 func (t *Task) Tick(now time.Time) (more bool, err error) {
 	t.now = now
@@ -286,7 +318,11 @@ func (t *Task) Tick(now time.Time) (more bool, err error) {
 			return false, err
 		}
 	}
-	return t.due, t.markers.send(now, false)
+	sweeping, err := t.expiries.sweep()
+	if err != nil {
+		return false, err
+	}
+	return t.due || sweeping, t.markers.send(now, false)
 }
 
 // fire advances the stateful nodes by at most a slice each.

@@ -13,9 +13,9 @@ import (
 	"github.com/millrace/millrace/window"
 )
 
-// counting is a task that counts by key in windows, with early results each hour,
+// hourly is a task that counts by key in windows, with early results each hour,
 // its database, and what it sends.
-func counting(t *testing.T, w window.Windows, budget *stores.Budget) (*task.Task, *stores.DB, *counter) {
+func hourly(t *testing.T, w window.Windows, budget *stores.Budget) (*task.Task, *stores.DB, *counter) {
 	t.Helper()
 	top := build(t, func(b *topology.Builder) {
 		source(b, "in").EventTime(nil, window.BoundedDelay(0)).GroupByKey(codec.String, codec.Int64).WindowedBy(w).
@@ -49,7 +49,7 @@ func TestEarlyResultsDoNotWaitWhereMemoryIsShort(t *testing.T) {
 	} {
 		for limit, crowded := range map[int64]bool{64 << 10: true, 1 << 30: false} {
 			t.Run(fmt.Sprintf("%s of %d KiB", name, limit>>10), func(t *testing.T) {
-				tk, db, out := counting(t, w, stores.NewBudget(limit))
+				tk, db, out := hourly(t, w, stores.NewBudget(limit))
 				for i := range int64(keys) {
 					if err := tk.Inputs()[0].Process(fetched(i, fmt.Sprint("key-", i), 5)); err != nil {
 						t.Fatal(err)
@@ -77,7 +77,7 @@ func TestEarlyResultsDoNotWaitWhereMemoryIsShort(t *testing.T) {
 func TestACommitShowsWhatASliceHasLeft(t *testing.T) {
 	const keys, slice = 5000, 4096
 	budget := stores.NewBudget(1 << 30)
-	tk, db, out := counting(t, window.Tumbling(3*time.Hour), budget)
+	tk, db, out := hourly(t, window.Tumbling(3*time.Hour), budget)
 	process := func(from, to int64) {
 		t.Helper()
 		for i := from; i < to; i++ {
