@@ -26,10 +26,7 @@ func TestBackfillBesideTheLiveApplication(t *testing.T) {
 	c := newCluster(t)
 	application, topic, again := c.name("live"), c.name("live-events"), c.name("again")
 	dir := t.TempDir()
-	binary, config := filepath.Join(dir, "millrace"), filepath.Join(dir, "millrace.yaml")
-	if out, err := exec.CommandContext(t.Context(), "go", "build", "-o", binary, "../cmd/millrace").CombinedOutput(); err != nil {
-		t.Fatalf("build the command: %v\n%s", err, out)
-	}
+	binary, config := buildCommand(t), filepath.Join(dir, "millrace.yaml")
 	if err := os.WriteFile(config, fmt.Appendf(nil, "sources: {performance: {topic: %s}}\n", topic), 0o644); err != nil {
 		t.Fatal(err)
 	}

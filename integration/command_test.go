@@ -30,10 +30,7 @@ func TestKilledCommandLosesNothing(t *testing.T) {
 func killedCommandLosesNothing(t *testing.T, events int64, speed int) {
 	c := newCluster(t)
 	s := c.newKilling("command", events)
-	binary := filepath.Join(t.TempDir(), "millrace")
-	if out, err := exec.Command("go", "build", "-o", binary, "../cmd/millrace").CombinedOutput(); err != nil {
-		t.Fatalf("build the command: %v\n%s", err, out)
-	}
+	binary := buildCommand(t)
 	config := filepath.Join(t.TempDir(), "millrace.yaml")
 	if err := os.WriteFile(config, fmt.Appendf(nil, "sources: {performance: {topic: %s}}\n", s.topic), 0o644); err != nil {
 		t.Fatal(err)
@@ -57,6 +54,44 @@ func killedCommandLosesNothing(t *testing.T, events int64, speed int) {
 		return nil
 	}
 	s.run()
+}
+
+// TestDemoThatWasFrozenAccounts: all instances and the broker lose each other in the
+// middle of a demo, since the process stands still for longer than a session.
+func TestDemoThatWasFrozenAccounts(t *testing.T) {
+	demo := exec.Command(buildCommand(t), "demo", "--speed=360", "--instances=3", "--http=127.0.0.1:0")
+	var out, log bytes.Buffer
+	demo.Stdout, demo.Stderr = &out, &log
+	if err := demo.Start(); err != nil {
+		t.Fatal(err)
+	}
+	frozen := time.AfterFunc(3*time.Second, func() {
+		if err := demo.Process.Signal(syscall.SIGSTOP); err != nil {
+			t.Error(err)
+		}
+	})
+	woken := time.AfterFunc(15*time.Second, func() {
+		if err := demo.Process.Signal(syscall.SIGCONT); err != nil {
+			t.Error(err)
+		}
+	})
+	err := demo.Wait()
+	if frozen.Stop() || woken.Stop() {
+		t.Error("the demo ended before it was frozen and woken")
+	}
+	if err != nil {
+		t.Errorf("want an account that is equal: %v\n%s%s", err, &out, &log)
+	}
+}
+
+// buildCommand returns the path of a millrace that it has built.
+func buildCommand(t *testing.T) string {
+	t.Helper()
+	binary := filepath.Join(t.TempDir(), "millrace")
+	if out, err := exec.CommandContext(t.Context(), "go", "build", "-o", binary, "../cmd/millrace").CombinedOutput(); err != nil {
+		t.Fatalf("build the command: %v\n%s", err, out)
+	}
+	return binary
 }
 
 // command is a running 'millrace run'. What it does is read from its log.

@@ -272,6 +272,8 @@ func (d *demo) runInstances(ctx context.Context, untilEnd bool) error {
 		log := d.log.With("instance", i)
 		h, err := newHost(ctx, d.topology, streams.Config{
 			Brokers: d.cluster.Addrs(), StateDir: filepath.Join(d.dir, stateName, strconv.Itoa(i)), UntilEnd: untilEnd, Logger: log,
+			// The account must be equal also on a machine that sleeps or has no time for it.
+			Guarantee: streams.ExactlyOnce,
 		}, d.address(i), "", config.Secret{}, log)
 		if err != nil {
 			errs[i] = err

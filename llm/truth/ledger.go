@@ -96,6 +96,8 @@ func compare[V comparable, R any](l *ledger[V], results iter.Seq[R], place func(
 			c.problem("events were dropped that were never sent")
 		case !done:
 			report.Open += int64(len(want))
+		case len(want) == 0:
+			c.problem("it is final, and all of its events were dropped")
 		default:
 			check(&c, want, &got)
 		}

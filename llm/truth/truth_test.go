@@ -192,6 +192,23 @@ func TestDroppedEventsAreNotExpected(t *testing.T) {
 	}
 }
 
+// TestAWindowWhoseEventsWereAllDropped has a result all the same, as when a replay
+// comes too late for what was counted before.
+func TestAWindowWhoseEventsWereAllDropped(t *testing.T) {
+	all := truth.NewExperiments(time.Second)
+	e := llm.Experiment{Event: llm.Event{Timestamp: 1}, Experiment: "prompt", Metric: "quality", Variant: "control", Value: 1}
+	all.Add(e)
+	all.Drop(e)
+	r := llm.ExperimentSummary{
+		Place:      llm.Place{Key: "prompt/quality", WindowStart: 0, WindowEnd: 1000, Final: true},
+		Experiment: "prompt", Metric: "quality", Count: 1, Variants: []llm.Variant{{Name: "control", Count: 1}},
+	}
+	report := all.Compare(slices.Values([]llm.ExperimentSummary{r}))
+	if report.Equal() || !strings.Contains(report.String(), "all of its events were dropped") {
+		t.Errorf("%v", report)
+	}
+}
+
 func TestEventsBefore1970(t *testing.T) {
 	all := truth.New(time.Second)
 	all.Add(llm.Performance{Event: llm.Event{Timestamp: -1, Model: "m"}})
