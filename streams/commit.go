@@ -56,7 +56,7 @@ const (
 )
 
 func (w *worker) commitDue() bool {
-	if time.Since(w.lastCommit) >= w.in.cfg.CommitInterval {
+	if !time.Now().Before(w.nextCommit) {
 		return true
 	}
 	for _, r := range w.tasks {
@@ -65,6 +65,17 @@ func (w *worker) commitDue() bool {
 		}
 	}
 	return w.full()
+}
+
+// nextCommit returns when a commit is due after one that has begun and ended: an
+// interval from its beginning. But one that takes long must leave time to process what
+// has arrived meanwhile: as long as it has taken, an interval at most.
+func nextCommit(began, ended time.Time, interval time.Duration) time.Time {
+	next, rested := began.Add(interval), ended.Add(min(interval, ended.Sub(began)))
+	if rested.After(next) {
+		return rested
+	}
+	return next
 }
 
 // full reports whether so much has changed that the worker must commit before it
@@ -132,9 +143,8 @@ func (w *worker) atLeastOnce(ctx context.Context, parts []*prepared) []commitSte
 // commit commits what the worker's tasks have done. Any error leaves the outcome
 // open, and the caller throws the tasks away.
 func (w *worker) commit(ctx context.Context) error {
-	// The interval is between commits: one that takes longer than that must leave
-	// time to process what has arrived meanwhile.
-	defer func() { w.lastCommit = time.Now() }()
+	began := time.Now()
+	defer func() { w.nextCommit = nextCommit(began, time.Now(), w.in.cfg.CommitInterval) }()
 	var parts []*prepared
 	for _, id := range w.order() {
 		r := w.tasks[id]

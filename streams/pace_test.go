@@ -50,3 +50,17 @@ func TestSlowCommitsLeaveTimeToProcess(t *testing.T) {
 		})
 	}
 }
+
+// TestCommitsComeAtTheirInterval: what a commit takes is part of the interval, unless
+// it is most of it.
+func TestCommitsComeAtTheirInterval(t *testing.T) {
+	const interval = 100 * time.Millisecond
+	began := time.Now()
+	for took, want := range map[time.Duration]time.Duration{
+		0: interval, interval / 4: interval, interval / 2: interval, 3 * interval / 4: 3 * interval / 2, interval: 2 * interval, 20 * interval: 21 * interval,
+	} {
+		if next := nextCommit(began, began.Add(took), interval).Sub(began); next != want {
+			t.Errorf("a commit of %v: the next is due %v after its beginning, want %v", took, next, want)
+		}
+	}
+}

@@ -35,9 +35,9 @@ type worker struct {
 	outlet   *outlet
 	tasks    map[processors.TaskID]*running
 	skips    task.Skips
-	// lastCommit is when the last commit ended, and lastGuard when changelogs were
-	// last looked after.
-	lastCommit, lastGuard time.Time
+	// nextCommit is when a commit is due, and lastGuard when changelogs were last
+	// looked after.
+	nextCommit, lastGuard time.Time
 	clock                 clocks
 	header                [1]kafka.Header // of changelog records
 	// batchBytes and recordBytes are what brokers have refused, by topic.
@@ -127,7 +127,7 @@ func (w *worker) notify() {
 // run works until work ends; what is under way then goes on until it is done or
 // ctx ends. The tasks are still open when run returns: see close.
 func (w *worker) run(ctx, work context.Context) error {
-	w.lastCommit, w.lastGuard = time.Now(), time.Now()
+	w.nextCommit, w.lastGuard = time.Now().Add(w.in.cfg.CommitInterval), time.Now()
 	w.clock = readClocks(w.in.cfg.Clock)
 	timer := time.NewTimer(tickInterval)
 	defer timer.Stop()
@@ -143,7 +143,7 @@ func (w *worker) run(ctx, work context.Context) error {
 		if busy {
 			continue
 		}
-		timer.Reset(tickInterval)
+		timer.Reset(min(tickInterval, max(time.Millisecond, time.Until(w.nextCommit))))
 		select {
 		case <-work.Done():
 		case <-w.wake:
