@@ -1,6 +1,7 @@
 package streams
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"testing"
@@ -174,6 +175,43 @@ func TestTheGroupKnowsOfAddedProducers(t *testing.T) {
 }
 
 // TestWorkersChangeWhileTheInstanceIsPausedOrStops.
+// TestAWorkerThatClosesCountsUntilItHas: its producer may be in use until then, so that
+// the group keeps hearing of it, and no other worker gets its number.
+func TestAWorkerThatClosesCountsUntilItHas(t *testing.T) {
+	inWorld(t, 1, topics(), func(w *world) {
+		w.guarantee = ExactlyOnce
+		const more = 2 * tasks
+		a := w.start("a", newDisk(), counts(t), func(c *Config) { c.Workers = more })
+		w.settled(tasks, a)
+		last := a.in.crew()[more-1]
+		if a.in.heldBy(last) != nil {
+			t.Fatal("the last of the workers has a task")
+		}
+		busy := make(chan struct{})
+		last.post(func(context.Context) error { <-busy; return nil })
+		set := func(n int) {
+			t.Helper()
+			if err := a.in.SetWorkers(n); err != nil {
+				t.Fatal(err)
+			}
+			w.pass(10 * time.Second)
+		}
+		set(more - 1)
+		if workers, producers := a.in.wish(); workers != more-1 || producers != more {
+			t.Errorf("%d workers and %d producers while one closes, want %d and %d", workers, producers, more-1, more)
+		}
+		set(more)
+		if n := len(a.in.crew()); n != more-1 {
+			t.Errorf("%d workers while one with the number of the last closes, want %d", n, more-1)
+		}
+		close(busy)
+		w.until("another worker has the number", func() bool { return len(a.in.crew()) == more })
+		if workers, producers := a.in.wish(); workers != more || producers != more || a.in.crew()[more-1] == last {
+			t.Errorf("%d workers and %d producers, want %d of each", workers, producers, more)
+		}
+	})
+}
+
 func TestWorkersChangeWhileTheInstanceIsPausedOrStops(t *testing.T) {
 	inWorld(t, 1, topics(), func(w *world) {
 		l := w.startLoad(partitions, 20*time.Millisecond)
