@@ -117,9 +117,10 @@ func (s *Store[K, V]) Get(key K) (V, bool, error) { return s.kv.Get(key) }
 
 // Put sets the value of key. Both are encoded before Put returns. The entry has the
 // time of the record or tick in process; in Init that of the watermark that the task
-// goes on from, or 1970 in a task that begins anew. In a store with a time to live it keeps the
-// later one of that and of the entry that it replaces; if there is none and its own
-// would have expired already, it is left out and counted as a record that is late.
+// goes on from, or 1970 in a task that begins anew. In a store with a time to live it
+// keeps the later one of that and of the entry that it replaces; if there is none and
+// its own would have expired already, it is left out and counted as a record that is
+// late.
 func (s *Store[K, V]) Put(key K, value V) error {
 	s.rt.Touched = true
 	err := s.kv.Put(key, value)

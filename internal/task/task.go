@@ -301,8 +301,9 @@ func (t *Task) moved(i int) {
 }
 
 // Tick does what is due by the watermark or by the clock: a slice of firing,
-// early results, a slice of what has expired, markers. Call it between batches, and every few milliseconds
-// while there are none. It reports whether it has more to do at once.
+// early results, a slice of what has expired, markers. Call it between batches,
+// and every few milliseconds while there are none. It reports whether it has more to
+// do at once.
 func (t *Task) Tick(now time.Time) (more bool, err error) {
 	t.now = now
 	for _, in := range t.inputs {
