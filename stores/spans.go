@@ -262,8 +262,8 @@ func laneOrder[A any](a, b *Live[A]) int {
 
 // lane holds the spans of one key.
 type lane[A any] struct {
-	spans []*Live[A] // in order of start and end
-	one   [1]*Live[A]
+	spans []*Live[A]  // in order of start and end
+	one   [1]*Live[A] // room for as many as most keys have
 	// tombs is how many deleted spans of the key the engine may still have.
 	tombs int
 }
@@ -275,6 +275,9 @@ func (n *lane[A]) enter(l *Live[A]) {
 	}
 	i, _ := slices.BinarySearchFunc(n.spans, l, laneOrder[A])
 	n.spans = slices.Insert(n.spans, i, l)
+	if len(n.spans) > len(n.one) {
+		n.one[0] = nil // they are elsewhere now
+	}
 }
 
 func (n *lane[A]) leave(l *Live[A]) {

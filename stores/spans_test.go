@@ -83,6 +83,38 @@ func TestBudgetCountsWhatIsKept(t *testing.T) {
 	}
 }
 
+// TestDeletedSpansAreLetGo: nothing of them stays in memory, neither beside others of
+// their key nor where they were the last.
+func TestDeletedSpansAreLetGo(t *testing.T) {
+	const n, kept = 1000, 20_000
+	for _, others := range []bool{true, false} {
+		db, s := openSpans(t, stores.Config{Engine: discard{stores.NewMemory()}})
+		commitAll(t, db)
+		before := heap()
+		for i := range int64(n) {
+			key := fmt.Append(nil, i)
+			l, err := s.Create(key, window.Window{Start: 0, End: 10})
+			check(t, err)
+			l.Firing.Keep(make([]byte, kept), i, window.Pane{Kind: window.EarlyPane})
+			if others {
+				_, err := s.Create(key, window.Window{Start: 20, End: 30})
+				check(t, err)
+			}
+		}
+		commitAll(t, db)
+		_, err := s.DropBefore(11)
+		check(t, err)
+		for range 3 {
+			commitAll(t, db)
+		}
+		if grown := heap() - before; grown > n*kept/10 {
+			t.Errorf("others of the same keys: %v: %d spans that kept %d bytes each are deleted, and %d bytes are taken", others, n, kept, grown)
+		}
+		runtime.KeepAlive(s)
+		check(t, db.Close())
+	}
+}
+
 // TestSpansAreReadAgain: values that the budget has evicted are there when they
 // are asked for, by key and by time.
 func TestSpansAreReadAgain(t *testing.T) {
