@@ -239,19 +239,27 @@ func TestStandbysLieInOtherRacks(t *testing.T) {
 			all = append(all, p)
 		}
 		w.settled(tasks, all...)
-		w.until("every task has a copy", func() bool { return caughtUp(all...) == stateful })
-		at := map[TaskID]string{}
-		for _, p := range all {
-			for _, task := range p.in.Tasks() {
-				at[task.Task] = racks[p]
-			}
-		}
-		for _, p := range all {
-			for _, s := range p.in.Standbys() {
-				if at[s.Task] == racks[p] {
-					t.Errorf("task %v runs and has its copy in rack %s", s.Task, racks[p])
+		beside := func() (together []TaskID) {
+			at := map[TaskID]string{}
+			for _, p := range all {
+				for _, task := range p.in.Tasks() {
+					at[task.Task] = racks[p]
 				}
 			}
+			for _, p := range all {
+				for _, s := range p.in.Standbys() {
+					if at[s.Task] == racks[p] {
+						together = append(together, s.Task)
+					}
+				}
+			}
+			return together
+		}
+		// While members come, copies may lie beside their tasks for a generation.
+		w.until("every task has a copy in another rack", func() bool { return caughtUp(all...) == stateful && len(beside()) == 0 })
+		w.pass(time.Minute)
+		if together := beside(); len(together) > 0 {
+			t.Errorf("tasks %v run and have their copies in one rack", together)
 		}
 		for _, p := range all {
 			p.stop()
