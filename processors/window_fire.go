@@ -164,6 +164,7 @@ func (a *WindowAggregate[K, V, A]) sweep(s *sweep[A], bound int64) (done bool, e
 	if bound <= s.from {
 		return true, nil
 	}
+	s.err = nil
 	next, done, err := a.entries.Visit(s.from, bound, s.after, s)
 	switch {
 	case s.err != nil:

@@ -174,7 +174,6 @@ func TestTheGroupKnowsOfAddedProducers(t *testing.T) {
 	})
 }
 
-// TestWorkersChangeWhileTheInstanceIsPausedOrStops.
 // TestAWorkerThatClosesCountsUntilItHas: its producer may be in use until then, so that
 // the group keeps hearing of it, and no other worker gets its number.
 func TestAWorkerThatClosesCountsUntilItHas(t *testing.T) {

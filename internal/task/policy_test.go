@@ -294,24 +294,38 @@ func TestAFailingResultTakesNoRecordWithIt(t *testing.T) {
 }
 
 // TestAFailingStatelessResultIsDropped: a result that fails in a node without
-// state is left out, and those behind it are sent.
+// state is left out, wherever it stands among those that are due, and the others are
+// sent.
 func TestAFailingStatelessResultIsDropped(t *testing.T) {
+	for kind, windows := range map[string]window.Windows{"tumbling": window.Tumbling(time.Minute), "session": window.Session(time.Minute)} {
+		for how, fail := range map[string]func() error{"error": fails, "panic": panics} {
+			for _, keys := range [][]string{{"bad"}, {"a", "bad"}, {"bad", "c"}, {"a", "bad", "c"}} {
+				t.Run(fmt.Sprint(kind, " ", how, " ", keys), func(t *testing.T) { failingResult(t, windows, fail, keys) })
+			}
+		}
+	}
+}
+
+func failingResult(t *testing.T, windows window.Windows, fail func() error, keys []string) {
 	d := streamtest.New(t, build(t, func(b *topology.Builder) {
-		counts := source(b, "in").GroupByKey(codec.String, codec.Int64).
-			WindowedBy(window.Tumbling(time.Minute)).Count(topology.Store("windows"))
+		counts := source(b, "in").GroupByKey(codec.String, codec.Int64).WindowedBy(windows).Count(topology.Store("windows"))
 		topology.MapValues(counts.Stream(), func(r record) (int64, error) {
 			if r.Key == "bad" {
-				panic(r.Key)
+				return 0, fail()
 			}
 			return r.Value, nil
 		}).To("out", codec.String, codec.Int64)
 	}), streamtest.OnError(topology.Skip))
 	in := input(d, "in")
-	for _, key := range []string{"a", "bad", "c"} {
+	var good []string
+	for _, key := range keys {
 		in.Send(key, 1, d.Now())
+		if key != "bad" {
+			good = append(good, key+"=1")
+		}
 	}
-	in.Send("d", 1, d.Now().Add(time.Minute))
-	want(t, "results", results(d, "out"), "a=1", "c=1")
+	in.Send("d", 1, d.Now().Add(2*time.Minute))
+	want(t, "results", results(d, "out"), good...)
 	if d.Replays() != 0 {
 		t.Errorf("%d replays, though nothing was touched", d.Replays())
 	}
