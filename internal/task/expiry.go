@@ -24,8 +24,9 @@ type expiring struct {
 	nodes []int    // their indexes in Instance.Stateful
 }
 
-// begin sets the clocks from what was committed: the watermark of each node, or for one
-// that is not known that of the task. It comes before any user code.
+// begin sets the clocks from what was committed: the watermark of each node. While that
+// of a node is not known, as one that is new or has another name, nothing has expired
+// before the first commit. It comes before any user code.
 func (x *expiries) begin(t *Task, m *memory) {
 	x.task = t
 	for _, s := range t.cfg.Topology.SubTopologies()[t.cfg.ID.Sub].Living() {

@@ -442,6 +442,32 @@ func TestProcessorsBeginWithTheirClock(t *testing.T) {
 	want(t, "when Init's first put has expired", found, "c=2", "init=1")
 }
 
+// TestANodeWithANewNameExpiresNothingThatIsAlive: behind windows a node's watermark is
+// earlier than the task's, and that of the new name is not known.
+func TestANodeWithANewNameExpiresNothingThatIsAlive(t *testing.T) {
+	behind := func(name string) *topology.Topology {
+		return build(t, func(b *topology.Builder) {
+			windows := source(b, "in").EventTime(nil, window.BoundedDelay(0)).GroupByKey(codec.String, codec.Int64).
+				WindowedBy(window.Tumbling(time.Minute)).Count(topology.Store("windows"))
+			store := topology.KeyValueStore(b, "seen", codec.String, codec.Int64, topology.TTL(10*time.Second))
+			topology.Process(windows.Stream(), func() topology.Processor[string, int64, string, int64] { return &tally{handle: store} },
+				topology.Uses(store), topology.Named(name)).To("out", codec.String, codec.Int64)
+		})
+	}
+	dir := t.TempDir() + "/one"
+	d := streamtest.New(t, behind("one"))
+	in, began := input(d, "in"), d.Now().Truncate(time.Minute)
+	in.Send("x", 1, began.Add(-3*time.Second))
+	in.Send("a", 1, began.Add(time.Second))
+	in.Send("b", 1, began.Add(50*time.Second))
+	want(t, "before", held(d, "seen"), "x=1")
+	d.Save(dir)
+	d = streamtest.New(t, behind("two"), streamtest.From(dir))
+	want(t, "under the new name", held(d, "seen"), "x=1")
+	input(d, "in").Send("c", 1, began.Add(61*time.Second))
+	want(t, "results of the next windows", results(d, "out"), "x=1", "a=1", "b=1")
+}
+
 // TestTheTimeToLiveMayChange at a restart: a longer one shows again what was not yet
 // deleted, a shorter one hides at once.
 func TestTheTimeToLiveMayChange(t *testing.T) {

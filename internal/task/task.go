@@ -168,13 +168,13 @@ type memory struct {
 	saved
 }
 
-// toldOf returns the input watermark of a stateful node: the task's, if its own is not
-// known.
+// toldOf returns the input watermark of a stateful node; window.MinTime if it is not
+// known. The task's own would not do: a node behind windows has an earlier one.
 func (m *memory) toldOf(node string) int64 {
 	if at, known := m.told[node]; known {
 		return at
 	}
-	return m.watermark
+	return window.MinTime
 }
 
 // recall reads what the committed offsets and the task's own store say.
