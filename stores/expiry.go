@@ -140,10 +140,14 @@ func (e *Expiry) forget() {
 }
 
 // Awaits reports whether something has expired, as far as is known, by a clock that is
-// ahead of the store's: a commit that brings the clock there is worth making.
+// ahead of the store's: a commit that brings the clock there is worth making, once a
+// minute of event time, or more often if the time to live is short.
 func (e *Expiry) Awaits(w int64) bool {
 	bound := e.boundAt(w)
-	return bound > e.bound && e.cursor == nil && e.due(bound)
+	if bound <= e.bound || e.cursor != nil {
+		return false
+	}
+	return bound > e.oldest && (e.bound == math.MinInt64 || bound-e.bound >= min(e.ttl/sweepPart, time.Minute.Milliseconds()))
 }
 
 // due reports whether a pass with that bound is to begin.

@@ -344,6 +344,22 @@ func TestTheClockLetsKeysExpireWhenAllIsIdle(t *testing.T) {
 	}
 }
 
+// TestIdleKeysExpireOneAfterAnother: the second one is not shown until another pass may
+// begin, which is a sixteenth of the time to live after the one that deletes the first.
+func TestIdleKeysExpireOneAfterAnother(t *testing.T) {
+	d := streamtest.New(t, build(t, func(b *topology.Builder) {
+		source(b, "in").EventTime(nil, advancing).GroupByKey(codec.String, codec.Int64).
+			Count(topology.Store("table"), topology.TTL(time.Hour))
+	}))
+	in := input(d, "in")
+	in.Send("a", 1, d.Now())
+	in.Send("b", 1, d.Now().Add(time.Minute))
+	d.Advance(time.Hour + 50*time.Second)
+	want(t, "after the first", held(d, "table"), "b=1")
+	d.Advance(90 * time.Second)
+	want(t, "after the second", held(d, "table"))
+}
+
 // TestAnIdleTaskRests: time to live or not, it has nothing to commit.
 func TestAnIdleTaskRests(t *testing.T) {
 	tk := newTask(t, build(t, func(b *topology.Builder) { counting(b) }), &counter{})
