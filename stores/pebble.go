@@ -51,8 +51,9 @@ type PebbleResources struct {
 const (
 	maxMemtable  = 8 << 20
 	minMemtable  = 256 << 10
-	memtables    = 2 // of one database that is busy
-	blockBytes   = 16 << 10
+	memtables    = 2        // of one database that is busy
+	blockBytes   = 4 << 10  // single reads are what there are most of
+	indexBytes   = 64 << 10 // that of a table in one block
 	bloomBits    = 10
 	ingestFolder = "ingest"
 )
@@ -98,6 +99,7 @@ type pebbleEngine struct {
 	db      *pebble.DB
 	lock    *pebble.Lock
 	options *pebble.Options
+	finder  finder
 	files   atomic.Int64          // numbers the files to ingest
 	open    atomic.Bool           // from then on a failed table ends the database
 	rot     atomic.Pointer[error] // why the files cannot be trusted, once known
@@ -226,6 +228,7 @@ func (e *pebbleEngine) newOptions() *pebble.Options {
 	o.Experimental.DisableIngestAsFlushable = func() bool { return true }
 	for i := range o.Levels {
 		o.Levels[i].BlockSize = blockBytes
+		o.Levels[i].IndexBlockSize = indexBytes
 		o.Levels[i].FilterPolicy = bloom.FilterPolicy(bloomBits)
 	}
 	o.EnsureDefaults()
@@ -296,7 +299,10 @@ func (e *pebbleEngine) call(f func() error) error {
 	}
 }
 
-func (e *pebbleEngine) Get(dst, key []byte) ([]byte, bool, error) { return e.get(e.db, dst, key) }
+func (e *pebbleEngine) Get(dst, key []byte) ([]byte, bool, error) {
+	value, ok, err := e.finder.find(e.db, dst, key)
+	return value, ok, e.judge(err)
+}
 
 func (e *pebbleEngine) Iterate(s Span) (Iterator, error) { return e.iterate(e.db, s) }
 
@@ -332,7 +338,7 @@ func (e *pebbleEngine) Apply(b *Batch) error {
 				return err
 			}
 		}
-		return batch.Commit(pebble.NoSync)
+		return errors.Join(batch.Commit(pebble.NoSync), e.finder.drop())
 	})
 }
 
@@ -370,7 +376,7 @@ func (e *pebbleEngine) Close() error {
 	if e.failure() != nil {
 		return flushed
 	}
-	closed := e.call(e.db.Close)
+	closed := e.call(func() error { return errors.Join(e.finder.drop(), e.db.Close()) })
 	if e.failure() != nil {
 		return closed
 	}

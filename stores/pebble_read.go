@@ -4,12 +4,59 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"sync"
 
 	"github.com/cockroachdb/pebble/v2"
 	"github.com/cockroachdb/pebble/v2/objstorage/objstorageprovider"
 	"github.com/cockroachdb/pebble/v2/sstable"
 	"github.com/cockroachdb/pebble/v2/vfs"
 )
+
+// finder answers single reads of the newest state from one iterator that is kept
+// from write to write. Pebble's own Get opens an iterator in each level, time after
+// time, and asks no filter of the lowest level, so that a key which is not there
+// costs a block. An iterator pins what it reads: whoever has written drops it.
+type finder struct {
+	mu sync.Mutex // guards it; held for one read
+	it *pebble.Iterator
+}
+
+// find appends the value of key to dst.
+func (f *finder) find(db *pebble.DB, dst, key []byte) (_ []byte, ok bool, err error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.it == nil {
+		if f.it, err = db.NewIter(&pebble.IterOptions{UseL6Filters: true}); err != nil {
+			return dst, false, err
+		}
+	}
+	var value []byte
+	if ok = f.it.SeekPrefixGE(key); ok {
+		value, err = f.it.ValueAndErr()
+	} else {
+		err = f.it.Error()
+	}
+	if err != nil {
+		return dst, false, errors.Join(err, f.close())
+	}
+	return append(dst, value...), ok, nil
+}
+
+// drop has the next read see what was written.
+func (f *finder) drop() error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.close()
+}
+
+func (f *finder) close() error {
+	if f.it == nil {
+		return nil
+	}
+	it := f.it
+	f.it = nil
+	return it.Close()
+}
 
 func (e *pebbleEngine) get(r pebble.Reader, dst, key []byte) ([]byte, bool, error) {
 	value, closer, err := r.Get(key)
@@ -105,7 +152,7 @@ func (e *pebbleEngine) ingest(ctx context.Context, entries []Pair) (err error) {
 		}
 		entries = entries[n:]
 	}
-	return e.db.Ingest(ctx, paths)
+	return errors.Join(e.db.Ingest(ctx, paths), e.finder.drop())
 }
 
 func (e *pebbleEngine) writeTable(path string, entries []Pair) error {

@@ -342,3 +342,64 @@ func TestTheCacheCanBeMadeSmaller(t *testing.T) {
 		t.Errorf("given back its size, it holds %d bytes", held)
 	}
 }
+
+// TestAKeyThatIsNotThereCostsNoBlock looks for keys between those of a table in the
+// lowest level that the cache does not hold: the filters must tell that they are not
+// there. The first write after it must be seen all the same.
+func TestAKeyThatIsNotThereCostsNoBlock(t *testing.T) {
+	var reads atomic.Int64
+	fs := failingFS(vfs.NewMem(), func(op errorfs.Op) error {
+		if op.Kind == errorfs.OpFileReadAt {
+			reads.Add(1)
+		}
+		return nil
+	})
+	r := stores.NewPebbleResources(1<<20, 64, 1)
+	defer r.Close()
+	e, err := stores.OpenPebble(stores.PebbleConfig{Dir: "state", FS: fs, Resources: r})
+	check(t, err)
+	defer e.Close()
+	const entries = 40_000
+	key := func(i int) []byte { return fmt.Appendf(nil, "kv\x00\x00%08d", i) }
+	pairs, random := make([]stores.Pair, entries), rand.NewChaCha8([32]byte{})
+	for i := range pairs {
+		value := make([]byte, 100)
+		_, _ = random.Read(value) // it never fails
+		pairs[i] = stores.Pair{Key: key(2 * i), Value: value}
+	}
+	check(t, e.Ingest(context.Background(), pairs))
+	get := func(i int) bool {
+		value, ok, err := e.Get(nil, key(i))
+		check(t, err)
+		if ok && i%2 == 0 && !bytes.Equal(value, pairs[i/2].Value) {
+			t.Fatalf("key %d has another value", i)
+		}
+		return ok
+	}
+	reads.Store(0)
+	for i := range entries / 10 {
+		if get(20*i + 1) {
+			t.Fatalf("key %d is found", 20*i+1)
+		}
+	}
+	if n := reads.Load(); n > entries/100 {
+		t.Errorf("%d keys that are not there took %d reads", entries/10, n)
+	}
+	reads.Store(0)
+	for i := range entries / 10 {
+		if !get(20 * i) {
+			t.Fatalf("key %d is not found", 20*i)
+		}
+	}
+	if n := reads.Load(); n < 100 {
+		t.Errorf("keys that are there took %d reads: the cache holds them all, and this test shows nothing", n)
+	}
+	check(t, e.Apply(&stores.Batch{Set: []stores.Pair{{Key: key(1), Value: []byte("new")}, {Key: key(0)}}}))
+	if !get(1) || get(0) {
+		t.Error("a read does not see the write before it")
+	}
+	check(t, e.Ingest(context.Background(), []stores.Pair{{Key: key(1)}, {Key: key(3), Value: []byte("new")}}))
+	if get(1) || !get(3) {
+		t.Error("a read does not see what was ingested before it")
+	}
+}
