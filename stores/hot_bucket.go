@@ -126,26 +126,38 @@ func (b *bucket[A]) tidy() {
 	}
 }
 
-// sorted returns the objects of b in ascending order of keys, deleted ones
-// included. The slice is not changed later.
+// sorted returns the objects of b in ascending order of keys, deleted ones and
+// perhaps some that are gone included. The slice is not changed later.
+//
+// What came since the last time is mostly a run of neighbours, which a sweep has
+// read: it is put in between stretches of the rest, of which few are looked at.
 func (b *bucket[A]) sorted() []*Live[A] {
 	if len(b.tail) == 0 {
 		return b.order
 	}
-	all := make([]*Live[A], 0, len(b.objs))
 	slices.SortFunc(b.tail, func(x, y *Live[A]) int { return strings.Compare(x.key, y.key) })
-	i, j := 0, 0
-	for i < len(b.order) || j < len(b.tail) {
-		var l *Live[A]
-		if j == len(b.tail) || i < len(b.order) && b.order[i].key <= b.tail[j].key {
-			l, i = b.order[i], i+1
-		} else {
-			l, j = b.tail[j], j+1
+	all, rest := make([]*Live[A], 0, len(b.order)+len(b.tail)), b.order
+	for _, l := range b.tail {
+		if l.gone {
+			continue
 		}
-		if b.objs[l.key] == l {
-			all = append(all, l)
-		}
+		n := countBelow(rest, l.key)
+		all, rest = append(append(all, rest[:n]...), l), rest[n:]
 	}
-	b.order, b.tail = all, nil
-	return all
+	b.order, b.tail = append(all, rest...), nil
+	return b.order
+}
+
+// countBelow returns how many objects of a sorted list have a lesser key. It looks at
+// the beginning first, in steps that double.
+func countBelow[A any](list []*Live[A], key string) int {
+	from, to := 0, 1
+	for to < len(list) && list[to-1].key < key {
+		from, to = to, 2*to
+	}
+	to = min(to, len(list))
+	n, _ := slices.BinarySearchFunc(list[from:to], key, func(l *Live[A], key string) int {
+		return strings.Compare(l.key, key)
+	})
+	return from + n
 }

@@ -4,7 +4,6 @@ import (
 	"iter"
 	"math"
 	"slices"
-	"strings"
 )
 
 // position is where a merge begins: at (start, key), or right after it.
@@ -49,19 +48,19 @@ func (h *hot[A]) mergeStart(e *engineScan[A], at position, start int64, visit fu
 	if b := h.buckets[start]; b != nil {
 		list = b.sorted()
 		if start == at.start && at.key != nil {
-			n, found := slices.BinarySearchFunc(list, string(at.key), func(l *Live[A], k string) int {
-				return strings.Compare(l.key, k)
-			})
-			if found && at.after {
-				n++
+			list = list[countBelow(list, string(at.key)):]
+			for at.after && len(list) > 0 && list[0].key == string(at.key) {
+				list = list[1:]
 			}
-			list = list[n:]
 		}
 		if b.complete {
 			e.skip(start)
 		}
 	}
 	for {
+		for len(list) > 0 && list[0].gone {
+			list = list[1:]
+		}
 		fromEngine := e.ok && e.start == start
 		var l *Live[A]
 		switch {
@@ -72,7 +71,7 @@ func (h *hot[A]) mergeStart(e *engineScan[A], at position, start int64, visit fu
 			if fromEngine && l.key == string(e.key) {
 				e.next()
 			}
-			if l.gone || l.deleted || h.expiry.expired(l.Time) {
+			if l.deleted || h.expiry.expired(l.Time) {
 				continue
 			}
 			more, err = visit(l, start, nil, nil)
