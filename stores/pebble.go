@@ -60,8 +60,10 @@ const (
 
 // NewPebbleResources returns the resources for about tasks databases that
 // together use cacheBytes for blocks and memtables, and keep openFiles files
-// open. Close releases them.
+// open. Close releases them. With cgo they are C's memory, and the process keeps to
+// one arena of glibc from here on.
 func NewPebbleResources(cacheBytes int64, openFiles, tasks int) *PebbleResources {
+	oneArena()
 	share := uint64(max(0, cacheBytes)) / 2 / memtables / uint64(max(1, tasks))
 	return &PebbleResources{
 		cache:    pebble.NewCache(max(cacheBytes, 1<<20)),

@@ -295,6 +295,9 @@ func (g Guarantee) CommitInterval() time.Duration {
 	return time.Second
 }
 
+// memory returns Memory or its default.
+func (c *Config) memory() int64 { return cmp.Or(c.Memory, c.ProcessMemory/2, 1<<30) }
+
 var nameRule = regexp.MustCompile(`^[a-zA-Z0-9._-]{1,200}$`)
 
 // resolve returns c with defaults filled in, or every mistake in it.
@@ -306,7 +309,7 @@ func (c Config) resolve(t *topology.Topology) (Config, error) {
 	c.CommitInterval = cmp.Or(c.CommitInterval, c.Guarantee.CommitInterval())
 	c.TransactionTimeout = cmp.Or(c.TransactionTimeout, max(20*time.Second, 2*c.CommitInterval))
 	c.OffsetReset = cmp.Or(c.OffsetReset, topology.Earliest)
-	c.Memory = cmp.Or(c.Memory, c.ProcessMemory/2, 1<<30)
+	c.Memory = c.memory()
 	c.SessionTimeout = cmp.Or(c.SessionTimeout, 10*time.Second)
 	c.Heartbeat = cmp.Or(c.Heartbeat, c.SessionTimeout/10)
 	c.RebalanceTimeout = cmp.Or(c.RebalanceTimeout, time.Minute)

@@ -3,6 +3,7 @@ package streams
 import (
 	"cmp"
 	"context"
+	"math"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -29,6 +30,23 @@ func divide(c *Config) (s shares, scaled bool) {
 	s.hot = int64(float64(s.hot) / float64(sum) * float64(most))
 	s.cache = most - s.hot
 	return s, true
+}
+
+// GoMemory returns how many bytes of ProcessMemory the garbage collector may be told
+// of ([runtime/debug.SetMemoryLimit]), or no limit without ProcessMemory: four fifths,
+// less Pebble's share where that lies outside of Go's heap, with cgo. The rest is for
+// the program's text and its threads.
+func (c Config) GoMemory() int64 {
+	if c.ProcessMemory <= 0 {
+		return math.MaxInt64
+	}
+	most := c.ProcessMemory / 5 * 4
+	if _, inMemory := c.Storage.(*memoryStorage); pebbleOutside && !inMemory {
+		c.Memory = c.memory()
+		s, _ := divide(&c)
+		most -= s.cache
+	}
+	return most
 }
 
 // tellShares warns of ceilings that the budget has no room for.

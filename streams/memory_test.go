@@ -2,6 +2,7 @@ package streams
 
 import (
 	"fmt"
+	"math"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -82,4 +83,31 @@ func TestChangedStateStaysWithinItsShare(t *testing.T) {
 			t.Errorf("live objects took %d bytes at most with a share of %d", most, share)
 		}
 	})
+}
+
+// TestGoMemoryLeavesRoom: what Go may take and Pebble takes outside of its heap stay
+// well within the budget.
+func TestGoMemoryLeavesRoom(t *testing.T) {
+	const budget = 1000 << 20
+	outside := func(cache int64) int64 {
+		if pebbleOutside {
+			return cache
+		}
+		return 0
+	}
+	for name, c := range map[string]struct {
+		cfg   Config
+		cache int64
+	}{
+		"defaults":        {Config{ProcessMemory: budget}, budget / 8},
+		"a ceiling":       {Config{ProcessMemory: budget, CacheMemory: 10 << 20}, 10 << 20},
+		"state in memory": {Config{ProcessMemory: budget, Storage: NewMemoryStorage()}, 0},
+	} {
+		if got, want := c.cfg.GoMemory(), budget/5*4-outside(c.cache); got != want {
+			t.Errorf("%s: %d MiB, want %d", name, got>>20, want>>20)
+		}
+	}
+	if got := (Config{Memory: budget}).GoMemory(); got != math.MaxInt64 {
+		t.Errorf("a process that is not watched has a limit of %d", got)
+	}
 }

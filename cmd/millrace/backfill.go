@@ -51,7 +51,7 @@ func (p *program) backfill(c *cli.Context) error {
 	if err != nil {
 		return err
 	}
-	p.limitMemory(b.streams.ProcessMemory)
+	p.limitMemory(b.streams)
 	t, err := b.prepare(c.Context)
 	if err != nil {
 		return unlessStopped(c.Context, err)

@@ -65,7 +65,7 @@ func (p *program) bench(c *cli.Context) error {
 	if err != nil {
 		return err
 	}
-	p.limitMemory(b.cfg.ProcessMemory)
+	p.limitMemory(b.cfg)
 	if b.client, err = kafka.Open(c.Context, kafka.Config{Brokers: b.cfg.Brokers, ClientID: "millrace", Logger: log}); err != nil {
 		return err
 	}

@@ -70,7 +70,7 @@ func (p *program) runInstance(c *cli.Context) error {
 		return err
 	}
 	defer closeStore()
-	p.limitMemory(s.streams.ProcessMemory)
+	p.limitMemory(s.streams)
 	if !s.streams.NoCreate {
 		err := s.createInputs(c.Context, t)
 		if err == nil {
@@ -115,12 +115,11 @@ func adviseOnError(err error) error {
 	return err
 }
 
-// limitMemory tells the garbage collector of the budget: four fifths of it are
-// Go's. The rest is for the program itself and, with cgo, for Pebble. A GOMEMLIMIT
-// of the user's goes before.
-func (p *program) limitMemory(budget int64) {
+// limitMemory tells the garbage collector of the budget, unless the user's GOMEMLIMIT
+// does.
+func (p *program) limitMemory(cfg streams.Config) {
 	if _, ok := p.env("GOMEMLIMIT"); !ok {
-		debug.SetMemoryLimit(budget / 5 * 4)
+		debug.SetMemoryLimit(cfg.GoMemory())
 	}
 }
 
