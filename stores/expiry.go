@@ -2,7 +2,6 @@ package stores
 
 import (
 	"bytes"
-	"encoding/binary"
 	"fmt"
 	"math"
 	"time"
@@ -119,10 +118,14 @@ func (e *Expiry) boundAt(w int64) int64 {
 // none has.
 func (e *Expiry) expired(time int64) bool { return e != nil && time < e.bound }
 
-// expiredValue is expired for an engine's value, which begins with the time. One that
-// is cut short is left to whoever reads on.
-func (e *Expiry) expiredValue(b []byte) bool {
-	return e != nil && len(b) >= timeLen && e.expired(int64(binary.BigEndian.Uint64(b)))
+// expiredValue is expired for an engine's value.
+func (e *Expiry) expiredValue(value []byte) bool { return e != nil && endedBefore(value, e.bound) }
+
+// endedBefore reports whether an engine's value is of a time before the bound of what
+// has expired. One that is cut short is left to whoever reads on.
+func endedBefore(value []byte, bound int64) bool {
+	time, ok := timeIn(value)
+	return ok && time < bound
 }
 
 // wrote notes that an entry of that time goes to the engine.
@@ -199,10 +202,10 @@ func (e *Expiry) Sweep() (deleted int, more bool, err error) {
 
 // sweepEntry deletes an engine's entry if it has expired.
 func (e *Expiry) sweepEntry(key, value []byte) (bool, error) {
-	if len(value) < timeLen {
-		return false, fmt.Errorf("%w: value of %d bytes", ErrCorrupt, len(value))
+	time, _, err := splitTime(value)
+	if err != nil {
+		return false, err
 	}
-	time := int64(binary.BigEndian.Uint64(value))
 	if !e.expired(time) {
 		e.least = min(e.least, time)
 		return false, nil

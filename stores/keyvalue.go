@@ -292,15 +292,6 @@ func (s *KeyValue[K, V]) decode(key, value []byte) (V, error) {
 	return v, nil
 }
 
-// splitTime takes an engine's value of a KeyValue apart: the time, big-endian,
-// and the value.
-func splitTime(b []byte) (time int64, value []byte, err error) {
-	if len(b) < timeLen {
-		return 0, nil, fmt.Errorf("%w: value of %d bytes", ErrCorrupt, len(b))
-	}
-	return int64(binary.BigEndian.Uint64(b)), b[timeLen:], nil
-}
-
 // keyValueStore is the DB's side of a KeyValue.
 type keyValueStore[K, V any] KeyValue[K, V]
 
