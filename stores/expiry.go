@@ -37,6 +37,10 @@ type Expiry struct {
 	// clock is known.
 	bound int64
 
+	// taken is how many entries are deleted with the next commit because they had
+	// expired, and gone how many the last one has.
+	taken, gone int
+
 	// A pass goes through the engine's entries. cursor is where it goes on, nil
 	// between passes, and begun the bound with which the last one began.
 	cursor []byte
@@ -138,7 +142,7 @@ func (e *Expiry) wrote(time int64) {
 // forget notes that the engine's entries have changed.
 func (e *Expiry) forget() {
 	if e != nil {
-		e.cursor, e.begun, e.oldest = nil, math.MinInt64, math.MinInt64
+		e.cursor, e.begun, e.oldest, e.taken = nil, math.MinInt64, math.MinInt64, 0
 	}
 }
 
@@ -210,8 +214,31 @@ func (e *Expiry) sweepEntry(key, value []byte) (bool, error) {
 		e.least = min(e.least, time)
 		return false, nil
 	}
-	return e.store.expire(key, time)
+	return e.take(key, time)
 }
+
+// take deletes an engine's entry of that time, which has expired, with the next
+// commit. It returns false if the entry has changed since the last one, or is deleted
+// already.
+func (e *Expiry) take(key []byte, time int64) (bool, error) {
+	ok, err := e.store.expire(key, time)
+	if ok {
+		e.taken++
+	}
+	return ok, err
+}
+
+// committed notes that the engine has what was collected.
+func (e *Expiry) committed() {
+	if e != nil {
+		e.gone, e.taken = e.taken, 0
+	}
+}
+
+// Gone returns how many entries the last Commit has deleted because they had expired,
+// whether Sweep or DB.Upgrade found them. An entry whose key has come again meanwhile
+// counts too: the new one is in its place.
+func (e *Expiry) Gone() int { return e.gone }
 
 // expire deletes the object of an engine's entry. It is not decoded.
 func (h *hot[A]) expire(key []byte, time int64) (bool, error) {

@@ -561,9 +561,10 @@ func TestAClockWithoutTime(t *testing.T) {
 	}
 }
 
-// TestUpgradesLeaveNothingExpired: values that have expired need no older step any
-// more once the pass is through.
-func TestUpgradesLeaveNothingExpired(t *testing.T) {
+// upgradable writes entries with values of the first version at some times, and opens
+// their stores with the codec of the second one and a clock at 150.
+func upgradable(t *testing.T, upgrades *int, times map[string]int64) *stores.DB {
+	t.Helper()
 	engine := stores.NewMemory()
 	open := func(c codec.Codec[string]) (*stores.DB, *stores.KeyValue[string, string], *stores.Aggregates[string, string]) {
 		db, err := stores.Open(stores.Config{Engine: unclosed{engine}})
@@ -577,36 +578,77 @@ func TestUpgradesLeaveNothingExpired(t *testing.T) {
 		return db, kv, agg
 	}
 	db, kv, agg := open(numbers())
-	for key, at := range map[string]int64{"old": 100, "new": 200} {
+	for key, at := range times {
 		check(t, kv.PutAt(key, "7", at))
 		l, err := agg.Create([]byte(key))
 		check(t, err)
 		*l.Value, l.Time = "7", at
 	}
-	c, err := db.Collect()
-	check(t, err)
-	check(t, db.Commit(c, nil, 0))
+	commitAll(t, db)
 	check(t, db.Close())
-
-	upgrades := 0
-	db, _, _ = open(texts(&upgrades))
-	defer db.Close()
+	db, _, _ = open(texts(upgrades))
 	for _, s := range mortalStores {
 		db.Expiry(s).SetClock(150)
+	}
+	return db
+}
+
+// TestUpgradesLeaveNothingExpired: values that have expired need no older step any
+// more once the pass is through, and count as expired with the commit.
+func TestUpgradesLeaveNothingExpired(t *testing.T) {
+	upgrades := 0
+	db := upgradable(t, &upgrades, map[string]int64{"old": 100, "new": 200})
+	defer db.Close()
+	for _, s := range mortalStores {
 		next, n, err := db.Upgrade(s, nil)
 		if next != nil || n != 1 || err != nil {
 			t.Errorf("%s: %d upgraded, next %q, %v; want the one that is alive", s, n, next, err)
 		}
 	}
-	c, err = db.Collect()
-	check(t, err)
-	check(t, db.Commit(c, nil, 0))
+	for i, want := range []int{0, 1, 0} { // before the commit, behind it, behind the next one
+		for _, s := range mortalStores {
+			if n := db.Expiry(s).Gone(); n != want {
+				t.Errorf("%s: %d gone after %d commits, want %d", s, n, i, want)
+			}
+		}
+		commitAll(t, db)
+	}
 	if upgrades != 2 {
 		t.Errorf("%d values were read by the step, want the 2 that are alive", upgrades)
 	}
 	for _, s := range mortalStores {
 		if r, err := db.LogRecord(s, []byte("old")); err != nil || r.Value != nil {
 			t.Errorf("%s: a value of the old version is left: %q, %v", s, r.Value, err)
+		}
+	}
+}
+
+// TestASliceOfAnUpgradeIsBoundedForDeletes: what has expired counts toward it like what
+// is upgraded.
+func TestASliceOfAnUpgradeIsBoundedForDeletes(t *testing.T) {
+	const n = 5000
+	times := map[string]int64{}
+	for i := range int64(n) {
+		times[fmt.Sprintf("%04d", i)] = 100 + i%10*10 // four of ten have expired
+	}
+	upgrades := 0
+	db := upgradable(t, &upgrades, times)
+	defer db.Close()
+	for _, s := range mortalStores {
+		slices, upgraded, gone := 0, 0, 0
+		for next, first := []byte(nil), true; first || next != nil; first = false {
+			var done int
+			var err error
+			next, done, err = db.Upgrade(s, next)
+			check(t, err)
+			if deleted := db.Pending(); done+deleted > 2<<10 || deleted == 0 {
+				t.Fatalf("%s: a slice has upgraded %d and deleted %d", s, done, deleted)
+			}
+			commitAll(t, db)
+			upgraded, gone, slices = upgraded+done, gone+db.Expiry(s).Gone(), slices+1
+		}
+		if slices != 3 || gone != n*4/10 || upgraded+gone != n {
+			t.Errorf("%s: %d upgraded and %d gone in %d slices, want all %d in 3", s, upgraded, gone, slices, n)
 		}
 	}
 }

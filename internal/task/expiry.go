@@ -72,10 +72,14 @@ func (x *expiries) awaits() bool {
 	return false
 }
 
-// committed moves the clocks to what a commit has made safe.
+// committed counts what a commit has deleted, and moves the clocks to what it has made
+// safe.
 func (x *expiries) committed() {
 	for i := range x.list {
 		e := &x.list[i]
+		if n := e.Gone(); n > 0 {
+			x.task.cfg.Observer.Expired(e.store, n)
+		}
 		e.SetClock(x.reached(e))
 	}
 }
@@ -84,12 +88,9 @@ func (x *expiries) committed() {
 // is more to do.
 func (x *expiries) sweep() (more bool, err error) {
 	for _, e := range x.list {
-		deleted, again, err := e.Sweep()
+		_, again, err := e.Sweep()
 		if err != nil {
 			return false, fmt.Errorf("task %v: deleting what has expired: %w", x.task.cfg.ID, err)
-		}
-		if deleted > 0 {
-			x.task.cfg.Observer.Expired(e.store, deleted)
 		}
 		more = more || again
 	}
