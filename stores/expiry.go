@@ -30,7 +30,7 @@ import (
 type Expiry struct {
 	db    *DB
 	store expiring
-	// place is that of bound in DB.bounds.
+	// place is that of bound in DB.bounds, which views are given; DB.mu guards those.
 	place int
 	ttl   int64 // milliseconds
 	// bound is the time before which entries have expired; math.MinInt64 while no
@@ -98,7 +98,8 @@ func (db *DB) Expiry(store string) *Expiry {
 
 // SetClock tells how far event time had come with the last commit, in Unix
 // milliseconds; window.MinTime if that is not known. The clock never goes back. Call
-// it when nothing has changed since the commit.
+// it right behind the commit, when nothing has changed since, or before the store is
+// first used.
 func (e *Expiry) SetClock(w int64) {
 	bound := e.boundAt(w)
 	if bound <= e.bound {

@@ -646,4 +646,7 @@ func TestChangesBetweenCollectAndCommitAreRefused(t *testing.T) {
 	if _, err := m.db.Collect(); !errors.Is(err, stores.ErrProtocol) {
 		t.Errorf("second Collect: %v, want ErrProtocol", err)
 	}
+	if _, _, err := m.db.Upgrade("kv", nil); !errors.Is(err, stores.ErrProtocol) {
+		t.Errorf("Upgrade: %v, want ErrProtocol", err)
+	}
 }

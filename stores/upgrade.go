@@ -63,6 +63,9 @@ func (db *DB) Upgrade(store string, cursor []byte) (next []byte, upgraded int, e
 	if db.isClosed() {
 		return nil, 0, ErrClosed
 	}
+	if db.collected {
+		return nil, 0, s.info().wrap(fmt.Errorf("%w: Upgrade between Collect and Commit", ErrProtocol))
+	}
 	span := s.info().span()
 	if cursor != nil {
 		span.Lower = cursor
