@@ -29,7 +29,7 @@ import (
 // commit which they show.
 type Expiry struct {
 	db    *DB
-	store expiring
+	store expiringStore
 	// place is that of bound in DB.bounds, which views are given; DB.mu guards those.
 	place int
 	ttl   int64 // milliseconds
@@ -51,8 +51,8 @@ type Expiry struct {
 	oldest, least int64
 }
 
-// expiring is a store that has entries with times.
-type expiring interface {
+// expiringStore is a store whose entries may have a time to live.
+type expiringStore interface {
 	store
 	// expire deletes an engine's entry of that time, with the next commit. It returns
 	// false if the entry has changed since the last one, or is deleted already.
@@ -71,7 +71,7 @@ const (
 
 // addExpiry gives a store its time to live before others see the store; none if it is
 // 0.
-func (db *DB) addExpiry(s expiring, name string, ttl time.Duration) error {
+func (db *DB) addExpiry(s expiringStore, name string, ttl time.Duration) error {
 	if ttl == 0 {
 		return nil
 	}
@@ -274,10 +274,10 @@ func (s *keyValueStore[K, V]) expire(key []byte, time int64) (bool, error) {
 	return true, nil
 }
 
-// living returns the time of an entry that is put anew: the later of the one that is
+// timeToPut returns the time of an entry that is put anew: the later of the one that is
 // there and its own. The error is ErrExpired if nothing is there and its own has
 // expired.
-func (s *KeyValue[K, V]) living(key []byte, time int64) (int64, error) {
+func (s *KeyValue[K, V]) timeToPut(key []byte, time int64) (int64, error) {
 	old, found, err := s.timeOf(key)
 	switch {
 	case err != nil:

@@ -122,7 +122,7 @@ func (s *KeyValue[K, V]) PutSized(k K, v V, time int64) (size int, err error) {
 		return 0, s.wrap(fmt.Errorf("encoding the value of key %q: %w", key[prefixLen:], err))
 	}
 	if s.expiry != nil {
-		if time, err = s.living(key, time); err != nil {
+		if time, err = s.timeToPut(key, time); err != nil {
 			return 0, err
 		}
 	}
