@@ -7,6 +7,7 @@ import (
 	"fmt"
 
 	"github.com/millrace/millrace/codec"
+	"github.com/millrace/millrace/internal/delimited"
 	"github.com/millrace/millrace/window"
 )
 
@@ -87,7 +88,7 @@ func (c heldCodec[A]) appendResult(dst []byte, r *HeldResult[A]) ([]byte, error)
 		dst = binary.AppendUvarint(dst, n)
 	}
 	for _, h := range r.Headers {
-		dst = append(binary.AppendUvarint(dst, uint64(len(h.Key))), h.Key...)
+		dst = delimited.Append(dst, h.Key)
 		// A null value is not an empty one.
 		size := uint64(0)
 		if h.Value != nil {
@@ -99,7 +100,7 @@ func (c heldCodec[A]) appendResult(dst []byte, r *HeldResult[A]) ([]byte, error)
 	if err != nil {
 		return nil, err
 	}
-	return append(binary.AppendUvarint(dst, uint64(len(value))), value...), nil
+	return delimited.Append(dst, value), nil
 }
 
 func (c heldCodec[A]) Decode(b []byte) (h Held[A], err error) {

@@ -89,11 +89,11 @@ type Observer struct {
 	// Buffered reports by how much the buffer of a node has grown, or shrunk: the
 	// records in it, and their bytes.
 	Buffered func(node string, records, bytes int64)
-	// Expired reports how many entries of a store were deleted because their time to
-	// live was over.
+	// Expired reports how many entries of a store a commit has deleted because their
+	// time to live was over.
 	Expired func(store string, entries int)
-	// Upgraded reports how many values of a store were brought to the newest version
-	// in the background.
+	// Upgraded reports how many values of a store a commit has brought to the newest
+	// version in the background.
 	Upgraded func(store string, values int)
 	// Upgrading reports by how much the number of tasks has changed whose store of
 	// that name may hold values of older versions.

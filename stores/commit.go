@@ -231,6 +231,7 @@ func (db *DB) Commit(c *Changes, next map[string]int64, appliedAt int64) error {
 	db.collected = false
 	for _, s := range db.stores {
 		s.committed()
+		s.info().expiry.committed()
 	}
 	for _, t := range db.tiers {
 		t.committed()

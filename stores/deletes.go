@@ -1,8 +1,9 @@
 package stores
 
 import (
-	"encoding/binary"
 	"fmt"
+
+	"github.com/millrace/millrace/internal/delimited"
 )
 
 // Under DeletesDeferred a delete is in no log between the commit that covers the
@@ -21,8 +22,8 @@ func (db *DB) AppendDeletes(dst []byte) []byte {
 	}
 	for _, s := range db.stores {
 		for key := range s.waiting() {
-			dst = appendBytes(dst, s.info().name)
-			dst = appendBytes(dst, key)
+			dst = delimited.Append(dst, s.info().name)
+			dst = delimited.Append(dst, key)
 		}
 	}
 	return dst
@@ -34,11 +35,11 @@ func (db *DB) AppendDeletes(dst []byte) []byte {
 // there is left out.
 func (db *DB) Redelete(b []byte) error {
 	for len(b) > 0 {
-		name, rest, ok := cutBytes(b)
+		name, rest, ok := delimited.Cut(b)
 		if !ok {
 			return fmt.Errorf("%w: list of deletes", ErrCorrupt)
 		}
-		key, rest, ok := cutBytes(rest)
+		key, rest, ok := delimited.Cut(rest)
 		if !ok {
 			return fmt.Errorf("%w: list of deletes", ErrCorrupt)
 		}
@@ -52,16 +53,4 @@ func (db *DB) Redelete(b []byte) error {
 		}
 	}
 	return nil
-}
-
-func appendBytes[B string | []byte](dst []byte, b B) []byte {
-	return append(binary.AppendUvarint(dst, uint64(len(b))), b...)
-}
-
-func cutBytes(b []byte) (field, rest []byte, ok bool) {
-	n, m := binary.Uvarint(b)
-	if m <= 0 || n > uint64(len(b)-m) {
-		return nil, nil, false
-	}
-	return b[m : m+int(n)], b[m+int(n):], true
 }

@@ -2,7 +2,6 @@ package stores
 
 import (
 	"bytes"
-	"encoding/binary"
 	"fmt"
 	"math"
 	"time"
@@ -30,13 +29,17 @@ import (
 // commit which they show.
 type Expiry struct {
 	db    *DB
-	store expiring
-	// place is that of bound in DB.bounds.
+	store expiringStore
+	// place is that of bound in DB.bounds, which views are given; DB.mu guards those.
 	place int
 	ttl   int64 // milliseconds
 	// bound is the time before which entries have expired; math.MinInt64 while no
 	// clock is known.
 	bound int64
+
+	// taken is how many entries are deleted with the next commit because they had
+	// expired, and gone how many the last one has.
+	taken, gone int
 
 	// A pass goes through the engine's entries. cursor is where it goes on, nil
 	// between passes, and begun the bound with which the last one began.
@@ -48,8 +51,8 @@ type Expiry struct {
 	oldest, least int64
 }
 
-// expiring is a store that has entries with times.
-type expiring interface {
+// expiringStore is a store whose entries may have a time to live.
+type expiringStore interface {
 	store
 	// expire deletes an engine's entry of that time, with the next commit. It returns
 	// false if the entry has changed since the last one, or is deleted already.
@@ -68,7 +71,7 @@ const (
 
 // addExpiry gives a store its time to live before others see the store; none if it is
 // 0.
-func (db *DB) addExpiry(s expiring, name string, ttl time.Duration) error {
+func (db *DB) addExpiry(s expiringStore, name string, ttl time.Duration) error {
 	if ttl == 0 {
 		return nil
 	}
@@ -95,7 +98,8 @@ func (db *DB) Expiry(store string) *Expiry {
 
 // SetClock tells how far event time had come with the last commit, in Unix
 // milliseconds; window.MinTime if that is not known. The clock never goes back. Call
-// it when nothing has changed since the commit.
+// it right behind the commit, when nothing has changed since, or before the store is
+// first used.
 func (e *Expiry) SetClock(w int64) {
 	bound := e.boundAt(w)
 	if bound <= e.bound {
@@ -119,10 +123,14 @@ func (e *Expiry) boundAt(w int64) int64 {
 // none has.
 func (e *Expiry) expired(time int64) bool { return e != nil && time < e.bound }
 
-// expiredValue is expired for an engine's value, which begins with the time. One that
-// is cut short is left to whoever reads on.
-func (e *Expiry) expiredValue(b []byte) bool {
-	return e != nil && len(b) >= timeLen && e.expired(int64(binary.BigEndian.Uint64(b)))
+// expiredValue is expired for an engine's value.
+func (e *Expiry) expiredValue(value []byte) bool { return e != nil && endedBefore(value, e.bound) }
+
+// endedBefore reports whether an engine's value is of a time before the bound of what
+// has expired. One that is cut short is left to whoever reads on.
+func endedBefore(value []byte, bound int64) bool {
+	time, ok := timeIn(value)
+	return ok && time < bound
 }
 
 // wrote notes that an entry of that time goes to the engine.
@@ -135,7 +143,7 @@ func (e *Expiry) wrote(time int64) {
 // forget notes that the engine's entries have changed.
 func (e *Expiry) forget() {
 	if e != nil {
-		e.cursor, e.begun, e.oldest = nil, math.MinInt64, math.MinInt64
+		e.cursor, e.begun, e.oldest, e.taken = nil, math.MinInt64, math.MinInt64, 0
 	}
 }
 
@@ -199,16 +207,39 @@ func (e *Expiry) Sweep() (deleted int, more bool, err error) {
 
 // sweepEntry deletes an engine's entry if it has expired.
 func (e *Expiry) sweepEntry(key, value []byte) (bool, error) {
-	if len(value) < timeLen {
-		return false, fmt.Errorf("%w: value of %d bytes", ErrCorrupt, len(value))
+	time, _, err := splitTime(value)
+	if err != nil {
+		return false, err
 	}
-	time := int64(binary.BigEndian.Uint64(value))
 	if !e.expired(time) {
 		e.least = min(e.least, time)
 		return false, nil
 	}
-	return e.store.expire(key, time)
+	return e.take(key, time)
 }
+
+// take deletes an engine's entry of that time, which has expired, with the next
+// commit. It returns false if the entry has changed since the last one, or is deleted
+// already.
+func (e *Expiry) take(key []byte, time int64) (bool, error) {
+	ok, err := e.store.expire(key, time)
+	if ok {
+		e.taken++
+	}
+	return ok, err
+}
+
+// committed notes that the engine has what was collected.
+func (e *Expiry) committed() {
+	if e != nil {
+		e.gone, e.taken = e.taken, 0
+	}
+}
+
+// Gone returns how many entries the last Commit has deleted because they had expired,
+// whether Sweep or DB.Upgrade found them. An entry whose key has come again meanwhile
+// counts too: the new one is in its place.
+func (e *Expiry) Gone() int { return e.gone }
 
 // expire deletes the object of an engine's entry. It is not decoded.
 func (h *hot[A]) expire(key []byte, time int64) (bool, error) {
@@ -243,10 +274,10 @@ func (s *keyValueStore[K, V]) expire(key []byte, time int64) (bool, error) {
 	return true, nil
 }
 
-// living returns the time of an entry that is put anew: the later of the one that is
+// timeToPut returns the time of an entry that is put anew: the later of the one that is
 // there and its own. The error is ErrExpired if nothing is there and its own has
 // expired.
-func (s *KeyValue[K, V]) living(key []byte, time int64) (int64, error) {
+func (s *KeyValue[K, V]) timeToPut(key []byte, time int64) (int64, error) {
 	old, found, err := s.timeOf(key)
 	switch {
 	case err != nil:

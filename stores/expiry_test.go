@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"maps"
-	"math/rand/v2"
 	"slices"
 	"strings"
 	"sync"
@@ -26,6 +25,8 @@ type mortal struct {
 	agg    *stores.Aggregates[string, int64]
 	log    map[string][]stores.LogRecord
 	clocks []*stores.Expiry
+	// deletes is what the last commit kept of those that it left out.
+	deletes []byte
 }
 
 var mortalStores = []string{"kv", "agg"}
@@ -57,43 +58,89 @@ func openMortal(t testing.TB, cfg stores.Config) *mortal {
 // put puts a value into both stores as nodes do, and reports whether they took it.
 func (m *mortal) put(key string, value, at int64) bool {
 	m.t.Helper()
+	kv, agg := m.putEach(key, value, at)
+	if kv != agg {
+		m.t.Fatalf("key %q at %d: taken as a value: %v, as an aggregate: %v", key, at, kv, agg)
+	}
+	return kv
+}
+
+// putEach is put for stores that may differ in what they take.
+func (m *mortal) putEach(key string, value, at int64) (kv, agg bool) {
+	m.t.Helper()
 	err := m.kv.PutAt(key, value, at)
 	if err != nil && !errors.Is(err, stores.ErrExpired) {
 		m.t.Fatal(err)
 	}
-	l, gerr := m.agg.Get([]byte(key))
-	check(m.t, gerr)
-	late := l == nil && m.agg.Expired(at)
-	if late != (err != nil) {
-		m.t.Fatalf("key %q at %d: the aggregate is late: %v, the value: %v", key, at, late, err)
-	}
-	if late {
-		return false
+	kv = err == nil
+	l, err := m.agg.Get([]byte(key))
+	check(m.t, err)
+	if l == nil && m.agg.Expired(at) {
+		return kv, false
 	}
 	if l == nil {
-		l, gerr = m.agg.Create([]byte(key))
-		check(m.t, gerr)
+		l, err = m.agg.Create([]byte(key))
+		check(m.t, err)
 		l.Time = at
 	}
 	*l.Value, l.Time = value, max(l.Time, at)
 	m.agg.Touch(l)
-	return true
+	return kv, true
+}
+
+// delete deletes a key in both stores.
+func (m *mortal) delete(key string) {
+	m.t.Helper()
+	check(m.t, m.kv.Delete(key))
+	l, err := m.agg.Get([]byte(key))
+	check(m.t, err)
+	if l != nil {
+		m.agg.Delete(l)
+	}
 }
 
 // commit commits, with clocks at w behind it.
 func (m *mortal) commit(w int64) {
 	m.t.Helper()
-	c, err := m.db.Collect()
-	check(m.t, err)
+	m.deletes = m.db.AppendDeletes(nil)
+	c := m.collect(func(string) bool { return true })
 	next := map[string]int64{}
-	for s, r := range c.All() {
-		m.log[s] = append(m.log[s], stores.LogRecord{
-			Key: bytes.Clone(r.Key), Value: bytes.Clone(r.Value), Time: r.Time, Header: bytes.Clone(r.Header),
-		})
-		next[s] = int64(len(m.log[s]))
+	for s, log := range m.log {
+		next[s] = int64(len(log))
 	}
 	check(m.t, m.db.Commit(c, next, 0))
 	m.setClocks(w)
+}
+
+// collect collects, and logs the records of some keys.
+func (m *mortal) collect(logs func(key string) bool) *stores.Changes {
+	m.t.Helper()
+	c, err := m.db.Collect()
+	check(m.t, err)
+	for s, r := range c.All() {
+		if logs(string(r.Key)) {
+			m.log[s] = append(m.log[s], stores.LogRecord{
+				Key: bytes.Clone(r.Key), Value: bytes.Clone(r.Value), Time: r.Time, Header: bytes.Clone(r.Header),
+			})
+		}
+	}
+	return c
+}
+
+// restarted is m after a restart: what an engine has, the rest of the log, and the
+// deletes that were on their way, with clocks at w.
+func (m *mortal) restarted(cfg stores.Config, w int64) *mortal {
+	m.t.Helper()
+	check(m.t, m.db.Close())
+	again := openMortal(m.t, cfg)
+	again.log, again.deletes = m.log, m.deletes
+	for s, log := range again.log {
+		next, _, _ := again.db.Offset(s)
+		check(m.t, again.db.Ingest(context.Background(), s, log[next:], int64(len(log)), 0))
+	}
+	again.setClocks(w)
+	check(m.t, again.db.Redelete(again.deletes))
+	return again
 }
 
 func (m *mortal) setClocks(w int64) {
@@ -561,9 +608,10 @@ func TestAClockWithoutTime(t *testing.T) {
 	}
 }
 
-// TestUpgradesLeaveNothingExpired: values that have expired need no older step any
-// more once the pass is through.
-func TestUpgradesLeaveNothingExpired(t *testing.T) {
+// upgradable writes entries with values of the first version at some times, and opens
+// their stores with the codec of the second one and a clock at 150.
+func upgradable(t *testing.T, upgrades *int, times map[string]int64) *stores.DB {
+	t.Helper()
 	engine := stores.NewMemory()
 	open := func(c codec.Codec[string]) (*stores.DB, *stores.KeyValue[string, string], *stores.Aggregates[string, string]) {
 		db, err := stores.Open(stores.Config{Engine: unclosed{engine}})
@@ -577,36 +625,77 @@ func TestUpgradesLeaveNothingExpired(t *testing.T) {
 		return db, kv, agg
 	}
 	db, kv, agg := open(numbers())
-	for key, at := range map[string]int64{"old": 100, "new": 200} {
+	for key, at := range times {
 		check(t, kv.PutAt(key, "7", at))
 		l, err := agg.Create([]byte(key))
 		check(t, err)
 		*l.Value, l.Time = "7", at
 	}
-	c, err := db.Collect()
-	check(t, err)
-	check(t, db.Commit(c, nil, 0))
+	commitAll(t, db)
 	check(t, db.Close())
-
-	upgrades := 0
-	db, _, _ = open(texts(&upgrades))
-	defer db.Close()
+	db, _, _ = open(texts(upgrades))
 	for _, s := range mortalStores {
 		db.Expiry(s).SetClock(150)
+	}
+	return db
+}
+
+// TestUpgradesLeaveNothingExpired: values that have expired need no older step any
+// more once the pass is through, and count as expired with the commit.
+func TestUpgradesLeaveNothingExpired(t *testing.T) {
+	upgrades := 0
+	db := upgradable(t, &upgrades, map[string]int64{"old": 100, "new": 200})
+	defer db.Close()
+	for _, s := range mortalStores {
 		next, n, err := db.Upgrade(s, nil)
 		if next != nil || n != 1 || err != nil {
 			t.Errorf("%s: %d upgraded, next %q, %v; want the one that is alive", s, n, next, err)
 		}
 	}
-	c, err = db.Collect()
-	check(t, err)
-	check(t, db.Commit(c, nil, 0))
+	for i, want := range []int{0, 1, 0} { // before the commit, behind it, behind the next one
+		for _, s := range mortalStores {
+			if n := db.Expiry(s).Gone(); n != want {
+				t.Errorf("%s: %d gone after %d commits, want %d", s, n, i, want)
+			}
+		}
+		commitAll(t, db)
+	}
 	if upgrades != 2 {
 		t.Errorf("%d values were read by the step, want the 2 that are alive", upgrades)
 	}
 	for _, s := range mortalStores {
 		if r, err := db.LogRecord(s, []byte("old")); err != nil || r.Value != nil {
 			t.Errorf("%s: a value of the old version is left: %q, %v", s, r.Value, err)
+		}
+	}
+}
+
+// TestASliceOfAnUpgradeIsBoundedForDeletes: what has expired counts toward it like what
+// is upgraded.
+func TestASliceOfAnUpgradeIsBoundedForDeletes(t *testing.T) {
+	const n = 5000
+	times := map[string]int64{}
+	for i := range int64(n) {
+		times[fmt.Sprintf("%04d", i)] = 100 + i%10*10 // four of ten have expired
+	}
+	upgrades := 0
+	db := upgradable(t, &upgrades, times)
+	defer db.Close()
+	for _, s := range mortalStores {
+		slices, upgraded, gone := 0, 0, 0
+		for next, first := []byte(nil), true; first || next != nil; first = false {
+			var done int
+			var err error
+			next, done, err = db.Upgrade(s, next)
+			check(t, err)
+			if deleted := db.Pending(); done+deleted > 2<<10 || deleted == 0 {
+				t.Fatalf("%s: a slice has upgraded %d and deleted %d", s, done, deleted)
+			}
+			commitAll(t, db)
+			upgraded, gone, slices = upgraded+done, gone+db.Expiry(s).Gone(), slices+1
+		}
+		if slices != 3 || gone != n*4/10 || upgraded+gone != n {
+			t.Errorf("%s: %d upgraded and %d gone in %d slices, want all %d in 3", s, upgraded, gone, slices, n)
 		}
 	}
 }
@@ -691,103 +780,4 @@ func (s *snapped) Snapshot() (stores.Snapshot, error) {
 	snapshot, err := s.Engine.Snapshot()
 	s.then()
 	return snapshot, err
-}
-
-// TestTimesToLiveByChance compares random changes, commits, sweeps and restores with a
-// plain map that knows when each entry ends.
-func TestTimesToLiveByChance(t *testing.T) {
-	for _, policy := range []stores.DeletePolicy{stores.DeletesDeferred, stores.DeletesWithCommit} {
-		for seed := range *seeds {
-			liveByChance(t, policy, uint64(seed))
-		}
-	}
-}
-
-func liveByChance(t *testing.T, policy stores.DeletePolicy, seed uint64) {
-	rnd := rand.New(rand.NewPCG(seed, uint64(policy)))
-	budget := stores.NewBudget([]int64{0, 2 << 10, 1 << 30}[rnd.IntN(3)])
-	cfg := func() stores.Config { return stores.Config{Deletes: policy, Budget: budget} }
-	type mark struct{ value, time int64 }
-	m := openMortal(t, cfg())
-	model := map[string]mark{}
-	clock, w := int64(window.MinTime), int64(1000)
-	alive := func() map[string]int64 {
-		all := map[string]int64{}
-		for key, x := range model {
-			if clock != window.MinTime && x.time <= clock-ttl {
-				delete(model, key)
-				continue
-			}
-			all[key] = x.value
-		}
-		return all
-	}
-	for step := range int64(400) {
-		alive()
-		w += int64(rnd.IntN(3))
-		switch n := rnd.IntN(20); {
-		case n < 10:
-			key, at := fmt.Sprint(rnd.IntN(8)), w-int64(rnd.IntN(2*ttl))
-			old, there := model[key]
-			took := m.put(key, step, at)
-			if want := there || clock == window.MinTime || at > clock-ttl; took != want {
-				t.Fatalf("seed %d, step %d: a record of %d at clock %d: taken %v, want %v", seed, step, at, clock, took, want)
-			}
-			if took {
-				if there {
-					at = max(at, old.time)
-				}
-				model[key] = mark{step, at}
-			}
-		case n < 13:
-			for _, e := range m.clocks {
-				_, _, err := e.Sweep()
-				check(t, err)
-			}
-		case n < 19:
-			m.commit(w)
-			clock = w
-			v := m.view()
-			for _, s := range mortalStores {
-				if got := m.queried(s, v); !maps.Equal(got, alive()) {
-					t.Fatalf("seed %d, step %d, %s: queries see %v, want %v", seed, step, s, got, alive())
-				}
-			}
-			v.Close()
-		default:
-			// A clean stop and a restore of the whole log. Without the commits some
-			// deletes by the sweep would be left out, which come again.
-			if rnd.IntN(2) == 0 {
-				m.sweep()
-			}
-			m.commit(w)
-			clock = w
-			logs := m.log
-			check(t, m.db.Close())
-			m = openMortal(t, cfg())
-			for s, log := range logs {
-				check(t, m.db.Ingest(context.Background(), s, log, int64(len(log)), 0))
-			}
-			m.log = logs
-			m.setClocks(clock)
-		}
-		if got := m.seen(); !maps.Equal(got, alive()) {
-			t.Fatalf("seed %d, step %d: %v, want %v at clock %d", seed, step, got, alive(), clock)
-		}
-	}
-	m.commit(w + 10*ttl)
-	m.sweep()
-	m.commit(w + 10*ttl)
-	for _, s := range mortalStores {
-		if left := replay(m.log[s]); len(left) != 0 {
-			t.Errorf("seed %d: the log of %s still has %v", seed, s, left)
-		}
-	}
-	if n := m.db.Pending(); n != 0 {
-		t.Errorf("seed %d: %d deletes wait", seed, n)
-	}
-	check(t, m.db.Close())
-	if used := budget.Used(); used != 0 {
-		t.Errorf("seed %d: the budget holds %d bytes after Close", seed, used)
-	}
 }

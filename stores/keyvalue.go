@@ -122,7 +122,7 @@ func (s *KeyValue[K, V]) PutSized(k K, v V, time int64) (size int, err error) {
 		return 0, s.wrap(fmt.Errorf("encoding the value of key %q: %w", key[prefixLen:], err))
 	}
 	if s.expiry != nil {
-		if time, err = s.living(key, time); err != nil {
+		if time, err = s.timeToPut(key, time); err != nil {
 			return 0, err
 		}
 	}
@@ -290,15 +290,6 @@ func (s *KeyValue[K, V]) decode(key, value []byte) (V, error) {
 		return v, s.wrap(fmt.Errorf("value of key %q: %w", key, err))
 	}
 	return v, nil
-}
-
-// splitTime takes an engine's value of a KeyValue apart: the time, big-endian,
-// and the value.
-func splitTime(b []byte) (time int64, value []byte, err error) {
-	if len(b) < timeLen {
-		return 0, nil, fmt.Errorf("%w: value of %d bytes", ErrCorrupt, len(b))
-	}
-	return int64(binary.BigEndian.Uint64(b)), b[timeLen:], nil
 }
 
 // keyValueStore is the DB's side of a KeyValue.

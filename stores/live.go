@@ -119,16 +119,35 @@ func keyBytes(key string) []byte {
 // value, the Firing as header and the time as the record's.
 const timeLen = 8
 
+// timeIn returns the time that an engine's value begins with; ok is false if it is
+// cut short.
+func timeIn(value []byte) (time int64, ok bool) {
+	if len(value) < timeLen {
+		return 0, false
+	}
+	return int64(binary.BigEndian.Uint64(value)), true
+}
+
+// splitTime takes the time off an engine's value.
+func splitTime(b []byte) (time int64, rest []byte, err error) {
+	time, ok := timeIn(b)
+	if !ok {
+		return 0, nil, fmt.Errorf("%w: value of %d bytes", ErrCorrupt, len(b))
+	}
+	return time, b[timeLen:], nil
+}
+
 // splitLive takes an engine's value apart.
 func splitLive(b []byte) (time int64, f window.Firing, value []byte, err error) {
-	if len(b) < timeLen {
-		return 0, f, nil, fmt.Errorf("%w: value of %d bytes", ErrCorrupt, len(b))
+	time, rest, err := splitTime(b)
+	if err != nil {
+		return 0, f, nil, err
 	}
-	f, n, err := window.DecodeFiring(b[timeLen:])
+	f, n, err := window.DecodeFiring(rest)
 	if err != nil {
 		return 0, f, nil, fmt.Errorf("%w: %w", ErrCorrupt, err)
 	}
-	return int64(binary.BigEndian.Uint64(b)), f, b[timeLen+n:], nil
+	return time, f, rest[n:], nil
 }
 
 // appendLive appends the engine's value of a changelog record of a live object.

@@ -1,7 +1,6 @@
 package stores
 
 import (
-	"encoding/binary"
 	"fmt"
 
 	"github.com/millrace/millrace/window"
@@ -28,11 +27,9 @@ func (db *DB) LogRecord(store string, logKey []byte) (LogRecord, error) {
 	if err != nil || !ok {
 		return r, s.info().wrap(err)
 	}
-	if len(value) < timeLen {
-		return r, s.info().wrap(fmt.Errorf("%w: value of %d bytes", ErrCorrupt, len(value)))
+	if r.Time, value, err = splitTime(value); err != nil {
+		return r, s.info().wrap(err)
 	}
-	r.Time = int64(binary.BigEndian.Uint64(value))
-	value = value[timeLen:]
 	firing := noFiring()
 	if s.info().kind != KeyValueKind {
 		_, n, err := window.DecodeFiring(value)

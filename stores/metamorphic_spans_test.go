@@ -1,7 +1,9 @@
 package stores_test
 
 import (
+	"cmp"
 	"math"
+	"reflect"
 	"slices"
 
 	"github.com/millrace/millrace/codec"
@@ -127,4 +129,103 @@ func (m *machine) compareSessions() {
 	if due, ok, err := m.ses.Next(from); err != nil || ok != has || ok && due != want {
 		m.fatal("ses: Next(%d) = %d, %v, %v, want %d, %v", from, due, ok, err, want, has)
 	}
+}
+
+// visiting is a look at the sessions that are due in a time, a slice at a time, with
+// other operations between the slices.
+type visiting struct {
+	from, to int64
+	after    stores.Cursor
+	// left are the sessions that are yet to come; remove takes out those that are
+	// deleted or moved.
+	left map[string]bool
+}
+
+// slice is a Visitor that does something with each session until it has seen some.
+type slice struct {
+	more int
+	each func(*stores.Live[blob])
+}
+
+func (s *slice) Visit(l *stores.Live[blob]) bool {
+	s.each(l)
+	s.more--
+	return s.more > 0
+}
+
+// dueIn returns the sessions due in [from, to), by the model.
+func (m *machine) dueIn(from, to int64) map[string]bool {
+	due := map[string]bool{}
+	for key := range m.visible["ses"] {
+		if _, w := splitSession(key); spanDue(w) >= from && spanDue(w) < to {
+			due[key] = true
+		}
+	}
+	return due
+}
+
+// visitSlice goes on with a look at sessions, or begins one, and changes some of them.
+// It comes to what Scan yields, in order. Of those that were there when the look began,
+// and have stayed where they were, none is left out. The end tells what is due next.
+func (m *machine) visitSlice() {
+	v := &m.visiting
+	if v.left == nil {
+		v.from = m.rnd.Int64N(8) - 3
+		v.to = v.from + m.rnd.Int64N(8)
+		v.left = m.dueIn(v.from, v.to)
+	}
+	var scanned []string
+	for l, err := range m.ses.Scan(v.from, v.to, v.after) {
+		m.must(err)
+		scanned = append(scanned, sessionKey(string(l.Key()), l.Window()))
+	}
+	now, last, seen := m.dueIn(v.from, v.to), v.after, 0
+	next, done, err := m.ses.Visit(v.from, v.to, v.after, &slice{1 + m.rnd.IntN(4), func(l *stores.Live[blob]) {
+		key := sessionKey(string(l.Key()), l.Window())
+		if seen >= len(scanned) || scanned[seen] != key {
+			m.fatal("Visit(%d, %d, %v) comes to %v of %q as number %d, Scan to %q", v.from, v.to, v.after, l.Window(), l.Key(), seen, scanned)
+		}
+		seen++
+		m.same("ses", key, l)
+		if !now[key] || l.Order() != spanDue(l.Window()) || order(last, l.Cursor()) > 0 || reflect.DeepEqual(last, l.Cursor()) {
+			m.fatal("Visit(%d, %d) comes to %v of %q, due %d, behind %v", v.from, v.to, l.Window(), l.Key(), l.Order(), last)
+		}
+		last = l.Cursor()
+		delete(v.left, key)
+		switch m.rnd.IntN(4) {
+		case 0:
+			m.change("ses", key, l, false, m.ses.Touch, m.ses.Delete)
+		case 1:
+			m.moveSession(string(l.Key()), l, m.span())
+		}
+	}})
+	m.must(err)
+	m.note("ses visit %d to %d: %d of %d, done %v", v.from, v.to, seen, len(scanned), done)
+	if !done {
+		v.after = last
+		return
+	}
+	if seen != len(scanned) {
+		m.fatal("Visit(%d, %d) ends after %d sessions, Scan after %d", v.from, v.to, seen, len(scanned))
+	}
+	for key := range v.left {
+		k, w := splitSession(key)
+		m.fatal("Visit(%d, %d) has left out %v of %q", v.from, v.to, w, k)
+	}
+	want, ok, err := m.ses.Next(v.to)
+	if m.must(err); !ok {
+		want = window.MaxTime
+	}
+	if next != want {
+		m.fatal("Visit(%d, %d) says that the next one is due at %d, Next says %d", v.from, v.to, next, want)
+	}
+	m.visiting = visiting{}
+}
+
+// order compares the places of two sessions; before the first one is a zero Cursor.
+func order(a, b stores.Cursor) int {
+	if a.Key == nil {
+		return -1
+	}
+	return cmp.Or(cmp.Compare(a.Start, b.Start), cmp.Compare(string(a.Key), string(b.Key)))
 }

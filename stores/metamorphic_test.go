@@ -68,6 +68,7 @@ type machine struct {
 	agg       *stores.Aggregates[string, blob]
 	ses       *stores.Spans[string, blob]
 	handed    stores.Cursor // of the slice of a scan that is to go on
+	visiting  visiting
 
 	log map[string][]stores.LogRecord // by store, from offset 0
 	// By store and changelog key: what reads see; what the log says; and when
@@ -184,8 +185,10 @@ func (m *machine) run(steps int) {
 			m.dropSessions()
 		case n < 82:
 			m.compareOne()
-		case n < 86:
+		case n < 84:
 			m.scanSlice()
+		case n < 86:
+			m.visitSlice()
 		case n < 89:
 			m.compareAll()
 		case n < 97:
@@ -197,6 +200,7 @@ func (m *machine) run(steps int) {
 		default:
 			m.commit(true)
 		}
+		m.must(m.ses.CheckLanes())
 	}
 	m.commit(false)
 	m.compareAll()
@@ -219,6 +223,9 @@ func (m *machine) remove(store, key string) {
 		return
 	}
 	delete(m.visible[store], key)
+	if store == "ses" {
+		delete(m.visiting.left, key)
+	}
 	if old, stored := m.logged[store][key]; stored {
 		m.deleted[store][key] = tomb{interval: m.interval, last: e, changed: old != e}
 	}
@@ -605,7 +612,7 @@ func (m *machine) crash() {
 	}
 	m.compareCommitted()
 	m.compareAll()
-	m.handed = stores.Cursor{}
+	m.handed, m.visiting = stores.Cursor{}, visiting{}
 }
 
 // restore ingests the rest of a store's log in chunks of random size.
@@ -638,5 +645,8 @@ func TestChangesBetweenCollectAndCommitAreRefused(t *testing.T) {
 	}
 	if _, err := m.db.Collect(); !errors.Is(err, stores.ErrProtocol) {
 		t.Errorf("second Collect: %v, want ErrProtocol", err)
+	}
+	if _, _, err := m.db.Upgrade("kv", nil); !errors.Is(err, stores.ErrProtocol) {
+		t.Errorf("Upgrade: %v, want ErrProtocol", err)
 	}
 }

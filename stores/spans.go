@@ -67,10 +67,10 @@ func (s *Spans[K, A]) Name() string { return s.s.name }
 // Tier returns what the store tells the cold tier, or nil if it has none.
 func (s *Spans[K, A]) Tier() *Tier { return s.tier }
 
-// Of returns the spans of a key in ascending order of start and end. The slice
-// is the store's, and good until a span is created, moved or deleted; the values
-// of its objects may be nil until Load. If the key has been looked up before, Of
-// does not allocate.
+// Of returns the spans of a key in ascending order of start; those of one start, of
+// which Move can make several, are in no order. The slice is the store's, and good
+// until a span is created, moved or deleted; the values of its objects may be nil until
+// Load. If the key has been looked up before, Of does not allocate.
 func (s *Spans[K, A]) Of(key []byte) ([]*Live[A], error) {
 	if err := s.s.load(); err != nil {
 		return nil, err
@@ -262,7 +262,7 @@ func laneOrder[A any](a, b *Live[A]) int {
 
 // lane holds the spans of one key.
 type lane[A any] struct {
-	spans []*Live[A]  // in order of start and end
+	spans []*Live[A]  // in order of start: a move that changes the end alone leaves them
 	one   [1]*Live[A] // room for as many as most keys have
 	// tombs is how many deleted spans of the key the engine may still have.
 	tombs int

@@ -13,7 +13,7 @@ import (
 // # Who calls what
 //
 // One goroutine, the task's, opens the stores of a DB, reads and changes them,
-// and calls Collect and Commit. Nothing on that path takes a lock. Other
+// and calls Collect and Commit. Nothing on the path of a record takes a lock. Other
 // goroutines may call DB.View, DB.Queryable, DB.Offset, DB.Checkpoint and
 // DB.Close at any time, and DB.Ingest for a store that the task does not touch meanwhile.
 //
@@ -31,6 +31,11 @@ import (
 // never holds an entry that its own offset does not cover. That is the whole
 // recovery protocol: a commit that failed, or whose outcome is unknown, is not
 // repaired. The DB is closed, which drops the overlay, and opened again.
+//
+// Upgrade and Expiry.Sweep change entries, and so come before Collect; between Collect
+// and Commit they are refused. Expiry.SetClock comes when the overlay is clean: before
+// the stores are first used, and right behind a Commit. Earlier, entries would expire
+// by a clock that is not committed yet, and a view would lack what the Commit renews.
 
 // LogRecord is one change of a store as its changelog topic carries it.
 type LogRecord struct {

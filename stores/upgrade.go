@@ -2,7 +2,6 @@ package stores
 
 import (
 	"bytes"
-	"encoding/binary"
 	"fmt"
 
 	"github.com/millrace/millrace/codec"
@@ -15,7 +14,7 @@ import (
 // and checkpoints get it as they get any change.
 
 // Bounds of one call of Upgrade: how many entries it reads, how many of them it
-// changes, and how many bytes these have.
+// changes, those that it deletes included, and how many bytes these have.
 const (
 	upgradeReads  = 16 << 10
 	upgradeValues = 2 << 10
@@ -52,9 +51,10 @@ func (db *DB) Holds(store string) (bool, error) {
 // the cursor to go on from, also after a commit; nil at the end. A call does no more
 // than a commit can carry. It belongs to the task's goroutine, before Collect.
 //
-// What is deleted is left as it is: after two more commits the engine has nothing
-// older than the codec writes. An error is that of the codec, or of the engine; it
-// names the store and the key.
+// Entries of an older version that have expired are deleted, as by Sweep, and not
+// counted as upgraded. What is deleted already is left as it is: after two more commits
+// the engine has nothing older than the codec writes. An error is that of the codec, or
+// of the engine; it names the store and the key.
 func (db *DB) Upgrade(store string, cursor []byte) (next []byte, upgraded int, err error) {
 	s := db.byName[store]
 	if s == nil {
@@ -62,6 +62,9 @@ func (db *DB) Upgrade(store string, cursor []byte) (next []byte, upgraded int, e
 	}
 	if db.isClosed() {
 		return nil, 0, ErrClosed
+	}
+	if db.collected {
+		return nil, 0, s.info().wrap(fmt.Errorf("%w: Upgrade between Collect and Commit", ErrProtocol))
 	}
 	span := s.info().span()
 	if cursor != nil {
@@ -72,26 +75,40 @@ func (db *DB) Upgrade(store string, cursor []byte) (next []byte, upgraded int, e
 		return nil, 0, s.info().wrap(err)
 	}
 	defer it.Close()
-	current := s.lineage().Current
-	read, size := 0, 0
+	read, changed, size := 0, 0, 0
 	for it.Next() {
-		if read == upgradeReads || upgraded == upgradeValues || size >= upgradeBytes {
+		if read == upgradeReads || changed == upgradeValues || size >= upgradeBytes {
 			return bytes.Clone(it.Key()), upgraded, nil
 		}
 		read++
-		oldest, err := s.oldestIn(it.Value())
-		if err == nil && oldest != current {
-			var marked bool
-			if marked, err = s.renew(it.Key(), it.Value()); marked {
-				upgraded++
-				size += len(it.Value())
-			}
-		}
-		if err != nil {
+		marked, deleted, err := upgradeEntry(s, it.Key(), it.Value())
+		switch {
+		case err != nil:
 			return nil, upgraded, s.info().wrap(fmt.Errorf("upgrading its values: %w", err))
+		case marked:
+			upgraded, changed, size = upgraded+1, changed+1, size+len(it.Value())
+		case deleted:
+			changed++
 		}
 	}
 	return nil, upgraded, s.info().wrap(it.Err())
+}
+
+// upgradeEntry marks an engine's entry as changed if it has a value of an older
+// version. One that has expired is deleted instead: reads do not see it, so that it
+// cannot be upgraded.
+func upgradeEntry(s store, key, value []byte) (marked, deleted bool, err error) {
+	oldest, err := s.oldestIn(value)
+	if err != nil || oldest == s.lineage().Current {
+		return false, false, err
+	}
+	if e := s.info().expiry; e.expiredValue(value) {
+		time, _ := timeIn(value)
+		deleted, err = e.take(key, time)
+		return false, deleted, err
+	}
+	marked, err = s.renew(key, value)
+	return marked, false, err
 }
 
 // oldestInLive returns the oldest version in an engine's value of a live object: that
@@ -132,12 +149,7 @@ func (h *hot[A]) lineage() codec.Lineage { return codec.LineageOf(h.codec) }
 func (h *hot[A]) oldestIn(value []byte) (int, error) { return oldestInLive(h.codec, value) }
 
 // renew marks the object of an engine's entry as changed, unless reads do not see it.
-// One that has expired is deleted.
-func (h *hot[A]) renew(key, value []byte) (bool, error) {
-	if h.expiry.expiredValue(value) {
-		_, err := h.expire(key, int64(binary.BigEndian.Uint64(value)))
-		return false, err
-	}
+func (h *hot[A]) renew(key, _ []byte) (bool, error) {
 	start, inner, err := h.splitKey(key)
 	if err != nil || start < h.hidden {
 		return false, err
@@ -191,12 +203,7 @@ func (s *keyValueStore[K, V]) oldestIn(b []byte) (int, error) {
 }
 
 // renew puts the value of an engine's entry again, unless the overlay has another one.
-// One that has expired is deleted.
 func (s *keyValueStore[K, V]) renew(key, b []byte) (bool, error) {
-	if s.expiry.expiredValue(b) {
-		_, err := s.expire(key, int64(binary.BigEndian.Uint64(b)))
-		return false, err
-	}
 	key = bytes.Clone(key[prefixLen:])
 	if _, found := s.overlay.Get(kvChange{key: key}); found {
 		return false, nil

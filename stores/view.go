@@ -2,7 +2,6 @@ package stores
 
 import (
 	"context"
-	"encoding/binary"
 	"slices"
 	"sync"
 )
@@ -54,11 +53,10 @@ func (db *DB) View(ctx context.Context) (*View, error) {
 // Context ends when the query is to stop.
 func (v *View) Context() context.Context { return v.ctx }
 
-// expired reports whether an engine's value of a store has expired. One that is cut
-// short is left to whoever reads on.
+// expired reports whether an engine's value of a store has expired.
 func (v *View) expired(i *storeInfo, value []byte) bool {
 	e := i.expiry
-	return e != nil && e.place < len(v.bounds) && len(value) >= timeLen && int64(binary.BigEndian.Uint64(value)) < v.bounds[e.place]
+	return e != nil && e.place < len(v.bounds) && endedBefore(value, v.bounds[e.place])
 }
 
 // Close releases the view. It may be called more than once.

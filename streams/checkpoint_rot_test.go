@@ -5,38 +5,24 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"slices"
 	"testing"
 	"time"
 
 	"github.com/cockroachdb/pebble/v2/vfs"
 
-	"github.com/millrace/millrace/changelog"
 	"github.com/millrace/millrace/stores"
 	"github.com/millrace/millrace/topology"
 )
 
-// rottenCheckpoints runs the occurrences topology, breaks its state on the disk,
-// and has an instance store that as checkpoints, which are whole for all that
-// their files tell. It returns what sends an event of each key and waits for the
-// results, the disk, and how many there are of each key.
-func rottenCheckpoints(w *world, store *blobs, top *topology.Topology) (send func(), disk *vfs.MemFS, check func()) {
+// rottenCheckpoints has the occurrences topology count two events of each of some keys,
+// breaks its state on the disk, which it returns, and has an instance store that as
+// checkpoints, which are whole for all that their files tell.
+func rottenCheckpoints(w *world, store *blobs, top *topology.Topology, keys int) *vfs.MemFS {
 	t := w.t.(*testing.T)
-	const keys = 400
-	sent := 0
-	send = func() {
-		var events []event
-		for k := range keys {
-			events = append(events, event{topic: "events", key: fmt.Sprintf("key-%04d", k), at: time.Now()})
-		}
-		w.write(events...)
-		sent += keys
-		w.until("each event has a result", func() bool { return len(w.read("results")) >= sent })
-	}
-	disk = newDisk()
+	disk := newDisk()
 	p := w.start("before", disk, top, nil)
-	send()
-	send()
+	w.occur(keys)
+	w.occur(keys)
 	p.stop()
 	if breakTables(t, disk, "state/0_0") == 0 {
 		t.Fatal("there is no table to break")
@@ -44,10 +30,9 @@ func rottenCheckpoints(w *world, store *blobs, top *topology.Topology) (send fun
 	p = w.start("rotten", disk, top, checkpointed(store))
 	w.until("there is a checkpoint", func() bool { return store.manifests(t, "occurrences")["0_0"] > 0 })
 	p.stop()
-	set := changelog.NewCheckpoints(changelog.CheckpointConfig{Store: store, Application: "occurrences"})
-	all, err := set.List(context.Background(), "")
-	if err != nil || len(all) == 0 {
-		t.Fatalf("%d checkpoints, %v", len(all), err)
+	set, all := store.checkpoints(t, "occurrences")
+	if len(all) == 0 {
+		t.Fatal("there is no checkpoint")
 	}
 	for _, made := range all {
 		m, err := set.Read(context.Background(), made)
@@ -61,21 +46,7 @@ func rottenCheckpoints(w *world, store *blobs, top *topology.Topology) (send fun
 	if w.log.count("local state is corrupt") != 0 {
 		t.Fatal("the rot was noticed before anybody read it")
 	}
-	return send, disk, func() {
-		counts := map[string][]string{}
-		for _, r := range w.read("results") {
-			counts[string(r.Key)] = append(counts[string(r.Key)], string(r.Value))
-		}
-		for key, got := range counts {
-			got = slices.Compact(slices.Sorted(slices.Values(got)))
-			if len(got) != sent/keys || got[0] != "1" || got[len(got)-1] != fmt.Sprint(sent/keys) {
-				t.Errorf("%s: counted %v, and %d were sent", key, got, sent/keys)
-			}
-		}
-		if len(counts) != keys {
-			t.Errorf("%d keys have results, want %d", len(counts), keys)
-		}
-	}
+	return disk
 }
 
 // TestACheckpointOfCorruptStateIsNotRestoredAgain: whoever finds that its state is
@@ -85,15 +56,15 @@ func TestACheckpointOfCorruptStateIsNotRestoredAgain(t *testing.T) {
 	for _, begins := range []string{"on the disk", "from the checkpoint"} {
 		t.Run(begins, func(t *testing.T) {
 			inWorld(t, 1, map[string]int32{"events": 1, "results": 1}, func(w *world) {
+				const keys = 400
 				store, top := newBlobs(), occurrences(t)
-				send, disk, check := rottenCheckpoints(w, store, top)
-				restored := 0
+				disk, restored := rottenCheckpoints(w, store, top, keys), 0
 				if begins == "from the checkpoint" {
 					disk, restored = newDisk(), 1
 				}
 				p := w.start("after", disk, top, checkpointed(store))
 				w.settled(1, p)
-				send()
+				w.occur(keys)
 				if n := w.log.count("local state is corrupt"); n != 1 {
 					t.Errorf("corrupt state was noticed %d times", n)
 				}
@@ -104,7 +75,7 @@ func TestACheckpointOfCorruptStateIsNotRestoredAgain(t *testing.T) {
 				p.stop()
 				p = w.start("mended", newDisk(), top, checkpointed(store))
 				w.settled(1, p)
-				send()
+				w.occur(keys)
 				p.stop()
 				if n := w.log.count("state begins from a checkpoint"); n != restored+1 {
 					t.Errorf("state began from a checkpoint %d times, want %d", n, restored+1)
@@ -112,7 +83,7 @@ func TestACheckpointOfCorruptStateIsNotRestoredAgain(t *testing.T) {
 				if n := w.log.count("local state is corrupt"); n != 1 {
 					t.Errorf("corrupt state was noticed %d times", n)
 				}
-				check()
+				w.expectOccurrences(keys, 4)
 			})
 		})
 	}

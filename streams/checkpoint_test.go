@@ -86,14 +86,22 @@ func (b *blobs) List(ctx context.Context, prefix string) ([]changelog.Blob, erro
 	return b.MemoryBlobs.List(ctx, prefix)
 }
 
-// manifests returns how many checkpoints there are of each task.
-func (b *blobs) manifests(t testing.TB, application string) map[string]int {
+// checkpoints returns those of an application, and what reads them, past what cuts the
+// store off.
+func (b *blobs) checkpoints(t testing.TB, application string) (*changelog.Checkpoints, []changelog.Checkpoint) {
 	t.Helper()
 	set := changelog.NewCheckpoints(changelog.CheckpointConfig{Store: b.MemoryBlobs, Application: application})
 	all, err := set.List(context.Background(), "")
 	if err != nil {
 		t.Fatal(err)
 	}
+	return set, all
+}
+
+// manifests returns how many checkpoints there are of each task.
+func (b *blobs) manifests(t testing.TB, application string) map[string]int {
+	t.Helper()
+	_, all := b.checkpoints(t, application)
 	n := map[string]int{}
 	for _, made := range all {
 		n[made.Task]++
@@ -272,19 +280,11 @@ func TestAChangelogMadeAnewIsNotRestoredFromACheckpoint(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			inWorld(t, 1, map[string]int32{"events": 1, "results": 1}, func(w *world) {
 				top, store := occurrences(t), newBlobs()
-				send := func() {
-					var events []event
-					for k := range 20 {
-						events = append(events, event{topic: "events", key: fmt.Sprintf("key-%04d", k), at: time.Now()})
-					}
-					sent := len(w.read("results")) + len(events)
-					w.write(events...)
-					w.until("each event has a result", func() bool { return len(w.read("results")) >= sent })
-				}
+				const keys = 20
 				a := w.start("a", newDisk(), top, checkpointed(store))
 				w.settled(1, a)
-				send()
-				send()
+				w.occur(keys)
+				w.occur(keys)
 				w.pass(3 * time.Second)
 				a.stop()
 				if len(store.manifests(t, "occurrences")) == 0 {
@@ -306,10 +306,10 @@ func TestAChangelogMadeAnewIsNotRestoredFromACheckpoint(t *testing.T) {
 				for want, adjust := range []func(*Config){checkpointed(nil), checkpointed(store)} {
 					b := w.start(fmt.Sprint("b", want), newDisk(), top, adjust)
 					w.settled(1, b)
-					send()
+					w.occur(keys)
 					b.stop()
 					results := w.read("results")
-					for _, r := range results[len(results)-20:] {
+					for _, r := range results[len(results)-keys:] {
 						if string(r.Value) != fmt.Sprint(want+1) {
 							t.Errorf("%s is counted to %s, and the changelog counts it to %d", r.Key, r.Value, want)
 						}
@@ -395,14 +395,10 @@ func TestQuietStateDoesNotGrowOld(t *testing.T) {
 				top, store := occurrences(t), newBlobs()
 				a := w.start("a", newDisk(), top, checkpointed(store))
 				w.settled(1, a)
-				var events []event
-				for k := range 50 {
-					events = append(events, event{topic: "events", key: fmt.Sprintf("key-%04d", k), at: time.Now()})
-				}
-				w.write(events...)
+				w.occur(50)
 				w.pass(3 * time.Minute)
-				if n := len(w.read("results")); n != len(events) {
-					t.Fatalf("%d results of %d events", n, len(events))
+				if n := len(w.read("results")); n != 50 {
+					t.Fatalf("%d results of 50 events", n)
 				}
 				a.stop()
 				whole := "restoring a store from its changelog's start"
@@ -578,13 +574,8 @@ func TestADamagedCheckpointGivesWayToTheOneBefore(t *testing.T) {
 		w.pass(10 * time.Second)
 		a.kill()
 		synctest.Wait() // a store is no part of the process: it still takes what was under way
-		ctx := context.Background()
-		set := changelog.NewCheckpoints(changelog.CheckpointConfig{Store: store, Application: "counts"})
 		damage := func(hits func(i int) bool) (n int) {
-			all, err := set.List(ctx, "")
-			if err != nil {
-				t.Fatal(err)
-			}
+			_, all := store.checkpoints(t, "counts")
 			last, i := "", 0
 			for _, made := range all {
 				if i++; made.Task != last {
@@ -592,7 +583,7 @@ func TestADamagedCheckpointGivesWayToTheOneBefore(t *testing.T) {
 				}
 				if hits(i) {
 					n++
-					if err := store.MemoryBlobs.Put(ctx, made.Key, strings.NewReader("torn"), 4); err != nil {
+					if err := store.MemoryBlobs.Put(context.Background(), made.Key, strings.NewReader("torn"), 4); err != nil {
 						t.Fatal(err)
 					}
 				}

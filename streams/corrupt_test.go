@@ -62,6 +62,44 @@ func (o *occurrence) Process(r topology.Record[string, string]) error {
 
 func (o *occurrence) Close() error { return nil }
 
+// occur writes an event of each of some keys for the occurrences topology, and waits
+// until as many results have come.
+func (w *world) occur(keys int) {
+	w.t.Helper()
+	var events []event
+	for k := range keys {
+		events = append(events, event{topic: "events", key: fmt.Sprintf("key-%04d", k), at: time.Now()})
+	}
+	want := len(w.read("results")) + keys
+	w.write(events...)
+	w.until("each event has a result", func() bool { return len(w.read("results")) >= want })
+}
+
+// expectOccurrences compares the results with those of so many events of each of some
+// keys. At least once some may have come again.
+func (w *world) expectOccurrences(keys, times int) {
+	w.t.Helper()
+	var want []string
+	for n := range times {
+		want = append(want, fmt.Sprint(n+1))
+	}
+	counts := map[string][]string{}
+	for _, r := range w.read("results") {
+		counts[string(r.Key)] = append(counts[string(r.Key)], string(r.Value))
+	}
+	for key, got := range counts {
+		if w.guarantee != ExactlyOnce {
+			got = slices.Compact(slices.Sorted(slices.Values(got)))
+		}
+		if !slices.Equal(got, want) {
+			w.t.Errorf("%s: counted %v, want %v", key, got, want)
+		}
+	}
+	if len(counts) != keys {
+		w.t.Errorf("%d keys have results, want %d", len(counts), keys)
+	}
+}
+
 // TestStateThatTurnsOutCorruptIsRestored flips a byte in the middle of each table
 // of a database, which nobody reads when it is opened. Records are neither skipped
 // nor forgotten for it, and the instance lives.
@@ -73,49 +111,21 @@ func TestStateThatTurnsOutCorruptIsRestored(t *testing.T) {
 				const keys = 400
 				skipping := func(c *Config) { c.OnError = topology.Skip }
 				disk, top := newDisk(), occurrences(t)
-				sent := 0
-				send := func() {
-					var events []event
-					for k := range keys {
-						events = append(events, event{topic: "events", key: fmt.Sprintf("key-%04d", k), at: time.Now()})
-					}
-					w.write(events...)
-					sent += len(events)
-				}
-				results := func() bool { return len(w.read("results")) >= sent }
 				p := w.start("before", disk, top, skipping)
-				for range 2 {
-					send()
-					w.until("each event has a result", results)
-				}
+				w.occur(keys)
+				w.occur(keys)
 				p.stop()
 				if n := breakTables(t, disk, "state/0_0"); n == 0 {
 					t.Fatal("there is no table to break")
 				}
 				p = w.start("after", disk, top, skipping)
-				for range 2 {
-					send()
-					w.until("each event has a result", results)
-				}
+				w.occur(keys)
+				w.occur(keys)
 				p.stop()
 				if n := w.log.count("local state is corrupt"); n != 1 {
 					t.Errorf("corrupt state was noticed %d times", n)
 				}
-				counts := map[string][]string{}
-				for _, r := range w.read("results") {
-					counts[string(r.Key)] = append(counts[string(r.Key)], string(r.Value))
-				}
-				for key, got := range counts {
-					if guarantee == AtLeastOnce {
-						got = slices.Compact(slices.Sorted(slices.Values(got)))
-					}
-					if want := []string{"1", "2", "3", "4"}; !slices.Equal(got, want) {
-						t.Errorf("%s: counted %v, want %v", key, got, want)
-					}
-				}
-				if len(counts) != keys {
-					t.Errorf("%d keys have results, want %d", len(counts), keys)
-				}
+				w.expectOccurrences(keys, 4)
 			})
 		})
 	}

@@ -21,7 +21,6 @@ type metrics struct {
 	emitted    *prometheus.CounterVec
 	buffered   *prometheus.GaugeVec
 	bufferSize *prometheus.GaugeVec
-	outlived   *prometheus.CounterVec
 	upgraded   *prometheus.CounterVec
 	upgrading  *prometheus.GaugeVec
 	watermark  *prometheus.GaugeVec
@@ -32,13 +31,13 @@ type metrics struct {
 	restored   prometheus.Counter
 	taskState  *prometheus.GaugeVec
 	state      *prometheus.GaugeVec
-	expired    *prometheus.CounterVec
 	repairs    *prometheus.CounterVec
 	jumps      prometheus.Counter
 	rebalances prometheus.Counter
 	memory     prometheus.Collector
 	standbyLag prometheus.Collector
 
+	expiredEntries, expiredRecords     *prometheus.CounterVec
 	checkpointAt                       prometheus.Collector
 	checkpointSeconds                  *prometheus.HistogramVec
 	checkpointBytes                    prometheus.Counter
@@ -74,7 +73,6 @@ func newMetrics(r prometheus.Registerer, application string, standbyLag func() i
 		emitted:    prometheus.NewCounterVec(counter("results_total", "Results that windowed aggregates sent."), []string{"node", "pane"}),
 		buffered:   prometheus.NewGaugeVec(gauge("buffered_records", "Results that Suppress holds back."), []string{"node"}),
 		bufferSize: prometheus.NewGaugeVec(gauge("buffered_bytes", "Encoded keys and results that Suppress holds back."), []string{"node"}),
-		outlived:   prometheus.NewCounterVec(counter("expired_entries_total", "Entries of stores that were deleted because their time to live was over."), []string{"store"}),
 		upgraded:   prometheus.NewCounterVec(counter("upgraded_values_total", "Values of stores that were brought to the newest version in the background."), []string{"store"}),
 		upgrading:  prometheus.NewGaugeVec(gauge("upgrading_tasks", "Tasks of this instance whose store may hold values of older versions."), []string{"store"}),
 		watermark:  prometheus.NewGaugeVec(gauge("watermark_timestamp_seconds", "Watermark of an input partition, as Unix time."), []string{"topic", "partition"}),
@@ -85,11 +83,12 @@ func newMetrics(r prometheus.Registerer, application string, standbyLag func() i
 		restored:   prometheus.NewCounter(counter("restored_records_total", "Changelog records that restores have applied.")),
 		taskState:  prometheus.NewGaugeVec(gauge("task_state", "Tasks of this instance by state."), []string{"state"}),
 		state:      prometheus.NewGaugeVec(gauge("instance_state", "1 for the state that the instance is in, 0 for the others."), []string{"state"}),
-		expired:    prometheus.NewCounterVec(counter("expired_records_total", "Offsets of inputs that were passed over because their records were gone before they were read."), []string{"topic"}),
 		repairs:    prometheus.NewCounterVec(counter("state_repairs_total", "Times that local state was thrown away and restored from its changelogs."), []string{"reason"}),
 		jumps:      prometheus.NewCounter(counter("clock_jumps_total", "Times that a worker found the wall clock set, or that the machine had slept.")),
 		rebalances: prometheus.NewCounter(counter("rebalances_total", "Rebalances that this instance took part in.")),
 
+		expiredEntries:      prometheus.NewCounterVec(counter("expired_entries_total", "Entries of stores that were deleted because their time to live was over."), []string{"store"}),
+		expiredRecords:      prometheus.NewCounterVec(counter("expired_records_total", "Offsets of inputs that were passed over because their records were gone before they were read."), []string{"topic"}),
 		checkpointSeconds:   prometheus.NewHistogramVec(histogram("checkpoint_seconds", "Time that each phase of a checkpoint took.", prometheus.ExponentialBuckets(0.001, 4, 10)), []string{"phase"}),
 		checkpointBytes:     prometheus.NewCounter(counter("checkpoint_uploaded_bytes_total", "Bytes of files that checkpoints have stored.")),
 		checkpointFailures:  prometheus.NewCounterVec(counter("checkpoint_failures_total", "Checkpoints that could not be stored, or old ones that could not be pruned."), []string{"step"}),
@@ -113,8 +112,8 @@ func newMetrics(r prometheus.Registerer, application string, standbyLag func() i
 
 func (m *metrics) collectors() []prometheus.Collector {
 	all := append([]prometheus.Collector{
-		m.processed, m.dropped, m.late, m.emitted, m.buffered, m.bufferSize, m.outlived, m.upgraded, m.upgrading, m.watermark, m.idle, m.paused, m.commits,
-		m.remaining, m.restored, m.taskState, m.state, m.expired, m.repairs, m.jumps, m.rebalances, m.memory, m.standbyLag,
+		m.processed, m.dropped, m.late, m.emitted, m.buffered, m.bufferSize, m.upgraded, m.upgrading, m.watermark, m.idle, m.paused, m.commits,
+		m.remaining, m.restored, m.taskState, m.state, m.expiredEntries, m.expiredRecords, m.repairs, m.jumps, m.rebalances, m.memory, m.standbyLag,
 		m.checkpointAt, m.checkpointSeconds, m.checkpointBytes, m.checkpointFailures, m.checkpointRestores, m.checkpointFallbacks,
 		m.coldWindows, m.coldBytes, m.coldBehind, m.coldUp, m.coldPaused, m.coldWritten, m.coldFailures, m.coldSeconds,
 	}, m.replication...)
@@ -161,7 +160,7 @@ func (m *metrics) observer() processors.Observer {
 			m.buffered.WithLabelValues(node).Add(float64(records))
 			m.bufferSize.WithLabelValues(node).Add(float64(bytes))
 		},
-		Expired:   func(store string, entries int) { m.outlived.WithLabelValues(store).Add(float64(entries)) },
+		Expired:   func(store string, entries int) { m.expiredEntries.WithLabelValues(store).Add(float64(entries)) },
 		Upgraded:  func(store string, values int) { m.upgraded.WithLabelValues(store).Add(float64(values)) },
 		Upgrading: func(store string, change int) { m.upgrading.WithLabelValues(store).Add(float64(change)) },
 	}

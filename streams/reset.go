@@ -68,7 +68,7 @@ func (w *worker) lost(r *running, f *feed, d *kafka.Delivery) error {
 	}
 	w.in.log.Error("records were deleted before they were read", "task", r.id.String(), "topic", tp.Topic, "partition", tp.Partition,
 		"from", from, "to", start, "reset", reset.String(), "next", to)
-	w.in.metrics.expired.WithLabelValues(tp.Topic).Add(float64(to - from))
+	w.in.metrics.expiredRecords.WithLabelValues(tp.Topic).Add(float64(to - from))
 	w.in.life.tell(func(l Listener) {
 		if l.Lost != nil {
 			l.Lost(tp.Topic, tp.Partition, from, to)

@@ -181,7 +181,7 @@ func TestARefusedDowngradeLeavesTheDisk(t *testing.T) {
 		w.pass(time.Second)
 		b.stop()
 		err := w.start("back", a.disk, tallies1(t), nil).result()
-		if !errors.Is(err, ErrIncompatible) || !strings.Contains(err.Error(), "Nothing was changed") {
+		if !errors.Is(err, ErrIncompatible) || !strings.Contains(err.Error(), "No value was changed") {
 			t.Errorf("error %v", err)
 		}
 		whole := func() int { return w.log.count("restoring a store from its changelog's start") }

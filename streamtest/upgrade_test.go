@@ -143,7 +143,7 @@ func refusedBy[T any](t *testing.T, f form[T], dir string, parts ...string) {
 		if err == nil {
 			err = errors.Join(errors.New("it was taken"), d.Close())
 		}
-		for _, part := range append(parts, `store "totals"`, "Nothing was changed") {
+		for _, part := range append(parts, `store "totals"`, "No value was changed") {
 			if !errors.Is(err, topology.ErrIncompatible) || !strings.Contains(err.Error(), part) {
 				t.Errorf("error %v, want %q", err, part)
 			}

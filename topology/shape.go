@@ -295,14 +295,16 @@ func (s StoreShape) takes(stored StoreShape, versions codec.Lineage) bool {
 }
 
 // unread says what to do if a stored store may hold values of a version that is not
-// read; "" if all are.
+// read; "" if all are. It says that no value was changed, and not more: the state folder
+// may have got the task's own store of the changelog before, which has the shape that is
+// refused.
 func unread(versions codec.Lineage, stored StoreShape) string {
 	oldest, newest := stored.Versions()
 	switch {
 	case newest > versions.Current:
-		return "A newer program has written it, and this one would not understand it: run that program, or a newer one. Nothing was changed"
+		return "A newer program has written it, and this one would not understand it: run that program, or a newer one. No value was changed"
 	case oldest < versions.Oldest:
-		return fmt.Sprintf("Values of version %d may be left: give codec.Versioned the steps from version %d on again. They may go when the log has said 'all values are of the newest version' of each task. Nothing was changed", oldest, oldest)
+		return fmt.Sprintf("Values of version %d may be left: give codec.Versioned the steps from version %d on again. They may go when the log has said 'all values are of the newest version' of each task. No value was changed", oldest, oldest)
 	}
 	return ""
 }

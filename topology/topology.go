@@ -89,15 +89,15 @@ func (s *SubTopology) Feeders() []Feeders {
 	return feeders
 }
 
-// Living is a store whose entries have a time to live, and the names of the nodes that
+// Expiring is a store whose entries have a time to live, and the names of the nodes that
 // use it.
-type Living struct {
+type Expiring struct {
 	Store string
 	Nodes []string
 }
 
-// Living returns the stores with a time to live, in the order of Stores.
-func (s *SubTopology) Living() []Living {
+// Expiring returns the stores with a time to live, in the order of Stores.
+func (s *SubTopology) Expiring() []Expiring {
 	users := map[string][]string{}
 	for _, n := range s.nodes {
 		for _, st := range n.stores {
@@ -106,10 +106,10 @@ func (s *SubTopology) Living() []Living {
 			}
 		}
 	}
-	var all []Living
+	var all []Expiring
 	for _, store := range s.Stores {
 		if nodes := users[store]; nodes != nil {
-			all = append(all, Living{store, nodes})
+			all = append(all, Expiring{store, nodes})
 		}
 	}
 	return all

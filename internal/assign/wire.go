@@ -5,6 +5,7 @@ import (
 	"encoding/binary"
 	"slices"
 
+	"github.com/millrace/millrace/internal/delimited"
 	"github.com/millrace/millrace/internal/invariants"
 )
 
@@ -47,7 +48,7 @@ func (s Subscription) Append(dst []byte) []byte {
 	dst = append(dst, written(s.Write), cmp.Or(s.Newest, Version))
 	dst = append(dst, s.Process[:]...)
 	for _, text := range []string{s.Endpoint, s.Rack, s.Topology, s.Application} {
-		dst = appendText(dst, text)
+		dst = delimited.Append(dst, text)
 	}
 	dst = binary.AppendUvarint(dst, uint64(max(s.Workers, 1)))
 	dst = binary.AppendUvarint(dst, uint64(int64(max(s.Generation, NoGeneration))+1))
@@ -105,7 +106,7 @@ func DecodeSubscription(b []byte) (Subscription, error) {
 func (a Assignment) Append(dst []byte) []byte {
 	dst = append(dst, written(cmp.Or(a.Common, Version)), cmp.Or(a.Common, Version))
 	dst = binary.AppendUvarint(dst, uint64(max(a.Members, 0)))
-	dst = appendText(dst, a.Leader)
+	dst = delimited.Append(dst, a.Leader)
 	for _, tasks := range [][]Task{a.Active, a.Standby, a.Warmup} {
 		dst = appendTasks(dst, slices.Clone(tasks))
 	}
@@ -153,10 +154,6 @@ func DecodeAssignment(b []byte) (Assignment, error) {
 		return Assignment{}, err
 	}
 	return a, nil
-}
-
-func appendText(dst []byte, s string) []byte {
-	return append(binary.AppendUvarint(dst, uint64(len(s))), s...)
 }
 
 // appendTasks appends a list of tasks, which it sorts in place.

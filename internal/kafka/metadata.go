@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"maps"
-	"regexp"
 	"slices"
 	"time"
 
@@ -166,26 +165,6 @@ func (c *Client) Topics(ctx context.Context) (map[string]int32, error) {
 		return nil
 	})
 	return topics, err
-}
-
-// MatchTopics returns the topics whose whole name matches pattern, sorted.
-func (c *Client) MatchTopics(ctx context.Context, pattern *regexp.Regexp) ([]string, error) {
-	all, err := c.Topics(ctx)
-	if err != nil {
-		return nil, err
-	}
-	whole, err := regexp.Compile("^(?:" + pattern.String() + ")$")
-	if err != nil {
-		return nil, fmt.Errorf("%w: topic pattern %q: %w", ErrInvalidConfig, pattern, err)
-	}
-	var names []string
-	for name := range all {
-		if whole.MatchString(name) {
-			names = append(names, name)
-		}
-	}
-	slices.Sort(names)
-	return names, nil
 }
 
 // Brokers returns the addresses of the cluster's brokers, as last learnt.

@@ -31,7 +31,7 @@ var rooms = []room{
 	{"query", []string{"streams", "topology", "stores", "window", "codec", "internal/invariants"}},
 	{"streams", []string{"internal/task", "topology", "processors", "stores", "changelog", "window", "codec", smallParts}},
 	{"streamtest", []string{"internal/task", "topology", "processors", "stores", "changelog", "window", "codec", "internal/invariants"}},
-	{"internal/task", []string{"topology", "processors", "stores", "changelog", "window", "codec", "internal/invariants"}},
+	{"internal/task", []string{"topology", "processors", "stores", "changelog", "window", "codec", "internal/delimited", "internal/invariants"}},
 	{"topology", []string{"processors", "window", "codec", "stores", "internal/invariants"}},
 	{"processors", []string{"window", "stores", "codec", smallParts}},
 	{"changelog", []string{"stores", "codec", smallParts}},

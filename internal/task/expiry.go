@@ -13,11 +13,11 @@ import (
 // by Committed. See stores.Expiry for why they are not ahead of that.
 type expiries struct {
 	task *Task
-	list []expiring
+	list []expiry
 }
 
-// expiring is a store with a time to live.
-type expiring struct {
+// expiry is that of a store, and the nodes whose watermarks are its clock.
+type expiry struct {
 	*stores.Expiry
 	store string
 	names []string // of the nodes that use it
@@ -29,8 +29,8 @@ type expiring struct {
 // before the first commit. It comes before any user code.
 func (x *expiries) begin(t *Task, m *memory) {
 	x.task = t
-	for _, s := range t.cfg.Topology.SubTopologies()[t.cfg.ID.Sub].Living() {
-		e := expiring{Expiry: t.db.Expiry(s.Store), store: s.Store, names: s.Nodes}
+	for _, s := range t.cfg.Topology.SubTopologies()[t.cfg.ID.Sub].Expiring() {
+		e := expiry{Expiry: t.db.Expiry(s.Store), store: s.Store, names: s.Nodes}
 		clock := window.MaxTime
 		for _, name := range s.Nodes {
 			clock = min(clock, m.toldOf(name))
@@ -53,7 +53,7 @@ func (x *expiries) composed() {
 }
 
 // reached is the least input watermark of the nodes that use a store.
-func (x *expiries) reached(e *expiring) int64 {
+func (x *expiries) reached(e *expiry) int64 {
 	w := window.MaxTime
 	for _, i := range e.nodes {
 		w = min(w, x.task.told[i])
@@ -72,10 +72,14 @@ func (x *expiries) awaits() bool {
 	return false
 }
 
-// committed moves the clocks to what a commit has made safe.
+// committed counts what a commit has deleted, and moves the clocks to what it has made
+// safe.
 func (x *expiries) committed() {
 	for i := range x.list {
 		e := &x.list[i]
+		if n := e.Gone(); n > 0 {
+			x.task.cfg.Observer.Expired(e.store, n)
+		}
 		e.SetClock(x.reached(e))
 	}
 }
@@ -84,12 +88,9 @@ func (x *expiries) committed() {
 // is more to do.
 func (x *expiries) sweep() (more bool, err error) {
 	for _, e := range x.list {
-		deleted, again, err := e.Sweep()
+		_, again, err := e.Sweep()
 		if err != nil {
 			return false, fmt.Errorf("task %v: deleting what has expired: %w", x.task.cfg.ID, err)
-		}
-		if deleted > 0 {
-			x.task.cfg.Observer.Expired(e.store, deleted)
 		}
 		more = more || again
 	}

@@ -527,6 +527,58 @@ func TestFailuresOfASweepAreTold(t *testing.T) {
 	}
 }
 
+// TestExpiryAndUpgradesAreCountedOnce: with the commit that has succeeded, and not by
+// those that have failed; what an upgrade finds expired counts as expired.
+func TestExpiryAndUpgradesAreCountedOnce(t *testing.T) {
+	program := func(value codec.Codec[int64]) *topology.Topology {
+		return build(t, func(b *topology.Builder) {
+			counts := topology.KeyValueStore(b, "counts", codec.String, value, topology.TTL(time.Second))
+			topology.Process(source(b, "in"), func() topology.Processor[string, int64, string, int64] { return &tally{handle: counts} },
+				topology.Uses(counts)).To("out", codec.String, codec.Int64)
+		})
+	}
+	for _, by := range []string{"the sweep", "the upgrade"} {
+		t.Run(by, func(t *testing.T) {
+			o := newOnce(t, program(codec.Int64))
+			expired, upgraded := 0, 0
+			o.observer.Expired = func(_ string, entries int) { expired += entries }
+			o.observer.Upgraded = func(_ string, values int) { upgraded += values }
+			o.in = []*task.Fetched{fetched(0, "a", 0), fetched(1, "b", 10), fetched(2, "clock", 60_000)}
+			o.run(3)
+			o.commit(false)
+			alive := 0
+			if by == "the upgrade" {
+				alive = 1 // the clock, which is all that it finds alive
+				plan, err := task.NewPlan(program(codec.Versioned(2, codec.Codec[int64](codec.Int64),
+					codec.From(1, codec.Codec[int64](codec.Int64), func(n int64) (int64, error) { return n, nil }))),
+					"app", map[string]int32{"in": 1, "out": 1})
+				o.check(err)
+				o.plan = plan
+			}
+			o.crash()
+			sweep := func() {
+				if by == "the sweep" {
+					o.tick()
+				}
+			}
+			for range 3 {
+				sweep()
+				o.commit(true)
+			}
+			if expired != 0 || upgraded != 0 {
+				t.Errorf("commits that have failed count %d as expired, %d as upgraded", expired, upgraded)
+			}
+			for range 3 {
+				sweep()
+				o.commit(false)
+			}
+			if expired != 2 || upgraded != alive {
+				t.Errorf("%d have expired and %d were upgraded, want 2 and %d", expired, upgraded, alive)
+			}
+		})
+	}
+}
+
 func mortalOnce(b *topology.Builder) {
 	source(b, "in").GroupByKey(codec.String, codec.Int64).Count(topology.Store("table"), topology.TTL(time.Second)).Stream().
 		To("out", codec.String, codec.Int64)

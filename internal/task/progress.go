@@ -7,6 +7,7 @@ import (
 	"strconv"
 
 	"github.com/millrace/millrace/codec"
+	"github.com/millrace/millrace/internal/delimited"
 	"github.com/millrace/millrace/processors"
 	"github.com/millrace/millrace/stores"
 	"github.com/millrace/millrace/topology"
@@ -193,23 +194,23 @@ func (p *progress) save(inputs []*Input, nodes []topology.StatefulNode, told []i
 	}
 	b := binary.AppendUvarint(p.buf[:0], uint64(len(told)+ticks(nodes, func(string, int64) {})))
 	for i, w := range told {
-		b = appendBytes(b, nodes[i].Name)
+		b = delimited.Append(b, nodes[i].Name)
 		b = binary.AppendVarint(b, w)
 	}
 	ticks(nodes, func(name string, last int64) {
-		b = appendBytes(b, name)
+		b = delimited.Append(b, name)
 		b = binary.AppendVarint(b, last)
 	})
 	b = binary.AppendUvarint(b, uint64(len(inputs)))
 	for _, in := range inputs {
-		b = appendBytes(b, in.config.Topic)
+		b = delimited.Append(b, in.config.Topic)
 		b = binary.AppendVarint(b, int64(in.config.Partition))
 		b = binary.AppendVarint(b, in.next)
 		var vector []byte
 		if in.upstreams != nil {
 			vector = in.upstreams.Append(nil)
 		}
-		b = appendBytes(b, vector)
+		b = delimited.Append(b, vector)
 	}
 	b = db.AppendDeletes(b)
 	p.buf = b
@@ -273,7 +274,7 @@ func parseProgress(b []byte, inputs []InputConfig) (s saved, ok bool, err error)
 	b = b[n:]
 	s.told = map[string]int64{}
 	for range nodes {
-		name, rest, ok := cutBytes(b)
+		name, rest, ok := delimited.Cut(b)
 		w, n := binary.Varint(rest)
 		if !ok || n <= 0 {
 			return s, false, errShortProgress
@@ -288,7 +289,7 @@ func parseProgress(b []byte, inputs []InputConfig) (s saved, ok bool, err error)
 	b = b[n:]
 	s.vectors = make([][]byte, len(inputs))
 	for range count {
-		topic, rest, ok := cutBytes(b)
+		topic, rest, ok := delimited.Cut(b)
 		partition, n := binary.Varint(rest)
 		if !ok || n <= 0 {
 			return s, false, errShortProgress
@@ -298,7 +299,7 @@ func parseProgress(b []byte, inputs []InputConfig) (s saved, ok bool, err error)
 		if n <= 0 {
 			return s, false, errShortProgress
 		}
-		vector, rest, ok := cutBytes(rest[n:])
+		vector, rest, ok := delimited.Cut(rest[n:])
 		if !ok {
 			return s, false, errShortProgress
 		}
@@ -318,18 +319,3 @@ func parseProgress(b []byte, inputs []InputConfig) (s saved, ok bool, err error)
 }
 
 var errShortProgress = fmt.Errorf("%w: progress is cut short", stores.ErrCorrupt)
-
-// cutBytes cuts a length and as many bytes from the front of b.
-func cutBytes(b []byte) (cut, rest []byte, ok bool) {
-	size, n := binary.Uvarint(b)
-	if n <= 0 || size > uint64(len(b)-n) {
-		return nil, nil, false
-	}
-	b = b[n:]
-	return b[:size], b[size:], true
-}
-
-// appendBytes appends what cutBytes cuts.
-func appendBytes[B string | []byte](dst []byte, b B) []byte {
-	return append(binary.AppendUvarint(dst, uint64(len(b))), b...)
-}

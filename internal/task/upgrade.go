@@ -28,7 +28,8 @@ type upgrading struct {
 	store           string
 	oldest, current int
 	next            []byte // where the pass goes on; nil at its beginning
-	values          int64  // upgraded since the task was made
+	slice           int    // values that the commit under way upgrades
+	values          int64  // upgraded by commits since the task was made
 	// ended: the pass is over, since so many commits. noted: the next commit says
 	// that nothing older is left.
 	ended, noted bool
@@ -90,15 +91,18 @@ func (u *upgrades) advance(s *upgrading) error {
 	case err != nil:
 		return fmt.Errorf("task %v: %w", u.task.cfg.ID, err)
 	}
-	s.next, s.ended = next, next == nil
-	s.values += int64(n)
-	u.task.cfg.Observer.Upgraded(s.store, n)
+	s.next, s.ended, s.slice = next, next == nil, n
 	return nil
 }
 
-// committed notes that a commit is done.
+// committed notes that a commit is done. What it has upgraded counts only now: if one
+// fails the task is made anew, and upgrades the same values again.
 func (u *upgrades) committed() {
 	u.open = slices.DeleteFunc(u.open, func(s *upgrading) bool {
+		if s.slice > 0 {
+			u.task.cfg.Observer.Upgraded(s.store, s.slice)
+			s.values, s.slice = s.values+int64(s.slice), 0
+		}
 		if s.noted {
 			u.task.cfg.Logger.Info("all values are of the newest version: this task needs no older steps any more", "task", u.task.cfg.ID, "store", s.store,
 				"version", s.current, "upgraded", s.values)
