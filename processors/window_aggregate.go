@@ -78,7 +78,9 @@ type WindowAggregate[K, V, A any] struct {
 	// those whose turn has come. late are windows with a late change that the
 	// next commit shows.
 	changed, due, late queue[A]
-	nextEarly          time.Time
+	// open are the entries of the windows that take the late record in work.
+	open      []*stores.Live[A]
+	nextEarly time.Time
 	// showAll is set after a restart: what was changed but not shown is not
 	// known, so that every open window is shown once.
 	showAll bool
@@ -266,7 +268,6 @@ func (a *WindowAggregate[K, V, A]) addValue(r *Record[K, V], live *stores.Live[A
 // changed, or notes what will have to be sent.
 func (a *WindowAggregate[K, V, A]) follow(r *Record[K, V], live, changed *stores.Live[A], x window.Window, p *placed) error {
 	p.taken++
-	a.entries.Touch(live)
 	if !a.c.Windows.Complete(x, a.w) {
 		a.await(live, changed, x)
 		if pane, ok := live.Firing.Count(a.rule); ok {
@@ -274,6 +275,7 @@ func (a *WindowAggregate[K, V, A]) follow(r *Record[K, V], live, changed *stores
 		}
 		return nil
 	}
+	a.entries.Touch(live)
 	a.watch(a.order(live, x))
 	p.late = true
 	if pane, ok := live.Firing.Update(a.rule); ok {

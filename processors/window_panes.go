@@ -91,13 +91,14 @@ func (a *WindowAggregate[K, V, A]) makePane(start int64) (*stores.Live[A], error
 // addLate adds a record to a pane that some complete windows hold, or some that
 // the end of a bounded run has closed.
 func (a *WindowAggregate[K, V, A]) addLate(r *Record[K, V], pane *stores.Live[A], x window.Window, p *placed) error {
-	open := false
+	a.open = a.open[:0]
 	err := a.eachPane(x.Start, false, func(live *stores.Live[A]) error {
 		w := a.windowOf(live)
 		if live.Firing.Final() || a.c.Windows.Closed(w, a.w) {
+			p.refused++
 			return nil
 		}
-		open = true
+		a.open = append(a.open, live)
 		if live.Firing.Passed() || !a.c.Windows.Complete(w, a.w) {
 			return nil
 		}
@@ -106,24 +107,23 @@ func (a *WindowAggregate[K, V, A]) addLate(r *Record[K, V], pane *stores.Live[A]
 		}
 		return a.onTimeFirst(live, w)
 	})
-	if err != nil {
+	if err != nil || len(a.open) == 0 {
 		return err
-	}
-	if !open {
-		p.refused++
-		return nil
 	}
 	if err := a.addValue(r, pane); err != nil {
 		return err
 	}
-	return a.eachPane(x.Start, false, func(live *stores.Live[A]) error {
+	for _, live := range a.open {
 		w := a.windowOf(live)
-		if live.Firing.Final() || a.c.Windows.Closed(w, a.w) {
-			p.refused++
+		if err := a.follow(r, live, pane, w, p); err != nil {
+			return err
+		}
+		if !a.c.Windows.Complete(w, a.w) {
+			// Those behind it are found when their time comes.
 			return nil
 		}
-		return a.follow(r, live, pane, w, p)
-	})
+	}
+	return nil
 }
 
 // collectDue makes what has changed due: windows as they are or, of panes that

@@ -12,7 +12,9 @@ import (
 
 // TestLateEventsMergeNoPanes: an event that is late for the earliest of the windows
 // that hold it goes to one pane, as any other does. Windows are merged from their
-// panes when they are sent, each as often as it has results.
+// panes when they are sent, each as often as it has results. Windows that are not
+// complete have not changed: the commit writes the pane, whose entry is that of the
+// one window that is, and no other.
 func TestLateEventsMergeNoPanes(t *testing.T) {
 	const panes, events = 10, 500
 	merges, results := 0, 0
@@ -31,7 +33,7 @@ func TestLateEventsMergeNoPanes(t *testing.T) {
 		in.Send("k", 1, start.Add(time.Duration(s)*time.Second))
 	}
 	d.Commit()
-	before := results
+	before, written := results, d.ChangelogRecords("bags")
 	merges = 0
 	for range events {
 		in.Send("k", 2, start.Add(18500*time.Millisecond))
@@ -42,5 +44,8 @@ func TestLateEventsMergeNoPanes(t *testing.T) {
 	d.Commit()
 	if sent := results - before; sent != 1 || merges != panes {
 		t.Errorf("the commit sent %d results and merged %d panes, want 1 and %d", sent, merges, panes)
+	}
+	if n := d.ChangelogRecords("bags") - written; n != 1 {
+		t.Errorf("the commit wrote %d entries, want 1", n)
 	}
 }
