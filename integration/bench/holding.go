@@ -20,6 +20,10 @@ type Holding struct {
 	// Events over Keys are the load; each key is a window that stays open.
 	Events, Keys int64
 	Seed         uint64
+	// Grown is how many bytes the state is to take on disk before For begins, which
+	// is how long the process goes on from there.
+	Grown int64
+	For   time.Duration
 	// Log is told how it goes.
 	Log io.Writer `json:"-"`
 }
@@ -30,6 +34,8 @@ type Held struct {
 	Machine machine
 	Report  Report
 	Samples []MemorySample
+	// GrownAfter is when the state had grown, in seconds from the start.
+	GrownAfter float64
 }
 
 // MemorySample is what the process took at a moment.
@@ -40,7 +46,8 @@ type MemorySample struct {
 	Resident, State int64
 }
 
-// Hold runs millrace over a load and looks at its memory each second. It needs
+// Hold runs millrace over a load until its state has grown, and for a while longer,
+// and looks at its memory each second. A load that ends before is an error. It needs
 // /proc.
 func Hold(ctx context.Context, h Holding) (*Held, error) {
 	h.Settings = h.withDefaults()
@@ -54,7 +61,7 @@ func Hold(ctx context.Context, h Holding) (*Held, error) {
 		return nil, err
 	}
 	fmt.Fprintf(h.Log, "%d events are written\n", h.Events)
-	e := entry{Work: aggregation(), contender: Millrace, input: input, application: input}
+	e := entry{Work: aggregation(), contender: Millrace, input: input, application: input, live: true}
 	held := &Held{Holding: h, Machine: thisMachine()}
 	if err := f.watch(ctx, e, held); err != nil {
 		return nil, err
@@ -62,26 +69,48 @@ func Hold(ctx context.Context, h Holding) (*Held, error) {
 	return held, errors.Join(f.clear(ctx, e), f.client.DeleteTopic(ctx, input))
 }
 
-// watch runs an entry and samples its memory until it ends.
+// watch runs an entry, samples its memory, and stops it when its time is over.
 func (f *field) watch(ctx context.Context, e entry, held *Held) error {
 	p, err := begin(f.command(ctx, e))
 	if err != nil {
 		return err
 	}
+	stop, over := context.WithCancel(ctx)
+	defer over()
+	go func() {
+		defer over()
+		f.sample(stop, p.cmd.Process.Pid, filepath.Join(f.dir, "state", e.application), held)
+	}()
+	if held.Report, err = p.until(stop); err != nil {
+		return err
+	}
+	if held.Report.Records >= held.Events {
+		return fmt.Errorf("bench: the load has ended before the state was of %d MiB for %v: give it more events", held.Grown>>20, held.For)
+	}
+	return ctx.Err()
+}
+
+// sample looks at a process each second until ctx ends, or until the time is over.
+func (f *field) sample(ctx context.Context, pid int, state string, held *Held) {
 	began := time.Now()
+	var grown time.Time
 	tick := time.NewTicker(time.Second)
 	defer tick.Stop()
-	state := filepath.Join(f.dir, "state", e.application)
 	for {
 		select {
-		case err := <-p.ended:
-			held.Report, err = p.report(err)
-			return err
+		case <-ctx.Done():
+			return
 		case at := <-tick.C:
-			s := MemorySample{Seconds: at.Sub(began).Seconds(), Resident: residentOf(p.cmd.Process.Pid), State: sizeOf(state)}
+			s := MemorySample{Seconds: at.Sub(began).Seconds(), Resident: residentOf(pid), State: sizeOf(state)}
 			held.Samples = append(held.Samples, s)
 			if n := len(held.Samples); n%30 == 0 {
 				fmt.Fprintf(held.Log, "%4.0f s: %d MiB resident, %d MiB of state\n", s.Seconds, s.Resident>>20, s.State>>20)
+			}
+			switch {
+			case !grown.IsZero() && at.Sub(grown) >= held.For:
+				return
+			case grown.IsZero() && s.State >= held.Grown:
+				grown, held.GrownAfter = at, s.Seconds
 			}
 		}
 	}

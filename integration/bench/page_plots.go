@@ -118,10 +118,12 @@ func newMemorySection(h *Held) (*memorySection, error) {
 	return s, err
 }
 
-// PeakMiB and BudgetMiB are in MiB, StateGiB in GiB.
+// Sizes are in MiB or GiB, as their names say.
 func (s *memorySection) PeakMiB() float64   { return peakMiB(s.Report) }
 func (s *memorySection) BudgetMiB() float64 { return float64(s.Budget) / (1 << 20) }
 func (s *memorySection) StateGiB() float64  { return float64(s.State) / (1 << 30) }
+func (s *memorySection) GrownGiB() float64  { return float64(s.Grown) / (1 << 30) }
+func (s *memorySection) GrownMiB() int64    { return s.Grown >> 20 }
 
 // goal is what the project asks of itself: that the budget holds, almost.
 func (s *memorySection) goal() goal {

@@ -41,7 +41,8 @@ func TestThePageTellsOfLatencyGrowthAndMemory(t *testing.T) {
 		{Keys: 1000, Windows: 900, Partitions: 4, Millrace: Report{RecordsPerCPUSecond: 1e6, PeakRSSBytes: 3 << 20}, Floor: Report{RecordsPerCPUSecond: 2e6}},
 	}}
 	held := &Held{
-		Holding: Holding{Settings: Settings{Memory: "100MiB"}, Events: 700, Keys: 70}, Report: Report{PeakRSSBytes: 105 << 20},
+		Holding: Holding{Settings: Settings{Memory: "100MiB"}, Events: 700, Keys: 70, Grown: 2 << 30, For: time.Minute},
+		Report: Report{PeakRSSBytes: 105 << 20, Records: 600}, GrownAfter: 1.2,
 		Samples: []MemorySample{{1, 50 << 20, 1 << 30}, {2, 105 << 20, 3 << 30}, {3, 60 << 20, 2 << 30}},
 	}
 	c := &Comparison{Plan: Plan{Work: Works()[0]}}
@@ -69,7 +70,9 @@ func TestThePageTellsOfLatencyGrowthAndMemory(t *testing.T) {
 		"| 1000 | 4 | 900 | 1000 | 500 | 3 |",
 		"(figures/growth.svg)",
 		"| memory | peak memory, times the budget | ≤ 1.1 | 1.05 | reached |",
-		"The state grew to 3.0 GiB on disk",
+		"600 events over 70 keys",
+		"After 1 s the state had grown to\n2.0 GiB on disk; the run went on for 1m0s, in which it came to 3.0 GiB",
+		"hold -events 700 -keys 70 -state 2048MiB -for 1m0s -memory 100MiB",
 		"(figures/memory.svg)",
 	} {
 		if !strings.Contains(string(text), want) {
