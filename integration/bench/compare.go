@@ -15,6 +15,7 @@ import (
 type Plan struct {
 	Settings
 	Work Work
+	// Load is what is asked for; a work may have one of its own.
 	Load Load
 	// Partitions is how many the topic of the events has.
 	Partitions int32
@@ -39,7 +40,7 @@ type Comparison struct {
 // one broker. The error wraps [ErrVoid] if one of them has computed something
 // else than the raw floor.
 func Compare(ctx context.Context, p Plan) (*Comparison, error) {
-	p.Settings, p.Load.Key = p.withDefaults(), p.Work.Key
+	p.Settings, p.Load = p.withDefaults(), p.Work.load(p.Load)
 	client, err := kafka.Open(ctx, kafka.Config{Brokers: []string{p.Brokers}, ClientID: "millrace-compare"})
 	if err != nil {
 		return nil, err
@@ -54,7 +55,7 @@ func Compare(ctx context.Context, p Plan) (*Comparison, error) {
 	if err != nil {
 		return nil, err
 	}
-	input := fmt.Sprintf("bench-%s-%d", p.Load.Key, time.Now().UnixMilli())
+	input := fmt.Sprintf("bench-%s-%d", p.Work.Name, time.Now().UnixMilli())
 	if err := Generate(ctx, client, input, p.Partitions, p.Load); err != nil {
 		return nil, err
 	}

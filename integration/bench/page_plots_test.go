@@ -42,7 +42,7 @@ func TestThePageTellsOfLatencyGrowthAndMemory(t *testing.T) {
 	}}
 	held := &Held{
 		Holding: Holding{Settings: Settings{Memory: "100MiB"}, Events: 700, Keys: 70, Grown: 2 << 30, For: time.Minute},
-		Report: Report{PeakRSSBytes: 105 << 20, Records: 600}, GrownAfter: 1.2,
+		Report:  Report{PeakRSSBytes: 105 << 20, Records: 600}, GrownAfter: 1.2,
 		Samples: []MemorySample{{1, 50 << 20, 1 << 30}, {2, 105 << 20, 3 << 30}, {3, 60 << 20, 2 << 30}},
 	}
 	c := &Comparison{Plan: Plan{Work: Works()[0]}}

@@ -22,7 +22,14 @@ type Work struct {
 	Heap string
 	// Restore has those that keep state restore it, after each run.
 	Restore bool
+	// Events and Keys, if they are not 0, are how many events the load has in place of
+	// what is asked for, and any of how many keys each has in place of Key. All of them
+	// lie in one window, so that no state is deleted before it is restored.
+	Events, Keys int64
 }
+
+// RestoreWork is the work whose point is the state that it leaves.
+const RestoreWork = "restore"
 
 // Works returns every work, in the order of the page.
 func Works() []Work {
@@ -39,7 +46,20 @@ func Works() []Work {
 		work("tumbling-by-session", llm.TumblingShape, BySession, streams.AtLeastOnce, "1g"),
 		work("session", llm.SessionShape, BySession, streams.AtLeastOnce, "1g"),
 		work("hopping", llm.HoppingShape, ByModel, streams.AtLeastOnce, "384m"),
+		{
+			Name: RestoreWork, Shape: llm.TumblingShape, Guarantee: streams.AtLeastOnce, CommitMS: streams.AtLeastOnce.CommitInterval().Milliseconds(),
+			Heap: "1g", Restore: true, Events: 3_000_000, Keys: 6_000_000,
+		},
 	}
+}
+
+// load returns the load of the work, if as many events as l has are asked for.
+func (w Work) load(l Load) Load {
+	if w.Keys > 0 {
+		return oneWindow(w.Events, w.Keys, l.Seed)
+	}
+	l.Key = w.Key
+	return l
 }
 
 // FindWork returns the work of a name.
@@ -70,5 +90,9 @@ func (w Work) title() string {
 		llm.HoppingShape:  "hopping windows of 15 minutes, one each minute",
 		llm.SessionShape:  "sessions that 30 minutes of silence end",
 	}
-	return fmt.Sprintf("%s, by %s, %s", windows[w.Shape], w.Key, w.Guarantee)
+	by := string(w.Key)
+	if w.Keys > 0 {
+		by = fmt.Sprintf("%d keys", w.Keys)
+	}
+	return fmt.Sprintf("%s, by %s, %s", windows[w.Shape], by, w.Guarantee)
 }

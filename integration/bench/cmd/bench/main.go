@@ -205,7 +205,7 @@ func compare(ctx context.Context, args []string) (err error) {
 	settingsFlags(flags, &p.Settings)
 	jvmFlag(flags, &p.Settings)
 	flags.IntVar(&p.Rounds, "rounds", 3, "how often each contender runs")
-	works := flags.String("work", strings.Join(names, ","), "what is done")
+	works := flags.String("work", strings.Join(names, ","), "what is done; restore has a load of its own")
 	heap := flags.String("heap", "", "-Xmx of kafka-streams; empty for what the work has")
 	path, dir := pageFlags(flags)
 	if err := flags.Parse(args); err != nil {
