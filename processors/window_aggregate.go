@@ -69,6 +69,8 @@ type WindowAggregate[K, V, A any] struct {
 	// retention.
 	complete, closing, fading sweep[A]
 	expired                   int64
+	// quiet is a watermark before which none of that has anything to do.
+	quiet int64
 	// closedBefore bounds what was closed when the task was restored.
 	closedBefore int64
 	// budget is how many entries the slice in work has left.
@@ -117,7 +119,7 @@ func NewWindowAggregate[K, V, A any](rt *Runtime, n *Node, c WindowAggregateConf
 	a := &WindowAggregate[K, V, A]{
 		rt: rt, node: n, c: c, rule: c.Emit.Rule(c.Windows), tier: tier,
 		keeps: c.Emit.Mode() == window.Retracting || Retracts(c.Windows, c.Emit),
-		w:     window.MinTime, finite: window.MinTime, output: window.MinTime, expired: math.MaxInt64,
+		w:     window.MinTime, finite: window.MinTime, output: window.MinTime, expired: math.MaxInt64, quiet: window.MinTime,
 		changed: queue[A]{bit: 1}, due: queue[A]{bit: 1}, late: queue[A]{bit: 2},
 	}
 	a.complete = sweep[A]{from: window.MaxTime, do: a.onTime, budget: &a.budget}
@@ -291,7 +293,7 @@ func (a *WindowAggregate[K, V, A]) follow(r *Record[K, V], live, changed *stores
 func (a *WindowAggregate[K, V, A]) await(live, changed *stores.Live[A], x window.Window) {
 	order := a.order(live, x)
 	a.watch(order)
-	a.complete.lower(order)
+	a.lower(&a.complete, order)
 	if a.c.Emit.EarlyEvery() > 0 || a.c.Emit.EarlyByCommit() {
 		a.changed.push(changed)
 	}
@@ -299,9 +301,19 @@ func (a *WindowAggregate[K, V, A]) await(live, changed *stores.Live[A], x window
 
 // watch notes that there are entries to close and to delete.
 func (a *WindowAggregate[K, V, A]) watch(order int64) {
-	a.closing.lower(order)
-	a.fading.lower(order)
-	a.expired = min(a.expired, order)
+	a.lower(&a.closing, order)
+	a.lower(&a.fading, order)
+	if order < a.expired {
+		a.expired, a.quiet = order, window.MinTime
+	}
+}
+
+// lower notes that a sweep has something to do at a place.
+func (a *WindowAggregate[K, V, A]) lower(s *sweep[A], order int64) {
+	if order < s.from {
+		s.start(order)
+		a.quiet = window.MinTime
+	}
 }
 
 // order is the place of an entry in sweeps.

@@ -4,6 +4,7 @@ import (
 	"math"
 	"time"
 
+	"github.com/millrace/millrace/internal/invariants"
 	"github.com/millrace/millrace/stores"
 	"github.com/millrace/millrace/window"
 )
@@ -28,13 +29,6 @@ type sweep[A any] struct {
 
 // start has the sweep begin at a place.
 func (s *sweep[A]) start(order int64) { s.from, s.after = order, stores.Cursor{} }
-
-// lower notes that there is something to do at a place.
-func (s *sweep[A]) lower(order int64) {
-	if order < s.from {
-		s.start(order)
-	}
-}
 
 // Visit does an entry.
 func (s *sweep[A]) Visit(live *stores.Live[A]) (more bool) {
@@ -79,6 +73,14 @@ func (a *WindowAggregate[K, V, A]) Advance(w int64) (bool, error) {
 		a.output = a.w
 		return true, nil
 	}
+	if a.w < a.quiet {
+		if invariants.Enabled && a.isDue(a.w) {
+			invariants.Check(false, "something is due at %d, and nothing was to be before %d", a.w, a.quiet)
+		}
+		a.output = windows.ResultsFrom(a.w, a.c.Emit.ClosingOnly())
+		return true, nil
+	}
+	a.quiet = window.MinTime
 	a.budget = slice
 	if !a.c.Emit.ClosingOnly() {
 		if done, err := a.sweep(&a.complete, a.bound(windows.CompleteBefore(a.w))); !done || err != nil {
@@ -95,7 +97,34 @@ func (a *WindowAggregate[K, V, A]) Advance(w int64) (bool, error) {
 	}
 	a.offer()
 	a.output = windows.ResultsFrom(a.w, a.c.Emit.ClosingOnly())
+	a.quiet = a.quietUntil()
 	return true, nil
+}
+
+// isDue reports whether the sweeps or the retention have anything to do at a
+// watermark.
+func (a *WindowAggregate[K, V, A]) isDue(w int64) bool {
+	windows, closing := &a.c.Windows, a.c.Emit.ClosingOnly()
+	expired := windows.ExpiredBefore(w)
+	faded := a.bound(expired)
+	return !closing && a.bound(windows.CompleteBefore(w)) > a.complete.from ||
+		(closing || windows.LatenessMillis() > 0) && a.bound(windows.ClosedBefore(w)) > a.closing.from ||
+		expired > a.expired || faded != expired && faded > a.fading.from
+}
+
+// quietUntil returns a watermark before which nothing is due, if nothing is now: the
+// last in steps that double. Most events move the watermark, and few of them make
+// anything due. What a cold tier has written does not go by the watermark.
+func (a *WindowAggregate[K, V, A]) quietUntil() int64 {
+	const furthest = 1 << 32 // some weeks
+	if a.tier != nil || a.w > window.MaxTime-furthest {
+		return window.MinTime
+	}
+	until := a.w
+	for step := int64(1); step < furthest && !a.isDue(a.w+step); step *= 2 {
+		until = a.w + step
+	}
+	return until + 1
 }
 
 // bound turns a bound of windows into one of entries: an entry of a store with
