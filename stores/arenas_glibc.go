@@ -16,6 +16,6 @@ import "C"
 import "sync"
 
 // oneArena has C's allocator, which Pebble's blocks and memtables come from with cgo,
-// keep all of them in one arena. It would have one for each thread: blocks come and
-// go on any, and the arenas kept three times what the cache held.
+// make no more arenas. It would have one for each thread: blocks come and go on any,
+// and the arenas kept three times what the cache held.
 var oneArena = sync.OnceFunc(func() { C.one_arena() })

@@ -105,7 +105,7 @@ func ReadCheckpoint(fs vfs.FS, dir string) (states []StoreState, err error) {
 // ones.
 func (e *pebbleEngine) Checkpoint(dir string) error {
 	return e.guard(func() error {
-		if err := e.db.Flush(); err != nil {
+		if err := e.flush(); err != nil {
 			return err
 		}
 		return e.db.Checkpoint(dir)

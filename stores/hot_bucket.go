@@ -130,11 +130,13 @@ func (b *bucket[A]) tidy() {
 // perhaps some that are gone included. The slice is not changed later.
 //
 // What came since the last time is mostly a run of neighbours, which a sweep has
-// read: it is put in between stretches of the rest, of which few are looked at.
+// read: it is put in between stretches of the rest, of which few are looked at. So what
+// is gone stays until it is the larger part.
 func (b *bucket[A]) sorted() []*Live[A] {
 	if len(b.tail) == 0 {
 		return b.order
 	}
+	b.tidy()
 	slices.SortFunc(b.tail, func(x, y *Live[A]) int { return strings.Compare(x.key, y.key) })
 	all, rest := make([]*Live[A], 0, len(b.order)+len(b.tail)), b.order
 	for _, l := range b.tail {

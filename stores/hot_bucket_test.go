@@ -64,3 +64,19 @@ func TestSortedByChance(t *testing.T) {
 		}
 	}
 }
+
+// TestWhatIsGoneDoesNotPileUp: objects come and go between two commits, as in a queue,
+// and somebody looks at the order each time.
+func TestWhatIsGoneDoesNotPileUp(t *testing.T) {
+	b := &bucket[int]{objs: map[string]*Live[int]{}}
+	for i := range 10_000 {
+		l := &Live[int]{key: fmt.Sprintf("%05d", i)}
+		b.objs[l.key] = l
+		b.tail = append(b.tail, l)
+		if n := len(b.sorted()); n > 100 {
+			t.Fatalf("%d objects in order, and one of them is there", n)
+		}
+		l.gone = true
+		delete(b.objs, l.key)
+	}
+}

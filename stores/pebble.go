@@ -29,7 +29,7 @@ type PebbleConfig struct {
 	// OnFailure is called once if the database cannot go on: a disk that is
 	// full, a file that cannot be written (ErrDead), or one that holds something
 	// else than was written (ErrCorrupt). It runs on any goroutine, with locks
-	// of Pebble's held: it must not block nor call the engine.
+	// of Pebble's and the engine's held: it must not block nor call the engine.
 	OnFailure func(error)
 	// readOnly opens a database that is there, and writes nothing.
 	readOnly bool
@@ -51,17 +51,16 @@ type PebbleResources struct {
 const (
 	maxMemtable  = 8 << 20
 	minMemtable  = 256 << 10
-	memtables    = 2        // of one database that is busy
-	blockBytes   = 4 << 10  // single reads are what there are most of
-	indexBytes   = 64 << 10 // that of a table in one block
+	memtables    = 2       // of one database that is busy
+	blockBytes   = 4 << 10 // single reads are what there are most of
 	bloomBits    = 10
 	ingestFolder = "ingest"
 )
 
 // NewPebbleResources returns the resources for about tasks databases that
 // together use cacheBytes for blocks and memtables, and keep openFiles files
-// open. Close releases them. With cgo they are C's memory, and the process keeps to
-// one arena of glibc from here on.
+// open. Close releases them. With cgo they are C's memory, and glibc makes no further
+// arenas for the process from here on.
 func NewPebbleResources(cacheBytes int64, openFiles, tasks int) *PebbleResources {
 	oneArena()
 	share := uint64(max(0, cacheBytes)) / 2 / memtables / uint64(max(1, tasks))
@@ -230,7 +229,6 @@ func (e *pebbleEngine) newOptions() *pebble.Options {
 	o.Experimental.DisableIngestAsFlushable = func() bool { return true }
 	for i := range o.Levels {
 		o.Levels[i].BlockSize = blockBytes
-		o.Levels[i].IndexBlockSize = indexBytes
 		o.Levels[i].FilterPolicy = bloom.FilterPolicy(bloomBits)
 	}
 	o.EnsureDefaults()
@@ -348,7 +346,10 @@ func (e *pebbleEngine) Ingest(ctx context.Context, entries []Pair) error {
 	return e.guard(func() error { return e.ingest(ctx, entries) })
 }
 
-func (e *pebbleEngine) Flush() error { return e.guard(e.db.Flush) }
+func (e *pebbleEngine) Flush() error { return e.guard(e.flush) }
+
+// flush also lets go of what the finder pins: no write may come for long.
+func (e *pebbleEngine) flush() error { return errors.Join(e.db.Flush(), e.finder.drop()) }
 
 func (e *pebbleEngine) Metrics() EngineMetrics {
 	var m EngineMetrics

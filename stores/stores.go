@@ -13,7 +13,8 @@ import (
 // # Who calls what
 //
 // One goroutine, the task's, opens the stores of a DB, reads and changes them,
-// and calls Collect and Commit. Nothing on the path of a record takes a lock. Other
+// and calls Collect and Commit. Nothing on the path of a record takes a lock that
+// others hold: an engine's own is taken where an object is not live. Other
 // goroutines may call DB.View, DB.Queryable, DB.Offset, DB.Checkpoint and
 // DB.Close at any time, and DB.Ingest for a store that the task does not touch meanwhile.
 //

@@ -34,8 +34,10 @@ func divide(c *Config) (s shares, scaled bool) {
 
 // GoMemory returns how many bytes of ProcessMemory the garbage collector may be told
 // of ([runtime/debug.SetMemoryLimit]), or no limit without ProcessMemory: four fifths,
-// less Pebble's share where that lies outside of Go's heap, with cgo. The rest is for
-// the program's text and its threads.
+// less Pebble's share where that lies outside of Go's heap, with cgo, but no less than
+// two fifths, since Memory may be set to more than fits. The rest is for the program's
+// text and its threads. Pebble's share stays what it is because Pebble keeps C's
+// allocator from making further arenas, for the whole process.
 func (c Config) GoMemory() int64 {
 	if c.ProcessMemory <= 0 {
 		return math.MaxInt64
@@ -44,7 +46,7 @@ func (c Config) GoMemory() int64 {
 	if _, inMemory := c.Storage.(*memoryStorage); pebbleOutside && !inMemory {
 		c.Memory = c.memory()
 		s, _ := divide(&c)
-		most -= s.cache
+		most = max(most-s.cache, c.ProcessMemory/5*2)
 	}
 	return most
 }

@@ -101,6 +101,7 @@ func TestGoMemoryLeavesRoom(t *testing.T) {
 	}{
 		"defaults":        {Config{ProcessMemory: budget}, budget / 8},
 		"a ceiling":       {Config{ProcessMemory: budget, CacheMemory: 10 << 20}, 10 << 20},
+		"more than fits":  {Config{ProcessMemory: budget, Memory: 4 * budget}, budget / 5 * 2},
 		"state in memory": {Config{ProcessMemory: budget, Storage: NewMemoryStorage()}, 0},
 	} {
 		if got, want := c.cfg.GoMemory(), budget/5*4-outside(c.cache); got != want {
