@@ -212,21 +212,21 @@ func compare(ctx context.Context, args []string) (err error) {
 		return err
 	}
 	p.Partitions, p.Log = partitions, os.Stderr
-	var todo []bench.Work
+	var chosen []bench.Work
 	for name := range strings.SplitSeq(*works, ",") {
 		w, err := bench.FindWork(name)
 		if err != nil {
 			return err
 		}
 		w.Heap = cmp.Or(*heap, w.Heap)
-		todo = append(todo, w)
+		chosen = append(chosen, w)
 	}
 	stop, err := ownBroker(ctx, &p.Settings)
 	if err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, stop()) }()
-	for _, w := range todo {
+	for _, w := range chosen {
 		fmt.Fprintf(p.Log, "%s\n", w.Name)
 		p.Work = w
 		c, err := bench.Compare(ctx, p)
