@@ -32,6 +32,10 @@ func (s *Server) serveReady(*request) (any, error) {
 	default:
 		return nil, unavailable(CodeNotReady, "the instance is %s", state)
 	}
+	// The group comes first: its tasks are there once it is.
+	if _, _, generation := s.inst.Directory(); generation < 0 {
+		return nil, unavailable(CodeNotReady, "the instance is not in its group")
+	}
 	var missing []Lag
 	for _, t := range s.inst.Tasks() {
 		if t.State != streams.TaskRunning {
@@ -42,9 +46,6 @@ func (s *Server) serveReady(*request) (any, error) {
 		return nil, &failure{http.StatusServiceUnavailable, Error{
 			Code: CodeNotReady, Message: "tasks are being restored", Tasks: missing,
 		}}
-	}
-	if _, _, generation := s.inst.Directory(); generation < 0 {
-		return nil, unavailable(CodeNotReady, "the instance is not in its group")
 	}
 	return Health{Status: "ready", State: state}, nil
 }

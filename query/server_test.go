@@ -229,6 +229,29 @@ func TestHealthAndReadiness(t *testing.T) {
 	wantError(t, get(t, f.urls[0]+"/healthz"), 503, query.CodeNotReady, "failed")
 }
 
+// joining is a member that comes into its group as soon as its tasks were asked for.
+type joining struct{ *member }
+
+func (j joining) Tasks() []streams.TaskInfo {
+	before := j.member.Tasks()
+	j.set(func() { j.generation = 1 })
+	return before
+}
+
+func TestAnInstanceIsNotReadyForTasksItDoesNotHaveYet(t *testing.T) {
+	m := newMember(t, shop(t))
+	m.generation = -1
+	s, err := query.New(joining{m}, query.Config{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	w := httptest.NewRecorder()
+	s.ServeHTTP(w, httptest.NewRequest("GET", "/readyz", nil))
+	if w.Code != 503 || !strings.Contains(w.Body.String(), "group") {
+		t.Errorf("%d %s", w.Code, w.Body)
+	}
+}
+
 func TestStarting(t *testing.T) {
 	f := newFleet(t, 1, query.Config{})
 	m := f.members[0]

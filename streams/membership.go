@@ -38,14 +38,13 @@ type membership struct {
 	// that nobody can ask this member.
 	unheard, told bool
 
-	mu        sync.Mutex // guards what follows; never held across a wait
-	now       identity
-	joining   bool
-	beat      beat          // when the last answered heartbeat was sent
-	changed   chan struct{} // closed at the next change of the above
-	leader    string        // the leader's endpoint
-	directory *Directory    // of this generation, if this member leads
-	assigned  time.Time     // when the last assignment came
+	mu       sync.Mutex // guards what follows; never held across a wait
+	now      identity
+	joining  bool
+	beat     beat          // when the last answered heartbeat was sent
+	changed  chan struct{} // closed at the next change of the above
+	route    routing       // what queries are told of the group
+	assigned time.Time     // when the last assignment came
 	// aborting are producers of processes that are gone, not yet fenced.
 	aborting []assign.Producers
 }
@@ -58,6 +57,18 @@ type identity struct {
 	// earlier epoch are not its own any more.
 	epoch int
 }
+
+// routing is where queries are sent. It is of the last generation whose tasks this
+// member has taken: an instance that is in its group shows all of its tasks, those
+// that restore too, or it would seem ready to answer for none.
+type routing struct {
+	generation int32
+	leader     string     // the leader's endpoint
+	directory  *Directory // of the generation, if this member leads
+}
+
+// nowhere is the routing of a member that is not in its group.
+var nowhere = routing{generation: assign.NoGeneration}
 
 // beat is a moment on two clocks: the monotonic one stands still while a machine
 // sleeps, and the wall clock may be set.
@@ -89,7 +100,7 @@ type DirectoryMember struct {
 func newMembership(in *Instance) (*membership, error) {
 	m := &membership{
 		in: in, again: make(chan struct{}, 1), changed: make(chan struct{}),
-		now: identity{generation: assign.NoGeneration}, joining: true,
+		now: identity{generation: assign.NoGeneration}, joining: true, route: nowhere,
 	}
 	var err error
 	m.member, err = in.client.NewMember(kafka.MemberConfig{
@@ -257,7 +268,7 @@ func (m *membership) round(ctx context.Context) error {
 	revoke, start := assign.Diff(owned, a.Active)
 	m.change(func() {
 		m.now.id, m.now.generation = joined.MemberID, joined.Generation
-		m.joining, m.beat, m.leader, m.directory = false, began, a.Leader, directory
+		m.joining, m.beat = false, began
 		m.assigned = time.Now()
 		m.inherit(a)
 	})
@@ -265,11 +276,14 @@ func (m *membership) round(ctx context.Context) error {
 	if a.Follows {
 		m.hasty = time.Now().Add(m.in.cfg.SessionTimeout)
 	}
-	m.returned(ctx, joined, sub, a)
 	m.in.metrics.rebalanced()
 	m.in.log.Info("rebalanced", "generation", joined.Generation, "leader", joined.Leader, "members", a.Members,
 		"tasks", len(a.Active), "standbys", len(a.Standby), "warm_ups", len(a.Warmup), "started", len(start), "revoked", len(revoke), "took", time.Since(began.monotonic).Round(time.Millisecond))
 	m.in.apply(joined.Generation, fromAssigns(start), fromAssigns(revoke), a, workers)
+	if found := m.returned(ctx, joined, sub, a); found != nil {
+		directory = found
+	}
+	m.change(func() { m.route = routing{joined.Generation, a.Leader, directory} })
 	if m.members > 1 && m.in.cfg.Advertise == "" && !m.told {
 		m.told = true
 		m.in.log.Warn("queries cannot be forwarded to this instance, which has told the others no URL: set Advertise (--advertise) if they are wanted",
@@ -428,7 +442,7 @@ func (m *membership) quiet() bool {
 func (m *membership) lose() {
 	m.change(func() {
 		m.now = identity{generation: assign.NoGeneration, epoch: m.now.epoch + 1}
-		m.directory, m.leader = nil, ""
+		m.route = nowhere
 	})
 	m.in.lose()
 }
@@ -436,12 +450,11 @@ func (m *membership) lose() {
 // leave gives up the member's place, so that its tasks go to others at once.
 func (m *membership) leave(ctx context.Context) error { return m.member.Leave(ctx) }
 
-// routing returns the leader's endpoint, the generation, and the directory if
-// this member leads.
-func (m *membership) routing() (leader string, generation int32, d *Directory) {
+// routing returns where queries are to be sent.
+func (m *membership) routing() routing {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	return m.leader, m.now.generation, m.directory
+	return m.route
 }
 
 func fromAssigns(tasks []assign.Task) []processors.TaskID {

@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -98,6 +99,36 @@ func (g *gaps) reset() {
 	defer g.mu.Unlock()
 	clear(g.last)
 	clear(g.longest)
+}
+
+// An instance that has joined its group but shows none of its tasks would pass for
+// ready, and then answer that its state is not open.
+func TestAnInstanceIsInItsGroupOnceItShowsItsTasks(t *testing.T) {
+	inWorld(t, 1, topics(), func(w *world) {
+		var in *Instance
+		var shown atomic.Int32
+		made := make(chan struct{})
+		see := func(c *Config) {
+			c.Listener.Task = func(id TaskID, s TaskState) {
+				if s != TaskRestoring {
+					return
+				}
+				<-made
+				shown.Add(1)
+				if _, _, generation := in.Directory(); generation >= 0 {
+					t.Errorf("in generation %d before task %s is shown", generation, id)
+				}
+			}
+		}
+		a := w.start("a", newDisk(), counts(t), see)
+		in = a.in
+		close(made)
+		w.settled(tasks, a)
+		if _, _, generation := a.in.Directory(); generation < 0 || shown.Load() != tasks {
+			t.Errorf("generation %d, %d tasks were restored", generation, shown.Load())
+		}
+		a.stop()
+	})
 }
 
 func TestJoinMovesHalfAndStopsNobodyElse(t *testing.T) {

@@ -148,12 +148,13 @@ func (in *Instance) databases() []*stores.DB {
 }
 
 // Directory returns who runs which tasks, if this instance leads the group,
-// and else where the leader is to be asked. It holds for the generation.
+// and else where the leader is to be asked. It holds for the generation, which is
+// the last one whose tasks this instance has taken: Tasks lists them, those that
+// restore too. Outside the group the generation is -1.
 func (in *Instance) Directory() (d *Directory, leader string, generation int32) {
-	m := in.group.Load()
-	if m == nil {
-		return nil, "", -1
+	r := nowhere
+	if m := in.group.Load(); m != nil {
+		r = m.routing()
 	}
-	leader, generation, d = m.routing()
-	return d, leader, generation
+	return r.directory, r.leader, r.generation
 }

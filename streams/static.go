@@ -15,27 +15,27 @@ import (
 
 // returned looks after what a member misses whose first assignment was made for
 // its earlier self: it joins again if its subscription differs from that one, and
-// a leader finds out who has which tasks.
-func (m *membership) returned(ctx context.Context, joined kafka.Joined, sub assign.Subscription, a assign.Assignment) {
+// a leader finds out who has which tasks. It returns nil to anybody else.
+func (m *membership) returned(ctx context.Context, joined kafka.Joined, sub assign.Subscription, a assign.Assignment) *Directory {
 	first := !m.greeted
 	m.greeted = true
 	if !first || joined.Leader || m.in.cfg.InstanceID == "" {
-		return
+		return nil
 	}
 	if a.Planned != 0 && a.Planned != sub.Fingerprint() {
 		m.in.log.Info("returned with another subscription than before: asking for a rebalance")
 		m.rejoin()
-		return
+		return nil
 	}
 	if a.Leader == "" || a.Leader != m.in.cfg.Advertise {
-		return
+		return nil
 	}
 	directory, err := m.findDirectory(ctx, joined.Generation)
 	if err != nil {
 		m.in.log.Warn("the other members cannot ask this one who has which tasks before the next rebalance", "error", err)
-		return
+		return nil
 	}
-	m.change(func() { m.directory = directory })
+	return directory
 }
 
 // findDirectory makes the directory from what the coordinator keeps of the group.
