@@ -42,7 +42,8 @@ type Load struct {
 	Events int64
 	Key    Key
 	// Keys, if it is not 0, is how many keys there are in place of those of Key; each
-	// event has any of them.
+	// event has any of them. They are UUIDs in text, as identifiers of users and sessions
+	// mostly are: 36 bytes, half of which no compression takes away.
 	Keys int64 `json:",omitempty"`
 	Seed uint64
 	// Span is the time from the first event to the last. Default: two milliseconds
@@ -107,11 +108,25 @@ func (g *generator) event() (key string, e llm.Performance) {
 	}
 	switch {
 	case g.load.Keys > 0:
-		return fmt.Sprintf("key-%08d", g.random.Int64N(g.load.Keys)), e
+		return uuidOf(g.random.Int64N(g.load.Keys)), e
 	case g.load.Key == BySession:
 		return s, e
 	}
 	return e.Model, e
+}
+
+// uuidOf returns the n-th of the keys.
+func uuidOf(n int64) string {
+	high, low := mix(2*uint64(n)), mix(2*uint64(n)+1)
+	return fmt.Sprintf("%08x-%04x-4%03x-%04x-%012x", high>>32, high>>16&0xffff, high&0xfff, low>>50|0x8000, low&(1<<48-1))
+}
+
+// mix is the finalizer of SplitMix64: other numbers give other ones.
+func mix(n uint64) uint64 {
+	n += 0x9e3779b97f4a7c15
+	n = (n ^ n>>30) * 0xbf58476d1ce4e5b9
+	n = (n ^ n>>27) * 0x94d049bb133111eb
+	return n ^ n>>31
 }
 
 // session returns the session of an event: one of a thousand that are open.
