@@ -32,12 +32,15 @@ func (s *Server) serveReady(*request) (any, error) {
 	default:
 		return nil, unavailable(CodeNotReady, "the instance is %s", state)
 	}
-	// The group comes first: its tasks are there once it is.
-	if _, _, generation := s.inst.Directory(); generation < 0 {
+	// Who is in the group shows its tasks, from before until behind.
+	_, _, before := s.inst.Directory()
+	tasks := s.inst.Tasks()
+	_, _, behind := s.inst.Directory()
+	if before < 0 || behind < 0 {
 		return nil, unavailable(CodeNotReady, "the instance is not in its group")
 	}
 	var missing []Lag
-	for _, t := range s.inst.Tasks() {
+	for _, t := range tasks {
 		if t.State != streams.TaskRunning {
 			missing = append(missing, Lag{Task: t.Task.String(), Remaining: t.Remaining})
 		}

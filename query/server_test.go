@@ -229,26 +229,31 @@ func TestHealthAndReadiness(t *testing.T) {
 	wantError(t, get(t, f.urls[0]+"/healthz"), 503, query.CodeNotReady, "failed")
 }
 
-// joining is a member that comes into its group as soon as its tasks were asked for.
-type joining struct{ *member }
-
-func (j joining) Tasks() []streams.TaskInfo {
-	before := j.member.Tasks()
-	j.set(func() { j.generation = 1 })
-	return before
+// moving is a member without tasks that comes to another generation while it is
+// asked for them.
+type moving struct {
+	*member
+	to int32
 }
 
-func TestAnInstanceIsNotReadyForTasksItDoesNotHaveYet(t *testing.T) {
-	m := newMember(t, shop(t))
-	m.generation = -1
-	s, err := query.New(joining{m}, query.Config{})
-	if err != nil {
-		t.Fatal(err)
-	}
-	w := httptest.NewRecorder()
-	s.ServeHTTP(w, httptest.NewRequest("GET", "/readyz", nil))
-	if w.Code != 503 || !strings.Contains(w.Body.String(), "group") {
-		t.Errorf("%d %s", w.Code, w.Body)
+func (m moving) Tasks() []streams.TaskInfo {
+	m.set(func() { m.generation = m.to })
+	return nil
+}
+
+func TestAnInstanceIsNotReadyForTasksItDoesNotShow(t *testing.T) {
+	for from, to := range map[int32]int32{-1: 1, 1: -1} {
+		m := newMember(t, shop(t))
+		m.generation = from
+		s, err := query.New(moving{m, to}, query.Config{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		w := httptest.NewRecorder()
+		s.ServeHTTP(w, httptest.NewRequest("GET", "/readyz", nil))
+		if w.Code != 503 || !strings.Contains(w.Body.String(), "group") {
+			t.Errorf("from generation %d to %d: %d %s", from, to, w.Code, w.Body)
+		}
 	}
 }
 

@@ -87,7 +87,6 @@ func (in *Instance) apply(generation int32, start, revoke []processors.TaskID, a
 	in.renew()
 	in.standbys.assign(fromAssigns(a.Standby), fromAssigns(a.Warmup), a.Follows)
 	in.staff(workers)
-	in.life.settle()
 }
 
 // letGo has a task closed: it goes to another member, or another worker.

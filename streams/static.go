@@ -15,7 +15,7 @@ import (
 
 // returned looks after what a member misses whose first assignment was made for
 // its earlier self: it joins again if its subscription differs from that one, and
-// a leader finds out who has which tasks. It returns nil to anybody else.
+// a leader finds out who has which tasks. It returns the directory that it has found, or nil.
 func (m *membership) returned(ctx context.Context, joined kafka.Joined, sub assign.Subscription, a assign.Assignment) *Directory {
 	first := !m.greeted
 	m.greeted = true
