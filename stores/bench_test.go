@@ -1,11 +1,16 @@
 package stores_test
 
 import (
+	"bytes"
 	"context"
 	"fmt"
 	"math"
+	"math/rand/v2"
+	"slices"
 	"testing"
+	"time"
 
+	"github.com/millrace/millrace/llm"
 	"github.com/millrace/millrace/stores"
 )
 
@@ -135,4 +140,40 @@ func BenchmarkIngest(b *testing.B) {
 			check(b, k.db.Close())
 		})
 	}
+}
+
+// BenchmarkBeyondMemory fills a database with entries in any order, each of which is
+// looked for before it is written, in commits of 20,000. What the last million takes
+// tells what an entry costs in a state of that size: -benchtime 6000000x.
+func BenchmarkBeyondMemory(b *testing.B) {
+	const each, last = 20_000, 1_000_000
+	r := stores.NewPebbleResources(16<<20, 250, 1)
+	defer r.Close()
+	e, err := stores.OpenPebble(stores.PebbleConfig{Dir: b.TempDir(), Resources: r})
+	check(b, err)
+	defer e.Close()
+	random := rand.New(rand.NewPCG(1, 2))
+	var read []byte
+	var late time.Duration
+	for done := 0; done < b.N; done += each {
+		began := time.Now()
+		var batch stores.Batch
+		for range min(each, b.N-done) {
+			key := fmt.Appendf(nil, "\x00\x01\x00\x00\x01\x9a\xbc\xde\xf0\x12key-%08d", random.IntN(50_000_000))
+			if read, _, err = e.Get(read[:0], key); err != nil {
+				b.Fatal(err)
+			}
+			s := llm.NewStats()
+			check(b, s.Add(llm.Performance{LatencyMS: 100 + 900*random.ExpFloat64(), PromptTokens: random.Int64N(4000), CompletionTokens: random.Int64N(900)}))
+			value, err := llm.StatsCodec.Append([]byte("\x01\x00\x00\x01\x9a\xbc\xde\xf0\x12"), *s)
+			check(b, err)
+			batch.Set = append(batch.Set, stores.Pair{Key: key, Value: value})
+		}
+		slices.SortFunc(batch.Set, func(x, y stores.Pair) int { return bytes.Compare(x.Key, y.Key) })
+		check(b, e.Apply(&batch))
+		if b.N-done <= last {
+			late += time.Since(began)
+		}
+	}
+	b.ReportMetric(float64(late.Nanoseconds())/float64(min(b.N, last)), "ns/late-op")
 }

@@ -54,16 +54,17 @@ const (
 	minMemtable  = 256 << 10
 	memtables    = 2       // of one database that is busy
 	blockBytes   = 4 << 10 // single reads are what there are most of
-	tableBytes   = 1 << 20 // of the smallest tables; each level's are twice those above
-	bloomBits    = 10
-	lowestBits   = 5 // nine of ten keys are in the lowest level, and so are nine of ten bits
+	tableBytes   = 1 << 20 // in the topmost level, and twice as much in each below
+	bloomBits    = 10      // of a hundred keys that are not there, one costs a block
+	lowestBits   = 5       // one of eight does; but nine of ten keys are in the lowest level
+	lowest       = 6       // that level
 	ingestFolder = "ingest"
 
 	// Keys come in any order, so that a compaction of the topmost level rewrites all of
-	// the one below it. That is to be small, and what comes down at once large: of all
-	// written bytes compactions made nine times as many, and 27 by Pebble's defaults.
-	topLevel    = 8 // memtables that fit into the level below the topmost
-	topmostRuns = 8 // flushes that are kept in the topmost
+	// the one below it. That is to be small, and what comes down at once large: of each
+	// written byte compactions made nine to eleven, and 27 by Pebble's defaults.
+	belowTopmost = 8 // memtables that fit into that level
+	topmostRuns  = 4 // flushes that come down at once
 )
 
 // NewPebbleResources returns the resources for about tasks databases that
@@ -228,9 +229,9 @@ func (e *pebbleEngine) newOptions() *pebble.Options {
 		ErrorIfNotExists:            e.cfg.readOnly,
 		MemTableSize:                e.cfg.Resources.memtable,
 		MemTableStopWritesThreshold: 4,
-		L0CompactionThreshold:       topmostRuns,
-		L0StopWritesThreshold:       4 * topmostRuns,
-		LBaseMaxBytes:               topLevel * int64(e.cfg.Resources.memtable),
+		L0CompactionThreshold:       2 * topmostRuns, // Pebble compacts from half of it
+		L0StopWritesThreshold:       8 * topmostRuns,
+		LBaseMaxBytes:               belowTopmost * int64(e.cfg.Resources.memtable),
 		Logger:                      (*pebbleLogger)(e),
 		EventListener:               &pebble.EventListener{BackgroundError: e.backgroundError, DataCorruption: e.dataCorruption},
 	}
@@ -241,7 +242,7 @@ func (e *pebbleEngine) newOptions() *pebble.Options {
 		o.Levels[i].BlockSize = blockBytes
 		o.Levels[i].FilterPolicy = bloom.FilterPolicy(bloomBits)
 	}
-	o.Levels[len(o.Levels)-1].FilterPolicy = bloom.FilterPolicy(lowestBits)
+	o.Levels[lowest].FilterPolicy = bloom.FilterPolicy(lowestBits)
 	o.TargetFileSizes[0] = tableBytes
 	o.EnsureDefaults()
 	return o

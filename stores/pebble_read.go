@@ -125,7 +125,7 @@ func (i *pebbleIterator) Close() error  { return i.engine.judge(i.it.Close()) }
 
 // ingest writes entries as sorted tables and hands these to Pebble in one step.
 // Each prefix gets a table of its own: one over two stores would overlap with
-// all of both.
+// all of both. Most of them stay in the lowest level, and have its filters.
 func (e *pebbleEngine) ingest(ctx context.Context, entries []Pair) (err error) {
 	var paths []string
 	defer func() {
@@ -160,7 +160,10 @@ func (e *pebbleEngine) writeTable(path string, entries []Pair) error {
 	if err != nil {
 		return err
 	}
-	w := sstable.NewWriter(objstorageprovider.NewFileWritable(f), e.options.MakeWriterOptions(0, e.db.TableFormat()))
+	// Options of the lowest level would have Pebble take deletes for obsolete.
+	o := e.options.MakeWriterOptions(0, e.db.TableFormat())
+	o.FilterPolicy = e.options.Levels[lowest].FilterPolicy
+	w := sstable.NewWriter(objstorageprovider.NewFileWritable(f), o)
 	for _, p := range entries {
 		if p.Value == nil {
 			err = w.Delete(p.Key)

@@ -42,8 +42,8 @@ type Load struct {
 	Events int64
 	Key    Key
 	// Keys, if it is not 0, is how many keys there are in place of those of Key; each
-	// event has any of them. They are UUIDs in text, as identifiers of users and sessions
-	// mostly are: 36 bytes, half of which no compression takes away.
+	// event has any of them. They are UUIDs in text, as the names of users and sessions
+	// often are: 36 bytes, of which compression takes away little more than half.
 	Keys int64 `json:",omitempty"`
 	Seed uint64
 	// Span is the time from the first event to the last. Default: two milliseconds
