@@ -114,7 +114,7 @@ func (w *worker) feed(r *running, f *feed, now time.Time) error {
 	f.rest = d
 	for f.batch < len(d.Batches) {
 		batch := &d.Batches[f.batch]
-		n, err := w.feedBatch(f, batch)
+		n, err := w.feedBatch(r, f, batch)
 		w.in.metrics.records(d.Topic, n)
 		resting := f.rate.read(n, time.Now())
 		if n > 0 && f.rate != nil {
@@ -127,7 +127,7 @@ func (w *worker) feed(r *running, f *feed, now time.Time) error {
 			f.batch, f.record = f.batch+1, 0
 		}
 		w.unlooked += n
-		if (f.held() || resting || w.fullNow()) && f.batch < len(d.Batches) {
+		if (f.held() || resting || r.task.Firing() || w.fullNow()) && f.batch < len(d.Batches) {
 			return nil
 		}
 	}
@@ -156,9 +156,10 @@ func (w *worker) fullNow() bool {
 }
 
 // feedBatch processes records of a batch from the feed's next one on, fullEvery at
-// most. It stops where alignment or the rate wants it to, and where a bounded run
-// ends.
-func (w *worker) feedBatch(f *feed, batch *kafka.Batch) (n int, err error) {
+// most. It stops where alignment or the rate wants it to, where a bounded run ends, and
+// where a record has the task fire: each record behind it fires a slice more, which
+// changes more than fullEvery records do.
+func (w *worker) feedBatch(r *running, f *feed, batch *kafka.Batch) (n int, err error) {
 	var rec task.Fetched
 	var headers []processors.Header
 	most := min(fullEvery, f.rate.slice())
@@ -182,6 +183,10 @@ func (w *worker) feedBatch(f *feed, batch *kafka.Batch) (n int, err error) {
 		}
 		if err := f.input.Process(&rec); err != nil {
 			return n, err
+		}
+		if r.task.Firing() {
+			f.record++
+			return n, nil
 		}
 	}
 	return n, nil

@@ -326,6 +326,10 @@ func (t *Task) Tick(now time.Time) (more bool, err error) {
 	return t.due || sweeping, t.markers.send(now, false)
 }
 
+// Firing reports whether more is due by the watermark than was done at once: Tick and
+// each record go on with a slice of it.
+func (t *Task) Firing() bool { return t.due }
+
 // fire advances the stateful nodes by at most a slice each.
 func (t *Task) fire() error {
 	if !t.due {
