@@ -32,11 +32,12 @@ func (s *Server) serveReady(*request) (any, error) {
 	default:
 		return nil, unavailable(CodeNotReady, "the instance is %s", state)
 	}
-	// Who is in the group shows its tasks, from before until behind.
+	// Tasks are shown before the instance is in its group, and until it is not any
+	// more: one that is in it at both looks has shown them all.
 	_, _, before := s.inst.Directory()
 	tasks := s.inst.Tasks()
-	_, _, behind := s.inst.Directory()
-	if before < 0 || behind < 0 {
+	_, _, after := s.inst.Directory()
+	if before < 0 || after < 0 {
 		return nil, unavailable(CodeNotReady, "the instance is not in its group")
 	}
 	var missing []Lag

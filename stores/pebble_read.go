@@ -125,7 +125,7 @@ func (i *pebbleIterator) Close() error  { return i.engine.judge(i.it.Close()) }
 
 // ingest writes entries as sorted tables and hands these to Pebble in one step.
 // Each prefix gets a table of its own: one over two stores would overlap with
-// all of both. Most of them stay in the lowest level, and have its filters.
+// all of both. Their keys end up in the lowest level, and they have its filters.
 func (e *pebbleEngine) ingest(ctx context.Context, entries []Pair) (err error) {
 	var paths []string
 	defer func() {

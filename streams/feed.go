@@ -97,8 +97,8 @@ func (r *running) next() *feed {
 	return best
 }
 
-// feed processes one delivery, or as much of it as alignment, the rate and the next
-// commit let it.
+// feed processes one delivery, or as much of it as alignment, the rate, windows that
+// fire and the next commit let it.
 func (w *worker) feed(r *running, f *feed, now time.Time) error {
 	d := f.rest
 	if d == nil {
@@ -157,8 +157,8 @@ func (w *worker) fullNow() bool {
 
 // feedBatch processes records of a batch from the feed's next one on, fullEvery at
 // most. It stops where alignment or the rate wants it to, where a bounded run ends, and
-// where a record has the task fire: each record behind it fires a slice more, which
-// changes more than fullEvery records do.
+// where a record leaves the task firing: each one behind it would fire a slice more,
+// which changes more than fullEvery records do.
 func (w *worker) feedBatch(r *running, f *feed, batch *kafka.Batch) (n int, err error) {
 	var rec task.Fetched
 	var headers []processors.Header

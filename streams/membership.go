@@ -280,10 +280,10 @@ func (m *membership) round(ctx context.Context) error {
 	m.in.log.Info("rebalanced", "generation", joined.Generation, "leader", joined.Leader, "members", a.Members,
 		"tasks", len(a.Active), "standbys", len(a.Standby), "warm_ups", len(a.Warmup), "started", len(start), "revoked", len(revoke), "took", time.Since(began.monotonic).Round(time.Millisecond))
 	m.in.apply(joined.Generation, fromAssigns(start), fromAssigns(revoke), a, workers)
-	m.change(func() { m.route = routing{joined.Generation, a.Leader, directory} })
 	if found := m.returned(ctx, joined, sub, a); found != nil {
-		m.change(func() { m.route.directory = found })
+		directory = found
 	}
+	m.change(func() { m.route = routing{joined.Generation, a.Leader, directory} })
 	m.in.life.settle()
 	if m.members > 1 && m.in.cfg.Advertise == "" && !m.told {
 		m.told = true

@@ -174,11 +174,17 @@ func (w *worker) pass(ctx context.Context) (busy bool, err error) {
 		if w.paused {
 			break
 		}
-		more, err := w.step(w.tasks[ids[(first+i)%len(ids)]])
+		r := w.tasks[ids[(first+i)%len(ids)]]
+		more, err := w.step(r)
 		if err != nil {
 			return false, err
 		}
 		busy = busy || more
+		if r.task.Firing() && w.full() { // all tasks may fire in one pass
+			if err := w.commit(ctx); err != nil {
+				return busy, err
+			}
+		}
 	}
 	if err := w.producerErr(); err != nil {
 		return false, err

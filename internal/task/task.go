@@ -327,7 +327,7 @@ func (t *Task) Tick(now time.Time) (more bool, err error) {
 }
 
 // Firing reports whether more is due by the watermark than was done at once: Tick and
-// each record go on with a slice of it.
+// each record go on with a slice of it in each stateful node.
 func (t *Task) Firing() bool { return t.due }
 
 // fire advances the stateful nodes by at most a slice each.
