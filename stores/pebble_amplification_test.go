@@ -8,20 +8,12 @@ import (
 	"testing"
 
 	"github.com/cockroachdb/pebble/v2"
-	"github.com/cockroachdb/pebble/v2/vfs"
 )
 
 // TestCompactionsOfStateBeyondMemory counts what compactions write and what filters
 // take where keys come in any order and are more than the memtables hold by far.
 func TestCompactionsOfStateBeyondMemory(t *testing.T) {
-	r := NewPebbleResources(2<<20, 100, 1)
-	defer r.Close()
-	opened, err := OpenPebble(PebbleConfig{Dir: "state", FS: vfs.NewMem(), Resources: r})
-	if err != nil {
-		t.Fatal(err)
-	}
-	e := opened.(*pebbleEngine)
-	defer e.Close()
+	e := openInMemory(t, 2<<20, 100)
 	random := rand.New(rand.NewPCG(1, 1))
 	const batches, each = 100, 2000
 	for range batches {
