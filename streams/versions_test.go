@@ -123,6 +123,10 @@ func TestValuesAreUpgradedUnderLoad(t *testing.T) {
 	}
 }
 
+// upgradedStore begins the line that a task logs of a store without older values. An
+// error says the words as well, where it tells what to wait for.
+const upgradedStore = `msg="all values are of the newest version`
+
 // TestAnOldDiskCatchesUpWithAnUpgrade: a program without steps finds values of the
 // first version on its disk, and in the changelog that nothing of them is left.
 func TestAnOldDiskCatchesUpWithAnUpgrade(t *testing.T) {
@@ -146,10 +150,7 @@ func TestAnOldDiskCatchesUpWithAnUpgrade(t *testing.T) {
 		}
 		b := w.start("b", newDisk(), tallies2(t, countedStep()), nil)
 		w.settled(tasks, b)
-		w.until("all stores are upgraded", func() bool {
-			n := w.log.count("all values are of the newest version")
-			return n > 0 && n == w.log.count("upgrading values in the background")
-		})
+		w.until("all stores are upgraded, empty ones too", func() bool { return w.log.count(upgradedStore) == partitions })
 		b.stop()
 		w.write(events[100:]...)
 		c := w.start("c", a.disk, tallies2(t), nil)
@@ -278,11 +279,11 @@ func TestNothingWaitsForAnUpgrade(t *testing.T) {
 		if n := commits.Load() - began; n > 8 {
 			t.Errorf("%d commits with nothing but an upgrade to do", n)
 		}
-		if n := w.log.count("all values are of the newest version"); n > 0 {
+		if n := w.log.count(upgradedStore); n > 0 {
 			t.Errorf("%d stores were upgraded before they could", n)
 		}
 		d := w.start("d", b.disk, second, nil)
-		w.until("the store is upgraded", func() bool { return w.log.count("all values are of the newest version") > 0 })
+		w.until("the store is upgraded", func() bool { return w.log.count(upgradedStore) > 0 })
 		d.stop()
 		w.start("drain", newDisk(), tallies2(t), func(c *Config) { c.UntilEnd = true }).wait()
 		w.expectExactly(want)

@@ -25,11 +25,11 @@ type upgrades struct {
 
 // upgrading is a store that may hold older values.
 type upgrading struct {
-	store           string
-	oldest, current int
-	next            []byte // where the pass goes on; nil at its beginning
-	slice           int    // values that the commit under way upgrades
-	values          int64  // upgraded by commits since the task was made
+	store   string
+	current int
+	next    []byte // where the pass goes on; nil at its beginning
+	slice   int    // values that the commit under way upgrades
+	values  int64  // upgraded by commits since the task was made
 	// ended: the pass is over, since so many commits. noted: the next commit says
 	// that nothing older is left.
 	ended, noted bool
@@ -40,7 +40,9 @@ type upgrading struct {
 // slice included, until what is noted cannot be ahead of what is so.
 const settling = 2
 
-// begin finds the stores that may hold older values.
+// begin finds the stores that may hold older values. One that was older and holds
+// nothing is done with the next commit, which says so as of the others: whoever waits
+// to remove a step waits for every task.
 func (u *upgrades) begin(t *Task) error {
 	u.task = t
 	for _, store := range t.cfg.Topology.SubTopologies()[t.cfg.ID.Sub].Stores {
@@ -57,14 +59,23 @@ func (u *upgrades) begin(t *Task) error {
 			return err
 		}
 		if !holds {
+			known := t.progress.knows(store)
 			t.progress.note(store, versions.Current)
+			if known {
+				u.add(&upgrading{store: store, current: versions.Current, ended: true, noted: true})
+			}
 			continue
 		}
 		t.cfg.Logger.Info("upgrading values in the background", "task", t.cfg.ID, "store", store, "from_version", oldest, "to_version", versions.Current)
-		t.cfg.Observer.Upgrading(store, 1)
-		u.open = append(u.open, &upgrading{store: store, oldest: oldest, current: versions.Current})
+		u.add(&upgrading{store: store, current: versions.Current})
 	}
 	return nil
+}
+
+// add takes a store into account.
+func (u *upgrades) add(s *upgrading) {
+	u.task.cfg.Observer.Upgrading(s.store, 1)
+	u.open = append(u.open, s)
 }
 
 // slice does the part of a commit, before it collects changes.
@@ -131,6 +142,12 @@ func (p *progress) oldestOf(store string) int {
 		return oldest
 	}
 	return 1
+}
+
+// knows reports whether an earlier run has noted anything of a store.
+func (p *progress) knows(store string) bool {
+	_, ok := p.oldest[store]
+	return ok
 }
 
 // note keeps, from the next commit on, that a store holds nothing older than a version.
