@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"slices"
 	"time"
 
 	"github.com/millrace/millrace/stores"
@@ -134,6 +135,8 @@ type restore struct {
 	// the old one: of what it has, something may have been deleted since.
 	known   int64
 	records int64
+	// batch is memory for the records of a chunk.
+	batch []stores.LogRecord
 }
 
 func (r *restore) run(ctx context.Context) error {
@@ -291,23 +294,24 @@ func (r *restore) chunk(ctx context.Context, feed Feed) error {
 		// An open transaction holds the end back, or the broker is slow.
 		return ctx.Err()
 	}
-	records := make([]stores.LogRecord, 0, len(c.Records))
+	r.batch = slices.Grow(r.batch[:0], len(c.Records))
 	for _, rec := range c.Records {
 		if r.Foreign(rec) {
 			c.Next, r.end = rec.Offset, rec.Offset
 			break
 		}
-		records = append(records, rec.LogRecord)
+		r.batch = append(r.batch, rec.LogRecord)
 	}
 	known := r.known
 	if c.Next >= r.end {
 		known = r.began.UnixMilli()
 	}
-	if err := r.DB.Ingest(ctx, r.Store, records, c.Next, known); err != nil {
+	if err := r.DB.Ingest(ctx, r.Store, r.batch, c.Next, known); err != nil {
 		return err
 	}
 	r.position = c.Next
-	r.records += int64(len(records))
+	r.records += int64(len(r.batch))
+	clear(r.batch) // they hold what the broker sent
 	return nil
 }
 

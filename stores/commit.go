@@ -363,14 +363,16 @@ func (db *DB) Ingest(ctx context.Context, name string, records []LogRecord, next
 	if err != nil {
 		return err
 	}
-	pairs, err := sortedPairs(s, records)
-	if err != nil {
-		return s.info().wrap(err)
-	}
+	r := sorters.Get().(*sorter)
+	defer r.release()
 	// What was ingested can outlive a batch that was applied before it, so it
 	// carries the layout even if such a batch did.
 	own := append(db.layoutPairs([]store{s}, true), s.info().offsetPair(next, appliedAt))
-	if err := db.engine.Ingest(ctx, append(own, pairs...)); err != nil {
+	pairs, err := r.pairsOf(s, own, records)
+	if err != nil {
+		return s.info().wrap(err)
+	}
+	if err := db.engine.Ingest(ctx, pairs); err != nil {
 		return s.info().wrap(err)
 	}
 	db.restored(s, &offset{next: next, appliedAt: appliedAt})
@@ -388,12 +390,14 @@ func (db *DB) Replay(ctx context.Context, name string, records []LogRecord, next
 	if err != nil {
 		return err
 	}
-	pairs, err := sortedPairs(s, records)
+	r := sorters.Get().(*sorter)
+	defer r.release()
+	own := append(db.layoutPairs([]store{s}, true), s.info().offsetPair(next, appliedAt))
+	pairs, err := r.pairsOf(s, own, records)
 	if err != nil {
 		return s.info().wrap(err)
 	}
-	own := append(db.layoutPairs([]store{s}, true), s.info().offsetPair(next, appliedAt))
-	if err := db.engine.Apply(&Batch{Set: append(own, pairs...)}); err != nil {
+	if err := db.engine.Apply(&Batch{Set: pairs}); err != nil {
 		return s.info().wrap(err)
 	}
 	db.restored(s, &offset{next: next, appliedAt: appliedAt})
@@ -450,39 +454,4 @@ func (db *DB) restored(s store, o *offset) {
 	}
 	db.layoutsStored([]store{s})
 	db.offsets[s.info().name] = *o
-}
-
-// sortedPairs turns records into engine entries in ascending order of keys; of
-// records with one key the last counts.
-func sortedPairs(s store, records []LogRecord) ([]Pair, error) {
-	size := 0
-	for _, r := range records {
-		size += len(r.Key) + len(r.Value) + 32
-	}
-	arena := make([]byte, 0, size)
-	pairs := make([]Pair, 0, len(records))
-	for _, r := range records {
-		// The arena may move while it grows; entries made before keep the old
-		// one alive.
-		from := len(arena)
-		out, split, err := s.fromLog(arena, r)
-		if err != nil {
-			return nil, err
-		}
-		arena = out
-		p := Pair{Key: arena[from:split:split]}
-		if r.Value != nil {
-			p.Value = arena[split:len(arena):len(arena)]
-		}
-		pairs = append(pairs, p)
-	}
-	slices.SortStableFunc(pairs, func(a, b Pair) int { return bytes.Compare(a.Key, b.Key) })
-	kept := pairs[:0]
-	for i, p := range pairs {
-		if i+1 < len(pairs) && bytes.Equal(p.Key, pairs[i+1].Key) {
-			continue
-		}
-		kept = append(kept, p)
-	}
-	return kept, nil
 }

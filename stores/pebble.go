@@ -106,14 +106,15 @@ func (r *PebbleResources) Close() {
 // pebbleEngine is an Engine over a Pebble database without a write-ahead log:
 // the changelog is the log.
 type pebbleEngine struct {
-	cfg     PebbleConfig
-	db      *pebble.DB
-	lock    *pebble.Lock
-	options *pebble.Options
-	finder  finder
-	files   atomic.Int64          // numbers the files to ingest
-	open    atomic.Bool           // from then on a failed table ends the database
-	rot     atomic.Pointer[error] // why the files cannot be trusted, once known
+	cfg         PebbleConfig
+	db          *pebble.DB
+	lock        *pebble.Lock
+	options     *pebble.Options
+	compactions *scheduler
+	finder      finder
+	files       atomic.Int64          // numbers the files to ingest
+	open        atomic.Bool           // from then on a failed table ends the database
+	rot         atomic.Pointer[error] // why the files cannot be trusted, once known
 
 	once sync.Once
 	dead chan struct{} // closed after err is set
@@ -125,7 +126,7 @@ type pebbleEngine struct {
 // with RemovePebble, and restored from the changelog.
 func OpenPebble(cfg PebbleConfig) (Engine, error) {
 	cfg = cfg.withDefaults()
-	e := &pebbleEngine{cfg: cfg, dead: make(chan struct{})}
+	e := &pebbleEngine{cfg: cfg, compactions: newScheduler(), dead: make(chan struct{})}
 	if err := cfg.lockFolder(&e.lock); err != nil {
 		return nil, err
 	}
@@ -233,7 +234,7 @@ func (e *pebbleEngine) newOptions() *pebble.Options {
 		L0StopWritesThreshold:       8 * topmostRuns,
 		LBaseMaxBytes:               belowTopmost * int64(e.cfg.Resources.memtable),
 		Logger:                      (*pebbleLogger)(e),
-		EventListener:               &pebble.EventListener{BackgroundError: e.backgroundError, DataCorruption: e.dataCorruption},
+		EventListener:               &pebble.EventListener{BackgroundError: e.backgroundError, DataCorruption: e.dataCorruption, CompactionBegin: e.compactions.compacting},
 	}
 	// An ingest that overlaps with a memtable waits for its flush. Otherwise it
 	// would join the memtables and, without a write-ahead log, not be durable.
@@ -244,6 +245,7 @@ func (e *pebbleEngine) newOptions() *pebble.Options {
 	}
 	o.Levels[lowest].FilterPolicy = bloom.FilterPolicy(lowestBits)
 	o.TargetFileSizes[0] = tableBytes
+	o.Experimental.CompactionScheduler = e.compactions
 	o.EnsureDefaults()
 	return o
 }

@@ -1,6 +1,7 @@
 package stores
 
 import (
+	"errors"
 	"path/filepath"
 	"sync/atomic"
 
@@ -46,7 +47,7 @@ func (f tableFS) Create(name string, category vfs.DiskWriteCategory) (file vfs.F
 	if err != nil {
 		return nil, err
 	}
-	return tableFile{file, f}, nil
+	return &bufferedFile{File: tableFile{file, f}}, nil
 }
 
 func (f tableFS) OpenDir(name string) (vfs.File, error) {
@@ -83,6 +84,62 @@ func (f tableFile) SyncTo(length int64) (full bool, err error) {
 		return err
 	})
 	return full, err
+}
+
+// writeBytes is how much is written to a table at once.
+const writeBytes = 64 << 10
+
+// bufferedFile writes in large pieces: Pebble hands a table over block by block.
+type bufferedFile struct {
+	vfs.File
+	held []byte
+}
+
+func (f *bufferedFile) Write(p []byte) (int, error) {
+	if len(f.held)+len(p) > writeBytes {
+		if err := f.flush(); err != nil {
+			return 0, err
+		}
+	}
+	if len(p) >= writeBytes {
+		return f.File.Write(p)
+	}
+	if f.held == nil {
+		f.held = make([]byte, 0, writeBytes)
+	}
+	f.held = append(f.held, p...)
+	return len(p), nil
+}
+
+func (f *bufferedFile) flush() error {
+	if len(f.held) == 0 {
+		return nil
+	}
+	_, err := f.File.Write(f.held)
+	f.held = f.held[:0]
+	return err
+}
+
+func (f *bufferedFile) Sync() error { return f.flushed(f.File.Sync) }
+
+func (f *bufferedFile) SyncData() error { return f.flushed(f.File.SyncData) }
+
+func (f *bufferedFile) Close() error { return errors.Join(f.flush(), f.File.Close()) }
+
+func (f *bufferedFile) SyncTo(length int64) (full bool, err error) {
+	err = f.flushed(func() (err error) {
+		full, err = f.File.SyncTo(length)
+		return err
+	})
+	return full, err
+}
+
+// flushed writes what is held and then does sync.
+func (f *bufferedFile) flushed(sync func() error) error {
+	if err := f.flush(); err != nil {
+		return err
+	}
+	return sync()
 }
 
 // tableDir is the folder of the tables, which is synced when one is complete.

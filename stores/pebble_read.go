@@ -152,6 +152,7 @@ func (e *pebbleEngine) ingest(ctx context.Context, entries []Pair) (err error) {
 		}
 		entries = entries[n:]
 	}
+	e.compactions.ingesting()
 	return errors.Join(e.db.Ingest(ctx, paths), e.finder.drop())
 }
 
@@ -163,7 +164,7 @@ func (e *pebbleEngine) writeTable(path string, entries []Pair) error {
 	// Options of the lowest level would have Pebble take deletes for obsolete.
 	o := e.options.MakeWriterOptions(0, e.db.TableFormat())
 	o.FilterPolicy = e.options.Levels[lowest].FilterPolicy
-	w := sstable.NewWriter(objstorageprovider.NewFileWritable(f), o)
+	w := sstable.NewWriter(objstorageprovider.NewFileWritable(&bufferedFile{File: f}), o)
 	for _, p := range entries {
 		if p.Value == nil {
 			err = w.Delete(p.Key)
