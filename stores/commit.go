@@ -363,18 +363,24 @@ func (db *DB) Ingest(ctx context.Context, name string, records []LogRecord, next
 	if err != nil {
 		return err
 	}
+	err = db.restore(s, records, next, appliedAt, func(pairs []Pair) error { return db.engine.Ingest(ctx, pairs) })
+	return s.info().wrap(err)
+}
+
+// restore writes records and the offset behind them to the engine.
+func (db *DB) restore(s store, records []LogRecord, next, appliedAt int64, write func([]Pair) error) error {
 	r := sorters.Get().(*sorter)
-	defer r.release()
 	// What was ingested can outlive a batch that was applied before it, so it
 	// carries the layout even if such a batch did.
 	own := append(db.layoutPairs([]store{s}, true), s.info().offsetPair(next, appliedAt))
 	pairs, err := r.pairsOf(s, own, records)
 	if err != nil {
-		return s.info().wrap(err)
+		return err
 	}
-	if err := db.engine.Ingest(ctx, pairs); err != nil {
-		return s.info().wrap(err)
+	if err := write(pairs); err != nil {
+		return err
 	}
+	r.release()
 	db.restored(s, &offset{next: next, appliedAt: appliedAt})
 	return nil
 }
@@ -390,18 +396,8 @@ func (db *DB) Replay(ctx context.Context, name string, records []LogRecord, next
 	if err != nil {
 		return err
 	}
-	r := sorters.Get().(*sorter)
-	defer r.release()
-	own := append(db.layoutPairs([]store{s}, true), s.info().offsetPair(next, appliedAt))
-	pairs, err := r.pairsOf(s, own, records)
-	if err != nil {
-		return s.info().wrap(err)
-	}
-	if err := db.engine.Apply(&Batch{Set: pairs}); err != nil {
-		return s.info().wrap(err)
-	}
-	db.restored(s, &offset{next: next, appliedAt: appliedAt})
-	return nil
+	err = db.restore(s, records, next, appliedAt, func(pairs []Pair) error { return db.engine.Apply(&Batch{Set: pairs}) })
+	return s.info().wrap(err)
 }
 
 // replayed is how many records Replay writes as a batch, at most.

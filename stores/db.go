@@ -138,9 +138,10 @@ const (
 	formatVersion = 1
 	offsetLen     = 16 // of an offset without its log
 
-	formatKey = "\x00\x00\x00\x00f"
-	layoutKey = "\x00\x00\x00\x00l" // + the store's prefix: kind, tag, name
-	offsetKey = "\x00\x00\x00\x00o" // + the store's prefix: next, applied at, log
+	ownPrefix = "\x00\x00\x00\x00"
+	formatKey = ownPrefix + "f"
+	layoutKey = ownPrefix + "l" // + the store's prefix: kind, tag, name
+	offsetKey = ownPrefix + "o" // + the store's prefix: next, applied at, log
 )
 
 // Open opens the state in an engine. Errors wrap ErrLayout, ErrCorrupt or what

@@ -126,7 +126,8 @@ type pebbleEngine struct {
 // with RemovePebble, and restored from the changelog.
 func OpenPebble(cfg PebbleConfig) (Engine, error) {
 	cfg = cfg.withDefaults()
-	e := &pebbleEngine{cfg: cfg, compactions: newScheduler(), dead: make(chan struct{})}
+	e := &pebbleEngine{cfg: cfg, dead: make(chan struct{})}
+	e.compactions = newScheduler(e.dead)
 	if err := cfg.lockFolder(&e.lock); err != nil {
 		return nil, err
 	}
@@ -141,6 +142,7 @@ func OpenPebble(cfg PebbleConfig) (Engine, error) {
 		return err
 	})
 	if err != nil {
+		e.compactions.end()
 		if e.failure() == nil {
 			err = errors.Join(err, e.lock.Close())
 		}
@@ -234,7 +236,7 @@ func (e *pebbleEngine) newOptions() *pebble.Options {
 		L0StopWritesThreshold:       8 * topmostRuns,
 		LBaseMaxBytes:               belowTopmost * int64(e.cfg.Resources.memtable),
 		Logger:                      (*pebbleLogger)(e),
-		EventListener:               &pebble.EventListener{BackgroundError: e.backgroundError, DataCorruption: e.dataCorruption, CompactionBegin: e.compactions.compacting},
+		EventListener:               &pebble.EventListener{BackgroundError: e.backgroundError, DataCorruption: e.dataCorruption},
 	}
 	// An ingest that overlaps with a memtable waits for its flush. Otherwise it
 	// would join the memtables and, without a write-ahead log, not be durable.
@@ -245,6 +247,7 @@ func (e *pebbleEngine) newOptions() *pebble.Options {
 	}
 	o.Levels[lowest].FilterPolicy = bloom.FilterPolicy(lowestBits)
 	o.TargetFileSizes[0] = tableBytes
+	e.compactions.listen(o.EventListener)
 	o.Experimental.CompactionScheduler = e.compactions
 	o.EnsureDefaults()
 	return o

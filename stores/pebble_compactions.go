@@ -1,6 +1,8 @@
 package stores
 
 import (
+	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -9,12 +11,11 @@ import (
 
 // While a store is restored its tables arrive in quick succession, each over all its
 // keys. Compactions that took the first few of them would rewrite these, and what they
-// made of those before, again and again. They wait until there are many, or no more
-// come.
+// made of those before, again and again. They wait until there are many, no more come,
+// or a write has to wait for them.
 const (
-	// restoredRuns are the ingests that come down at once. At half as many more Pebble
-	// stops writes.
-	restoredRuns = 24
+	// restoredRuns are the ingests that come down at once.
+	restoredRuns = 6 * topmostRuns
 	// restoredPause without an ingest is the end of a restore.
 	restoredPause = 2 * time.Second
 	// grantInterval bounds for how long a compaction waits that may run. It is that of
@@ -25,20 +26,29 @@ const (
 // scheduler has Pebble compact a database with one compaction at a time, as its own
 // does, but not while many tables are about to come.
 type scheduler struct {
-	db       pebble.DBForCompaction
-	stop     chan struct{}
-	stopped  chan struct{}
-	returned chan struct{} // capacity 1: a compaction may begin, perhaps
+	db      pebble.DBForCompaction
+	dead    <-chan struct{} // closed when the database cannot go on
+	look    chan struct{}   // capacity 1: asks grant to look again
+	stop    chan struct{}
+	stopped chan struct{}
 
-	mu       sync.Mutex // taken after Pebble's; never held over a call of db that takes those
-	busy     bool       // a compaction runs, or is about to
+	mu       sync.Mutex // taken within Pebble's, and never held over a call of db
 	closed   bool
-	runs     int // ingests since a compaction took those before
+	busy     bool // a compaction runs, or is about to
+	stalled  bool // a write waits for a compaction
+	runs     int  // ingests since a compaction took those before
 	ingested time.Time
 }
 
-func newScheduler() *scheduler {
-	return &scheduler{stop: make(chan struct{}), stopped: make(chan struct{}), returned: make(chan struct{}, 1)}
+func newScheduler(dead <-chan struct{}) *scheduler {
+	return &scheduler{dead: dead, look: make(chan struct{}, 1), stop: make(chan struct{}), stopped: make(chan struct{})}
+}
+
+// listen has the scheduler hear of what it needs to know.
+func (s *scheduler) listen(l *pebble.EventListener) {
+	l.CompactionBegin = s.compacting
+	l.WriteStallBegin = func(pebble.WriteStallBeginInfo) { s.stall(true) }
+	l.WriteStallEnd = func() { s.stall(false) }
 }
 
 // ingesting notes that tables come in.
@@ -51,13 +61,27 @@ func (s *scheduler) ingesting() {
 
 // compacting hears of a compaction that begins.
 func (s *scheduler) compacting(info pebble.CompactionInfo) {
-	for _, in := range info.Input {
-		if in.Level == 0 {
-			s.mu.Lock()
-			s.runs = 0
-			s.mu.Unlock()
-		}
+	if !slices.ContainsFunc(info.Input, takesRestored) {
+		return
 	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.runs = 0
+}
+
+// takesRestored reports whether tables of a store are taken from the topmost level, and
+// not just the database's own, of which each ingest has one.
+func takesRestored(in pebble.LevelInfo) bool {
+	return in.Level == 0 && slices.ContainsFunc(in.Tables, func(t pebble.TableInfo) bool {
+		return !strings.HasPrefix(string(t.Largest.UserKey), ownPrefix)
+	})
+}
+
+func (s *scheduler) stall(stalled bool) {
+	s.mu.Lock()
+	s.stalled = stalled
+	s.mu.Unlock()
+	s.poke()
 }
 
 // take reports whether a compaction may run, which has to call Done then.
@@ -65,26 +89,18 @@ func (s *scheduler) take() bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	restoring := s.runs > 0 && s.runs < restoredRuns && time.Since(s.ingested) < restoredPause
-	if s.busy || s.closed || restoring || s.db.GetAllowedWithoutPermission() < 1 {
+	if s.busy || s.closed || restoring && !s.stalled {
 		return false
 	}
 	s.busy = true
 	return true
 }
 
-// Register is called by Pebble when the database is open.
-func (s *scheduler) Register(_ int, db pebble.DBForCompaction) {
-	s.db = db
-	go s.grant()
-}
-
-// Unregister is called by Pebble when the database closes.
-func (s *scheduler) Unregister() {
+// give says that no compaction runs.
+func (s *scheduler) give() {
 	s.mu.Lock()
-	s.closed = true
-	s.mu.Unlock()
-	close(s.stop)
-	<-s.stopped
+	defer s.mu.Unlock()
+	s.busy = false
 }
 
 // grant starts compactions that had to wait.
@@ -96,8 +112,10 @@ func (s *scheduler) grant() {
 		select {
 		case <-s.stop:
 			return
+		case <-s.dead:
+			return
 		case <-ticker.C:
-		case <-s.returned:
+		case <-s.look:
 		}
 		if !s.take() {
 			continue
@@ -108,11 +126,34 @@ func (s *scheduler) grant() {
 	}
 }
 
-// give says that no compaction runs.
-func (s *scheduler) give() {
+// poke has grant look again.
+func (s *scheduler) poke() {
+	select {
+	case s.look <- struct{}{}:
+	default:
+	}
+}
+
+// end ends what Register has begun.
+func (s *scheduler) end() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.busy = false
+	if !s.closed {
+		s.closed = true
+		close(s.stop)
+	}
+}
+
+// Register is called by Pebble when the database is about to be open.
+func (s *scheduler) Register(_ int, db pebble.DBForCompaction) {
+	s.db = db
+	go s.grant()
+}
+
+// Unregister is called by Pebble when the database closes.
+func (s *scheduler) Unregister() {
+	s.end()
+	<-s.stopped
 }
 
 // TrySchedule is called by Pebble with a compaction that it would like to run.
@@ -125,14 +166,6 @@ func (s *scheduler) UpdateGetAllowedWithoutPermission() { s.poke() }
 func (s *scheduler) Done() {
 	s.give()
 	s.poke()
-}
-
-// poke has grant look again.
-func (s *scheduler) poke() {
-	select {
-	case s.returned <- struct{}{}:
-	default:
-	}
 }
 
 // What a compaction takes is of no interest here.

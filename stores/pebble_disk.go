@@ -93,6 +93,7 @@ const writeBytes = 64 << 10
 type bufferedFile struct {
 	vfs.File
 	held []byte
+	err  error // of the first write that failed
 }
 
 func (f *bufferedFile) Write(p []byte) (int, error) {
@@ -102,7 +103,7 @@ func (f *bufferedFile) Write(p []byte) (int, error) {
 		}
 	}
 	if len(p) >= writeBytes {
-		return f.File.Write(p)
+		return len(p), f.write(p)
 	}
 	if f.held == nil {
 		f.held = make([]byte, 0, writeBytes)
@@ -111,13 +112,22 @@ func (f *bufferedFile) Write(p []byte) (int, error) {
 	return len(p), nil
 }
 
+// flush writes what is held.
 func (f *bufferedFile) flush() error {
 	if len(f.held) == 0 {
-		return nil
+		return f.err
 	}
-	_, err := f.File.Write(f.held)
+	err := f.write(f.held)
 	f.held = f.held[:0]
 	return err
+}
+
+// write writes, unless something before p is missing.
+func (f *bufferedFile) write(p []byte) error {
+	if f.err == nil {
+		_, f.err = f.File.Write(p)
+	}
+	return f.err
 }
 
 func (f *bufferedFile) Sync() error { return f.flushed(f.File.Sync) }
@@ -134,7 +144,7 @@ func (f *bufferedFile) SyncTo(length int64) (full bool, err error) {
 	return full, err
 }
 
-// flushed writes what is held and then does sync.
+// flushed does sync behind what is held.
 func (f *bufferedFile) flushed(sync func() error) error {
 	if err := f.flush(); err != nil {
 		return err

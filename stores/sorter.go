@@ -34,7 +34,8 @@ type ordinal struct {
 
 var sorters = sync.Pool{New: func() any { return new(sorter) }}
 
-// release gives the sorter back; nobody uses what it has made any more.
+// release gives the sorter back. Nobody may use what it has made any more, as an engine
+// does that has failed: what it was about is still under way then.
 func (r *sorter) release() {
 	clear(r.pairs)
 	sorters.Put(r)

@@ -3,6 +3,7 @@ package stores_test
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"maps"
 	"math/rand/v2"
@@ -53,5 +54,39 @@ func TestARestoreKeepsTheLastRecordOfEachKey(t *testing.T) {
 			t.Fatalf("seed %d: %d entries, want %d: %q, want %q", seed, len(got), len(want), got, want)
 		}
 		check(t, db.Close())
+	}
+}
+
+// keepingEngine fails to ingest, and goes on with the entries.
+type keepingEngine struct {
+	stores.Engine
+	kept []stores.Pair
+	told string // what they were
+}
+
+var errKept = errors.New("it is under way still")
+
+func (e *keepingEngine) Ingest(_ context.Context, entries []stores.Pair) error {
+	e.kept, e.told = entries, fmt.Sprintf("%q", entries)
+	return errKept
+}
+
+// TestAnEngineThatFailsKeepsWhatItWasGiven: a database that dies is left while its
+// goroutine writes tables, and another restore must not have that memory.
+func TestAnEngineThatFailsKeepsWhatItWasGiven(t *testing.T) {
+	ingest := func(e stores.Engine, value string) error {
+		db, err := stores.Open(stores.Config{Engine: e})
+		check(t, err)
+		_, err = stores.OpenKeyValue(db, stores.KeyValueConfig[string, []byte]{Name: "kv", Key: codec.String, Value: codec.Bytes})
+		check(t, err)
+		return db.Ingest(t.Context(), "kv", []stores.LogRecord{{Key: []byte("k"), Value: []byte(value)}}, 1, 0)
+	}
+	e := &keepingEngine{Engine: stores.NewMemory()}
+	if err := ingest(e, "first"); !errors.Is(err, errKept) {
+		t.Fatalf("error %v", err)
+	}
+	check(t, ingest(stores.NewMemory(), "other"))
+	if got := fmt.Sprintf("%q", e.kept); got != e.told {
+		t.Errorf("it has\n%s\nand was given\n%s", got, e.told)
 	}
 }

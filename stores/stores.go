@@ -144,11 +144,13 @@ type Engine interface {
 	// Snapshot returns the entries as they are now, for another goroutine.
 	Snapshot() (Snapshot, error)
 
-	// Apply applies b atomically. The engine keeps no reference to its bytes.
+	// Apply applies b atomically. The engine keeps no reference to its bytes,
+	// unless it fails.
 	Apply(b *Batch) error
 
 	// Ingest adds entries, in strictly ascending order of their keys,
-	// atomically and durably. It suits many entries; Apply suits few.
+	// atomically and durably. It suits many entries; Apply suits few. The engine
+	// keeps no reference to their bytes, unless it fails.
 	Ingest(ctx context.Context, entries []Pair) error
 
 	// Flush makes what was applied durable.

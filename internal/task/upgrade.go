@@ -19,11 +19,12 @@ import (
 // ahead of the others by a commit.
 type upgrades struct {
 	task *Task
-	// open are the stores that may hold older values.
+	// open are the stores that may hold older values, or of which the next commit says
+	// that they hold none.
 	open []*upgrading
 }
 
-// upgrading is a store that may hold older values.
+// upgrading is a store whose values are not known to be of the newest version.
 type upgrading struct {
 	store   string
 	current int
@@ -40,9 +41,9 @@ type upgrading struct {
 // slice included, until what is noted cannot be ahead of what is so.
 const settling = 2
 
-// begin finds the stores that may hold older values. One that was older and holds
-// nothing is done with the next commit, which says so as of the others: whoever waits
-// to remove a step waits for every task.
+// begin finds the stores that may hold older values. One that was written by an older
+// program and is empty is done with the next commit, and the log says so: whoever wants
+// to remove a step waits for the line of each task.
 func (u *upgrades) begin(t *Task) error {
 	u.task = t
 	for _, store := range t.cfg.Topology.SubTopologies()[t.cfg.ID.Sub].Stores {
