@@ -255,6 +255,25 @@ func TestThePageTellsWhatWasMissed(t *testing.T) {
 	}
 }
 
+// TestCostsOfDifferentProgramsAreNotCompared: what was measured at another commit was
+// measured on another day.
+func TestCostsOfDifferentProgramsAreNotCompared(t *testing.T) {
+	runs := map[string][]Report{Millrace: {{RecordsPerCPUSecond: 100}}}
+	tumbling := &Comparison{Plan: Plan{Work: Works()[0]}, Machine: machine{Commit: "1"}, Runs: runs}
+	for commit, rows := range map[string]int{"1": 1, "2": 0} {
+		hopping := &Comparison{Plan: Plan{Work: Works()[4]}, Machine: machine{Commit: commit}, Runs: runs}
+		n := 0
+		for _, g := range hopping.goals(map[string]*Comparison{"tumbling": tumbling}) {
+			if g.What == "cost of an event, times tumbling" {
+				n++
+			}
+		}
+		if n != rows {
+			t.Errorf("commit %s beside 1: %d rows, want %d", commit, n, rows)
+		}
+	}
+}
+
 func TestAnUnknownWorkIsNamed(t *testing.T) {
 	if _, err := FindWork("weaving"); err == nil || !strings.Contains(err.Error(), "tumbling-by-session") {
 		t.Error(err)
