@@ -18,7 +18,7 @@ import (
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 // patienceOfTests is how long a test waits for what must happen.
-const patienceOfTests = 60 * time.Second
+const patienceOfTests = 5 * time.Minute
 
 // output is a writer that can be waited on.
 type output struct {
