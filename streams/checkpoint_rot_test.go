@@ -23,6 +23,7 @@ func rottenCheckpoints(w *world, store *blobs, top *topology.Topology, keys int)
 	p := w.start("before", disk, top, nil)
 	w.occur(keys)
 	w.occur(keys)
+	w.pass(compacted)
 	p.stop()
 	if breakTables(t, disk, "state/0_0") == 0 {
 		t.Fatal("there is no table to break")

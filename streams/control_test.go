@@ -314,13 +314,9 @@ func TestEachStateOfATaskReachesTheListenerTheLogAndTheMetric(t *testing.T) {
 				told[s]++
 			}
 		})
-		w.settled(tasks, a)
-		if v := gauge(t, registry, "millrace_task_state", "running"); v != tasks {
-			t.Errorf("the metric says that %v tasks run", v)
-		}
-		if v := gauge(t, registry, "millrace_instance_state", "running"); v != 1 {
-			t.Errorf("the metric says %v", v)
-		}
+		w.until("the metrics say that all tasks run", func() bool {
+			return gauge(t, registry, "millrace_task_state", "running") == tasks && gauge(t, registry, "millrace_instance_state", "running") == 1
+		})
 		a.stop()
 		for _, s := range []TaskState{TaskRestoring, TaskRunning, TaskClosed} {
 			if told[s] != tasks || w.log.count(fmt.Sprint(" state=", s, "\n")) < tasks {

@@ -41,7 +41,7 @@ type world struct {
 	latency func() time.Duration
 
 	mu        sync.Mutex
-	changed   chan struct{} // closed when some instance tells its listener or its log something
+	changed   chan struct{} // closed when some instance tells its listener something
 	processes []*process
 }
 
@@ -64,11 +64,9 @@ func newWorld(t testing.TB, nodes int, topics map[string]int32) *world {
 	if err != nil {
 		t.Fatal(err)
 	}
-	w := &world{
+	return &world{
 		t: t, cluster: cluster, log: &eventLog{began: time.Now()}, changed: make(chan struct{}), ending: make(chan struct{}),
 	}
-	w.log.wrote = w.notify
-	return w
 }
 
 // close ends what is left and prints the log of a failed test.
@@ -105,7 +103,7 @@ func (w *world) notify() {
 }
 
 // until waits for a condition, which is looked at whenever an instance has told
-// its listener or its log something.
+// its listener something.
 func (w *world) until(what string, done func() bool) {
 	w.t.Helper()
 	timeout := time.NewTimer(patience)
@@ -130,16 +128,12 @@ func (w *world) pass(d time.Duration) { <-time.After(d) }
 
 // eventLog keeps the log lines of all instances with virtual times.
 type eventLog struct {
-	wrote func() // called after each line, if there is one
 	mu    sync.Mutex
 	began time.Time
 	buf   bytes.Buffer
 }
 
 func (l *eventLog) Write(b []byte) (int, error) {
-	if l.wrote != nil {
-		defer l.wrote()
-	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	fmt.Fprintf(&l.buf, "%9.3fs ", time.Since(l.began).Seconds())
