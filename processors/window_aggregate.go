@@ -94,6 +94,7 @@ type entries[A any] interface {
 	Touch(*stores.Live[A])
 	Scan(from, to int64, after stores.Cursor) iter.Seq2[*stores.Live[A], error]
 	Visit(from, to int64, after stores.Cursor, v stores.Visitor[A]) (next int64, done bool, err error)
+	VisitHeld(from, to int64, after stores.Cursor, bits uint8, v stores.Visitor[A]) (next int64, done bool, err error)
 	Next(from int64) (order int64, ok bool, err error)
 	DropBefore(order int64) (n int, err error)
 }
@@ -139,6 +140,9 @@ func NewWindowAggregate[K, V, A any](rt *Runtime, n *Node, c WindowAggregateConf
 		a.place, a.entries = a.placePane, c.Store
 	default:
 		a.place, a.entries = a.placeAligned, c.Store
+	}
+	if c.Emit.UpdatesOnly() {
+		a.complete.held, a.closing.held = a.due.bit, a.late.bit
 	}
 	return a
 }
@@ -228,10 +232,7 @@ func (a *WindowAggregate[K, V, A]) onTimeFirst(live *stores.Live[A], x window.Wi
 	if !a.c.Windows.Complete(x, a.w) {
 		return nil
 	}
-	if pane, ok := live.Firing.OnTime(a.rule); ok {
-		return a.sendStored(live, pane)
-	}
-	return nil
+	return a.onTime(live)
 }
 
 // add adds a record to the value of a window that is not closed, and sends what
@@ -279,6 +280,7 @@ func (a *WindowAggregate[K, V, A]) follow(r *Record[K, V], live, changed *stores
 	}
 	a.entries.Touch(live)
 	a.watch(a.order(live, x))
+	a.lower(&a.closing, a.order(live, x))
 	p.late = true
 	if pane, ok := live.Firing.Update(a.rule); ok {
 		return a.send(r.Key, live, x, pane)
@@ -294,14 +296,16 @@ func (a *WindowAggregate[K, V, A]) await(live, changed *stores.Live[A], x window
 	order := a.order(live, x)
 	a.watch(order)
 	a.lower(&a.complete, order)
+	if !a.c.Emit.UpdatesOnly() {
+		a.lower(&a.closing, order)
+	}
 	if a.c.Emit.EarlyEvery() > 0 || a.c.Emit.EarlyByCommit() {
 		a.changed.push(changed)
 	}
 }
 
-// watch notes that there are entries to close and to delete.
+// watch notes that there are entries to delete.
 func (a *WindowAggregate[K, V, A]) watch(order int64) {
-	a.lower(&a.closing, order)
 	a.lower(&a.fading, order)
 	if order < a.expired {
 		a.expired, a.quiet = order, window.MinTime

@@ -20,6 +20,8 @@ type sweep[A any] struct {
 	from int64
 	// after is the last entry done at from.
 	after stores.Cursor
+	// held are bits of the entries that there is anything to do with; 0 for all entries.
+	held uint8
 	// do is what is done with each entry, err how that has failed.
 	do  func(*stores.Live[A]) error
 	err error
@@ -53,8 +55,10 @@ func (a *WindowAggregate[K, V, A]) Restore(w int64) error {
 	if err != nil || !ok {
 		return err
 	}
-	a.complete.start(first)
-	a.closing.start(first)
+	if !a.c.Emit.UpdatesOnly() { // else the last commit has sent all that had changed
+		a.complete.start(first)
+		a.closing.start(first)
+	}
 	a.fading.start(first)
 	a.expired = first
 	return nil
@@ -64,6 +68,9 @@ func (a *WindowAggregate[K, V, A]) Restore(w int64) error {
 // passed its retention.
 func (a *WindowAggregate[K, V, A]) Advance(w int64) (bool, error) {
 	a.rt.Node = a.node
+	if err := a.collectBefore(w); err != nil {
+		return false, err
+	}
 	a.w = max(a.w, w)
 	if a.w != window.MaxTime {
 		a.finite = a.w
@@ -171,11 +178,18 @@ func (a *WindowAggregate[K, V, A]) offer() {
 
 // onTime, atClose and unreadable are what the sweeps do with an entry.
 func (a *WindowAggregate[K, V, A]) onTime(live *stores.Live[A]) error {
+	if a.c.Emit.UpdatesOnly() && !a.due.holds(live) {
+		return nil // all that it holds was sent
+	}
 	pane, ok := live.Firing.OnTime(a.rule)
 	return a.sendIf(live, pane, ok)
 }
 
 func (a *WindowAggregate[K, V, A]) atClose(live *stores.Live[A]) error {
+	if a.c.Emit.UpdatesOnly() {
+		pane, ok := live.Firing.Commit(a.rule)
+		return a.sendIf(live, pane, ok)
+	}
 	pane, ok := live.Firing.Close(a.rule)
 	return a.sendIf(live, pane, ok)
 }
@@ -194,7 +208,12 @@ func (a *WindowAggregate[K, V, A]) sweep(s *sweep[A], bound int64) (done bool, e
 		return true, nil
 	}
 	s.err = nil
-	next, done, err := a.entries.Visit(s.from, bound, s.after, s)
+	var next int64
+	if s.held != 0 {
+		next, done, err = a.entries.VisitHeld(s.from, bound, s.after, s.held, s)
+	} else {
+		next, done, err = a.entries.Visit(s.from, bound, s.after, s)
+	}
 	switch {
 	case s.err != nil:
 		return false, s.err
@@ -265,15 +284,21 @@ func (a *WindowAggregate[K, V, A]) collectOpen() error {
 	return nil
 }
 
+// collectBefore makes due the windows of panes that have changed, before a watermark
+// completes any: of those only the ones that are due are sent.
+func (a *WindowAggregate[K, V, A]) collectBefore(w int64) error {
+	if !a.c.Emit.UpdatesOnly() || a.c.Store == nil || a.c.Store.Panes() == 0 ||
+		a.bound(a.c.Windows.CompleteBefore(w)) <= a.complete.from {
+		return nil
+	}
+	return a.collectDue()
+}
+
 // BeforeCommit sends the early and the late results of this commit.
 func (a *WindowAggregate[K, V, A]) BeforeCommit() error {
 	a.rt.Node = a.node
 	if a.c.Emit.EarlyByCommit() || a.rt.State.Crowded() {
-		// What waits for the clock is held in memory: if that is short, it goes now,
-		// and first what the last slice has left.
-		if err := a.show(&a.due, a.early, math.MaxInt); err != nil {
-			return err
-		}
+		// What waits for the clock is held in memory: if that is short, it goes now.
 		if err := a.collectDue(); err != nil {
 			return err
 		}
@@ -318,11 +343,14 @@ func (q *queue[A]) empty() bool { return q.head == len(q.items) }
 
 // push adds l, unless it is held already.
 func (q *queue[A]) push(l *stores.Live[A]) {
-	if l.Held&q.bit == 0 {
+	if !q.holds(l) {
 		l.Held |= q.bit
 		q.items = append(q.items, l)
 	}
 }
+
+// holds reports whether l is in the queue, or in another one with the same bit.
+func (q *queue[A]) holds(l *stores.Live[A]) bool { return l.Held&q.bit != 0 }
 
 // pop removes the first object of a queue that is not empty, and lets go of it.
 func (q *queue[A]) pop() *stores.Live[A] {

@@ -126,11 +126,16 @@ func (a *WindowAggregate[K, V, A]) addLate(r *Record[K, V], pane *stores.Live[A]
 	return nil
 }
 
-// collectDue makes what has changed due: windows as they are or, of panes that
-// have changed, the windows that hold them.
+// collectDue makes what has changed due, behind what is: windows as they are or, of
+// panes that have changed, the windows that hold them.
 func (a *WindowAggregate[K, V, A]) collectDue() error {
 	if a.c.Store == nil || a.c.Store.Panes() == 0 {
-		a.due, a.changed = a.changed, a.due
+		if a.due.empty() {
+			a.due, a.changed = a.changed, a.due
+		}
+		for !a.changed.empty() {
+			a.due.push(a.changed.pop())
+		}
 		return nil
 	}
 	for !a.changed.empty() {
@@ -140,7 +145,10 @@ func (a *WindowAggregate[K, V, A]) collectDue() error {
 		}
 		a.key = append(a.key[:0], live.Key()...)
 		err := a.eachPane(live.Start(), false, func(live *stores.Live[A]) error {
-			a.due.push(live)
+			// Of updates only: what was complete when the pane has changed has not.
+			if !a.c.Emit.UpdatesOnly() || !a.c.Windows.Complete(a.windowOf(live), a.w) {
+				a.due.push(live)
+			}
 			return nil
 		})
 		if err != nil {

@@ -18,6 +18,20 @@ type bucket[A any] struct {
 	visible  int // objects that are not deleted
 }
 
+// from returns the objects in ascending order of keys, from at on if that is in the
+// bucket. Some may be gone.
+func (b *bucket[A]) from(at position) []*Live[A] {
+	list := b.sorted()
+	if b.start != at.start || at.key == nil {
+		return list
+	}
+	list = list[countBelow(list, string(at.key)):]
+	for at.after && len(list) > 0 && list[0].key == string(at.key) {
+		list = list[1:]
+	}
+	return list
+}
+
 // bucketAt returns the bucket of start and makes it if need be.
 func (h *hot[A]) bucketAt(start int64) (*bucket[A], error) {
 	if b := h.last; b != nil && b.start == start {

@@ -46,13 +46,7 @@ func (h *hot[A]) merge(at position, to int64, visit func(l *Live[A], start int64
 func (h *hot[A]) mergeStart(e *engineScan[A], at position, start int64, visit func(l *Live[A], start int64, key, value []byte) (bool, error)) (more bool, err error) {
 	var list []*Live[A]
 	if b := h.buckets[start]; b != nil {
-		list = b.sorted()
-		if start == at.start && at.key != nil {
-			list = list[countBelow(list, string(at.key)):]
-			for at.after && len(list) > 0 && list[0].key == string(at.key) {
-				list = list[1:]
-			}
-		}
+		list = b.from(at)
 		if b.complete {
 			e.skip(start)
 		}
@@ -99,6 +93,31 @@ func (h *hot[A]) mergeStart(e *engineScan[A], at position, start int64, visit fu
 			return false, err
 		}
 	}
+}
+
+// visitHeld visits, in the order of merge, the live objects that are held with any of
+// bits. It reads nothing of the engine, where nothing is held. next is the least start at
+// or after to of which there are live objects.
+func (h *hot[A]) visitHeld(at position, to int64, bits uint8, v Visitor[A]) (next int64, done bool) {
+	i, _ := slices.BinarySearch(h.starts, at.start)
+	j, _ := slices.BinarySearch(h.starts, to)
+	if i < j {
+		for _, start := range slices.Clone(h.starts[i:j]) {
+			b := h.buckets[start]
+			if b == nil {
+				continue
+			}
+			for _, l := range b.from(at) {
+				if l.Held&bits != 0 && !l.gone && !l.deleted && !v.Visit(l) {
+					return 0, false
+				}
+			}
+		}
+	}
+	if j, _ = slices.BinarySearch(h.starts, to); j < len(h.starts) {
+		return h.starts[j], true
+	}
+	return math.MaxInt64, true
 }
 
 // engineScan walks the engine's entries of one store.

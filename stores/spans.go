@@ -123,7 +123,13 @@ func (s *Spans[K, A]) Scan(from, to int64, after Cursor) iter.Seq2[*Live[A], err
 // comes to the end, done is set, and next is the least time at or after to at which a
 // span is due, window.MaxTime if there is none.
 func (s *Spans[K, A]) Visit(from, to int64, after Cursor, v Visitor[A]) (next int64, done bool, err error) {
-	return s.s.visit(from, to, after, v)
+	return s.s.visit(from, to, after, anyHeld, v)
+}
+
+// VisitHeld is Visit of those aggregates alone whose Held has any of bits. It reads no
+// values from the engine; next may be an earlier time than that of the next of them.
+func (s *Spans[K, A]) VisitHeld(from, to int64, after Cursor, bits uint8, v Visitor[A]) (next int64, done bool, err error) {
+	return s.s.visit(from, to, after, bits, v)
 }
 
 // Next returns the least time at or after from at which a span is due; ok is

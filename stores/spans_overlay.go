@@ -373,9 +373,12 @@ func (s *spans[A]) next(from int64) (due int64, ok bool) {
 	}
 }
 
-// visit calls v with the spans that are due in [from, to), behind a cursor; next is
-// when the first one after those is due.
-func (s *spans[A]) visit(from, to int64, after Cursor, v Visitor[A]) (next int64, done bool, err error) {
+// anyHeld has visit call with what is not held too.
+const anyHeld = 0
+
+// visit calls v with the spans that are due in [from, to), behind a cursor, and are held
+// with any of bits, if there are any; next is when the first one after those is due.
+func (s *spans[A]) visit(from, to int64, after Cursor, bits uint8, v Visitor[A]) (next int64, done bool, err error) {
 	if err := s.load(); err != nil {
 		return 0, false, err
 	}
@@ -397,7 +400,7 @@ func (s *spans[A]) visit(from, to int64, after Cursor, v Visitor[A]) (next int64
 			return i.at, true, nil
 		}
 		at = i.behind()
-		if i.id > made || i.live.span.stale {
+		if i.id > made || i.live.span.stale || bits != anyHeld && i.live.Held&bits == 0 {
 			continue
 		}
 		if err := s.loadValue(i.live); err != nil {
@@ -416,7 +419,7 @@ func (y yielding[A]) Visit(l *Live[A]) (more bool) { return y(l, nil) }
 
 func (s *spans[A]) scan(from, to int64, after Cursor) iter.Seq2[*Live[A], error] {
 	return func(yield func(*Live[A], error) bool) {
-		if _, _, err := s.visit(from, to, after, yielding[A](yield)); err != nil {
+		if _, _, err := s.visit(from, to, after, anyHeld, yielding[A](yield)); err != nil {
 			yield(nil, err)
 		}
 	}

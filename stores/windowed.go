@@ -113,11 +113,15 @@ func (w *Windowed[K, A]) Delete(l *Live[A]) { w.hot.delete(l) }
 // yielded what it creates in the same window is not defined, but nothing comes
 // twice. It must not call Collect or Commit.
 func (w *Windowed[K, A]) Scan(fromStart, toStart int64, after Cursor) iter.Seq2[*Live[A], error] {
-	at := position{start: fromStart}
-	if after.Key != nil && after.Start >= fromStart {
-		at = position{start: after.Start, key: bytes.Clone(after.Key), after: true}
+	return w.hot.walk(positionAt(fromStart, after), toStart)
+}
+
+// positionAt is where a scan begins: at a start, or behind a cursor.
+func positionAt(start int64, after Cursor) position {
+	if after.Key != nil && after.Start >= start {
+		return position{start: after.Start, key: bytes.Clone(after.Key), after: true}
 	}
-	return w.hot.walk(at, toStart)
+	return position{start: start}
 }
 
 // Visit calls v with what Scan yields, which may do what a loop's body may. If it
@@ -134,6 +138,13 @@ func (w *Windowed[K, A]) Visit(fromStart, toStart int64, after Cursor, v Visitor
 		next = window.MaxTime
 	}
 	return next, err == nil, err
+}
+
+// VisitHeld is Visit of those aggregates alone whose Held has any of bits. It reads
+// nothing from the engine; next may be an earlier start than that of the next of them.
+func (w *Windowed[K, A]) VisitHeld(fromStart, toStart int64, after Cursor, bits uint8, v Visitor[A]) (next int64, done bool, err error) {
+	next, done = w.hot.visitHeld(positionAt(fromStart, after), toStart, bits, v)
+	return next, done, nil
 }
 
 // Next returns the least window start at or after from that has an

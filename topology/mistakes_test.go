@@ -156,6 +156,9 @@ var mistakes = map[string]func(b *topology.Builder){
 		w.Count(topology.Store("s1")) // want `windows: .*window size`
 		w = g.WindowedBy(window.Tumbling(time.Minute))
 		w.Count(topology.Store("s2"), topology.Emit(window.OnClose().Early(time.Second)), topology.Named("a2")) // want `emit: .*OnClose`
+		updates := g.WindowedBy(window.Tumbling(time.Hour)).Count(topology.Store("s8"), topology.Emit(window.OnUpdate()), topology.Named("a8"))
+		updates.Suppress(topology.UntilWindowCloses(), topology.Named("a9"))                                                                                                        // want `sends updates only has no final result`
+		g.WindowedBy(window.Tumbling(time.Hour)).Count(topology.Store("s10"), topology.Emit(window.OnUpdate()), topology.Tiered(topology.Tiers{Cold: true}), topology.Named("a10")) // want `which is what the cold tier takes`
 		agg := topology.Aggregator[string, int64]{}
 		topology.Aggregate(g.WindowedBy(window.Tumbling(time.Hour)), codec.Int64, agg, topology.Store("s3"), topology.Named("a3")) // want `needs New and Add`
 		topology.AggregateTable[string, string, int64](g, nil, agg, topology.Store("s4"), topology.Named("a4"))                    // want `needs a codec` `needs New and Add`

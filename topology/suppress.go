@@ -96,6 +96,9 @@ func (t WindowedTable[K, A]) Suppress(until Suppression, opts ...SuppressOption)
 	if t.emit.Mode() == window.Discarding {
 		b.mistake(n, "discarding results are parts that a reader adds up, and Suppress would keep only the last: use accumulating or retracting ones")
 	}
+	if x.finals && t.emit.UpdatesOnly() {
+		b.mistake(n, "until the window closes: an aggregate that sends updates only has no final result: use window.OnTime, or Suppress until a time limit")
+	}
 	if x.finals {
 		out.retracts = false
 		t.s.children = append(t.s.children, func(in *instance) (processors.Forward[K, A], error) {

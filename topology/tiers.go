@@ -76,6 +76,8 @@ func (t *Tiers) check(b *Builder, n *node, w window.Windows, e window.Emit) {
 		b.mistake(n, "tiers: count windows know no time, so that none of them gets old: leave out Tiered")
 	case t.Cold && e.Mode() == window.Discarding:
 		b.mistake(n, "tiers: a discarding aggregate has nothing left of a window that is closed: use accumulating or retracting results, or leave out Cold")
+	case t.Cold && e.UpdatesOnly():
+		b.mistake(n, "tiers: an aggregate that sends updates only has no final result, which is what the cold tier takes: use window.OnTime or OnClose, or leave out Cold")
 	case !t.Cold && t.Table != nil:
 		b.mistake(n, "tiers: a table without Cold is never written")
 	case t.Table != nil:

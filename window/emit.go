@@ -67,7 +67,7 @@ func (m Mode) String() string {
 // It is a value; its methods return a changed copy. The zero value is OnTime()
 // with accumulating results and late updates sent one by one.
 type Emit struct {
-	onClose           bool
+	onClose, onUpdate bool
 	early             time.Duration
 	every             int64
 	commits           bool
@@ -86,6 +86,17 @@ func OnTime() Emit { return Emit{} }
 // for readers that cannot take a correction, and costs the allowed lateness in
 // delay. It goes with no other setting.
 func OnClose() Emit { return Emit{onClose: true} }
+
+// OnUpdate sends a result with each commit, and one when the window is complete, if the
+// value has changed since the last result; and nothing otherwise. It is what Kafka
+// Streams does by itself. Where most windows take few events it is much cheaper than
+// OnTime: a window that one commit has seen is sent and logged once, not three times.
+//
+// No result is final, so that a reader cannot tell which is the last, and nothing that
+// needs to know goes with it: topology.UntilWindowCloses, a cold tier. It may be
+// Discarding or Retracting, and goes with no other setting. An application that
+// changes to OnTime sends what is due of the windows that are still kept.
+func OnUpdate() Emit { return Emit{onUpdate: true, commits: true, late: EachCommit} }
 
 // Early also sends a result each time that much processing time has passed,
 // if the value has changed since the last result, until the window is complete.
@@ -137,6 +148,9 @@ func (e Emit) Late(p LatePolicy) Emit {
 // ClosingOnly reports whether only the closing result is sent.
 func (e Emit) ClosingOnly() bool { return e.onClose }
 
+// UpdatesOnly reports whether results come of changes alone, and none of time.
+func (e Emit) UpdatesOnly() bool { return e.onUpdate }
+
 // EarlyEvery returns the interval of early results in processing time; 0 means
 // that there are none.
 func (e Emit) EarlyEvery() time.Duration { return e.early }
@@ -159,7 +173,7 @@ func (e Emit) Validate() error {
 	var m mistakes
 	m.unless(!e.hasEarly || e.early >= time.Millisecond, "early results every %v: want at least 1ms", e.early)
 	m.unless(!e.hasEvery || e.every >= 1, "early results after %d events: want at least 1", e.every)
-	m.unless(!e.hasEarly || !e.commits, "early results both every %v and each commit: leave out Early or EarlyEachCommit", e.early)
+	m.unless(!e.hasEarly || !e.commits || e.onUpdate, "early results both every %v and each commit: leave out Early or EarlyEachCommit", e.early)
 	m.unless(e.late <= NoLate, "late policy %d: want EachUpdate, EachCommit or NoLate", uint8(e.late))
 	if e.onClose {
 		const only = "OnClose sends only the closing result: leave out %s, or use OnTime"
@@ -169,6 +183,12 @@ func (e Emit) Validate() error {
 		m.unless(!e.hasLate, only, "Late")
 		m.unless(e.mode == Accumulating, only, "Discarding and Retracting")
 	}
+	if e.onUpdate {
+		const only = "OnUpdate sends each change with its commit: leave out %s, or use OnTime"
+		m.unless(!e.hasEarly, only, "Early")
+		m.unless(!e.hasEvery, only, "EarlyAfter")
+		m.unless(!e.hasLate, only, "Late")
+	}
 	return errors.Join(m...)
 }
 
@@ -177,17 +197,20 @@ func (e Emit) String() string {
 	if e.onClose {
 		return "on close"
 	}
-	s := "on time"
-	if e.early > 0 {
-		s += fmt.Sprintf(", early each %v", e.early)
+	s := "on update"
+	if !e.onUpdate {
+		s = "on time"
+		if e.early > 0 {
+			s += fmt.Sprintf(", early each %v", e.early)
+		}
+		if e.commits {
+			s += ", early each_commit"
+		}
+		if e.every > 0 {
+			s += fmt.Sprintf(", early after %d", e.every)
+		}
+		s += ", late " + e.late.String()
 	}
-	if e.commits {
-		s += ", early each_commit"
-	}
-	if e.every > 0 {
-		s += fmt.Sprintf(", early after %d", e.every)
-	}
-	s += ", late " + e.late.String()
 	if e.mode != Accumulating {
 		s += ", " + e.mode.String()
 	}

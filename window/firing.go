@@ -8,10 +8,11 @@ package window
 //
 //   - Early when an early timer fires and the value has changed;
 //   - Count after an event that is not late has changed the value;
-//   - OnTime when the watermark completes the window;
+//   - OnTime when the watermark completes the window, under OnUpdate only if the value
+//     has changed since the last result;
 //   - Update after a late event has changed the value, and Commit before the
 //     state is committed;
-//   - Close when the watermark closes the window, after OnTime.
+//   - Close when the watermark closes the window, after OnTime, but not under OnUpdate.
 //
 // Each returns the pane of the result to send, and whether there is one. Calls
 // that come twice, or too late, return none.
@@ -58,7 +59,7 @@ const (
 // with Emit.Rule and hand it to the methods of Firing.
 type Rule struct {
 	onClose  bool
-	lateness bool
+	lateness bool // more may follow what is on time
 	late     LatePolicy
 	every    int64 // events to an early result
 	events   int64 // events to the end of the window
@@ -66,7 +67,10 @@ type Rule struct {
 
 // Rule returns the rule by which windows w fire under e. Both must be valid.
 func (e Emit) Rule(w Windows) Rule {
-	return Rule{onClose: e.onClose, lateness: w.LatenessMillis() > 0, late: e.late, every: e.every, events: w.Events()}
+	return Rule{
+		onClose: e.onClose, lateness: w.LatenessMillis() > 0 || e.onUpdate,
+		late: e.late, every: e.every, events: w.Events(),
+	}
 }
 
 // Sequence returns the sequence number of the next result, which is also how

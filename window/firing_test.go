@@ -20,6 +20,9 @@ func anyRule() *rapid.Generator[Rule] {
 		if rapid.Bool().Draw(t, "on close") {
 			return OnClose().Rule(w)
 		}
+		if rapid.Bool().Draw(t, "on update") {
+			return OnUpdate().Rule(w)
+		}
 		return OnTime().EarlyAfter(rapid.Int64Range(1, 5).Draw(t, "every")).Late(rapid.SampledFrom([]LatePolicy{EachUpdate, EachCommit, NoLate}).Draw(t, "late")).Rule(w)
 	})
 }

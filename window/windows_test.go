@@ -170,11 +170,15 @@ func TestEmitValidate(t *testing.T) {
 	checkMistakes(t, OnClose().EarlyEachCommit().Validate(), []string{"leave out EarlyEachCommit"})
 	checkMistakes(t, OnTime().EarlyAfter(0).Retracting().Validate(), []string{"early results after 0 events"})
 	checkMistakes(t, OnClose().EarlyAfter(3).Discarding().Validate(), []string{"leave out EarlyAfter", "leave out Discarding"})
+	checkMistakes(t, OnUpdate().Retracting().Validate(), nil)
+	checkMistakes(t, OnUpdate().Early(time.Second).EarlyAfter(2).Late(NoLate).Validate(), []string{"leave out Early,", "leave out EarlyAfter", "leave out Late"})
 	if (Emit{}) != OnTime() {
 		t.Error("the zero value is not OnTime")
 	}
 	for e, want := range map[Emit]string{
 		OnClose():                            "on close",
+		OnUpdate():                           "on update",
+		OnUpdate().Discarding():              "on update, discarding",
 		OnTime():                             "on time, late each_update",
 		OnTime().Early(30 * time.Second):     "on time, early each 30s, late each_update",
 		OnTime().Late(NoLate):                "on time, late no_late",

@@ -53,6 +53,7 @@ func ms(n int64) time.Duration { return time.Duration(n) * time.Millisecond }
 // emission says when results are sent.
 type emission struct {
 	onClose    bool
+	onUpdate   bool  // early and late results come with commits
 	early      int64 // milliseconds of the clock; 0 for none
 	eachCommit bool  // early results come with commits
 	earlyCount int64
@@ -64,11 +65,16 @@ func (e emission) engine() window.Emit {
 	if e.onClose {
 		return window.OnClose()
 	}
-	emit := window.OnTime().Late(e.late)
+	emit := window.OnTime()
+	if e.onUpdate {
+		emit = window.OnUpdate()
+	} else {
+		emit = emit.Late(e.late)
+	}
 	if e.early > 0 {
 		emit = emit.Early(ms(e.early))
 	}
-	if e.eachCommit {
+	if e.eachCommit && !e.onUpdate {
 		emit = emit.EarlyEachCommit()
 	}
 	if e.earlyCount > 0 {
@@ -255,6 +261,9 @@ func draw(seed uint64) *kase {
 	if c.count {
 		k.e.earlyCount = 1 + rng.Int64N(3)
 	}
+	if c.late == window.EachCommit && rand.New(rand.NewPCG(seed, 7)).IntN(2) == 0 {
+		k.e = emission{onUpdate: true, eachCommit: true, late: window.EachCommit, mode: c.mode}
+	}
 	k.delay *= scale
 	more := rand.New(rand.NewPCG(seed, 5))
 	k.drawMore(more, scale)
@@ -322,7 +331,7 @@ func (k *kase) drawMore(rng *rand.Rand, scale int64) {
 	}
 	if k.e.mode != window.Discarding && rng.IntN(3) > 0 {
 		// On a grid a limit of a millisecond more is over a step later.
-		k.s = suppression{used: true, finals: rng.IntN(3) == 0, limit: length() + rng.Int64N(2)}
+		k.s = suppression{used: true, finals: rng.IntN(3) == 0 && !k.e.onUpdate, limit: length() + rng.Int64N(2)}
 		switch rng.IntN(6) {
 		case 0, 1:
 			k.s.records = 1 + rng.Int64N(4)

@@ -320,15 +320,22 @@ func (h *history) same(got, want []result) string {
 
 // complete checks what holds whatever crashed, if nothing could be dropped: each
 // event is in the last final result of every window that it belongs to, and in
-// that of some window at least. If no task was replayed from a torn commit,
+// that of some window at least; where none is final, in the last one that was not
+// taken back. If no task was replayed from a torn commit,
 // nothing was dropped and each key and window is final once. It checks nothing of
 // count windows, which a replay shifts, but that final ones are full.
 func (h *history) complete(v verdict) string {
 	k := h.k
 	finals, last := map[span]int{}, map[span]result{}
 	for _, r := range h.out {
-		if r.Pane.Final {
+		switch {
+		case r.Pane.Final:
 			finals[r.span()]++
+			last[r.span()] = r
+		case !k.e.onUpdate || k.w.kind == window.CountKind:
+		case r.Pane.Retracted:
+			delete(last, r.span())
+		default:
 			last[r.span()] = r
 		}
 	}

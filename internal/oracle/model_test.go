@@ -187,6 +187,16 @@ func (m *model) advance(watermark int64) {
 		m.durable = m.w
 	}
 	for _, w := range m.windows {
+		if m.k.e.onUpdate {
+			if m.complete(w.window) && !w.passed && w.changed {
+				w.passed = true
+				m.send(w, window.OnTimePane, false)
+			}
+			if m.closed(w.window) && w.hurry {
+				m.send(w, window.LatePane, false)
+			}
+			continue
+		}
 		if m.complete(w.window) && !w.passed && !w.final && !m.k.e.onClose {
 			w.passed = true
 			m.send(w, window.OnTimePane, m.k.w.lateness == 0)
