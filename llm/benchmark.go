@@ -58,7 +58,7 @@ type BenchmarkConfig struct {
 
 // NewBenchmark is the work of which other engines can do the same, to be
 // compared: events by their record key in windows, as Stats. Each window that
-// has changed sends an update with each commit, and a last one when it closes.
+// has changed sends an update with each commit, and nothing when it closes.
 // Time follows the latest event without a delay, as stream time does.
 func NewBenchmark(c BenchmarkConfig) (*topology.Topology, error) {
 	b := topology.New(c.Application)
@@ -68,7 +68,7 @@ func NewBenchmark(c BenchmarkConfig) (*topology.Topology, error) {
 			GroupByKey(codec.String, PerformanceCodec).
 			WindowedBy(c.Windows),
 		StatsCodec, PerformanceStats,
-		topology.Emit(window.OnTime().EarlyEachCommit().Late(window.EachCommit)),
+		topology.Emit(window.OnUpdate()),
 		topology.Store(BenchmarkStore))
 	topology.MapValues(stats.Stream(), ToResult).To(c.Output, codec.String, ResultCodec)
 	return b.Build()

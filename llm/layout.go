@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"math"
-	"strings"
 
 	"github.com/millrace/millrace/codec"
 	"github.com/millrace/millrace/internal/exact"
@@ -113,7 +112,7 @@ func (l *layout) str(s *string) {
 		l.in.fail(errShort)
 		return
 	}
-	*s = strings.Clone(string(l.in.b[:n]))
+	*s = string(l.in.b[:n])
 	l.in.b = l.in.b[n:]
 }
 
