@@ -81,6 +81,11 @@ func Compare(ctx context.Context, p Plan) (*Comparison, error) {
 	return c, client.DeleteTopic(ctx, input)
 }
 
+// settling is for how long a restore waits after the run that made the state: the broker
+// still cleans and deletes for seconds what that and the contender before it have
+// written, on the processors that the restore needs.
+const settling = 10 * time.Second
+
 // turn runs a contender once and, if it keeps state, has it restore that.
 func (c *Comparison) turn(ctx context.Context, f *field, name, application, input string) (_ outcome, err error) {
 	e := entry{Work: c.Work, contender: name, input: input, application: application}
@@ -97,6 +102,11 @@ func (c *Comparison) turn(ctx context.Context, f *field, name, application, inpu
 		name, perCPUSecond(report), perSecond(report), peakMiB(report), report.Results, report.AllocsPerRecord)
 	if !c.Work.Restore || name == Raw || name == Plain {
 		return got, nil
+	}
+	select {
+	case <-time.After(settling):
+	case <-ctx.Done():
+		return nil, ctx.Err()
 	}
 	e.restore = true
 	if report, _, err = f.run(ctx, e); err != nil {
