@@ -288,6 +288,9 @@ func (a *WindowAggregate[K, V, A]) follow(r *Record[K, V], live, changed *stores
 	if a.c.Emit.LatePolicy() == window.EachCommit {
 		a.late.push(live)
 	}
+	if a.c.Emit.UpdatesOnly() {
+		a.due.release(live) // a session that was not complete, until it has grown
+	}
 	return nil
 }
 

@@ -178,8 +178,11 @@ func (a *WindowAggregate[K, V, A]) offer() {
 
 // onTime, atClose and unreadable are what the sweeps do with an entry.
 func (a *WindowAggregate[K, V, A]) onTime(live *stores.Live[A]) error {
-	if a.c.Emit.UpdatesOnly() && !a.due.holds(live) {
-		return nil // all that it holds was sent
+	if a.c.Emit.UpdatesOnly() {
+		if !a.due.holds(live) {
+			return nil // all that it has was sent
+		}
+		a.due.release(live)
 	}
 	pane, ok := live.Firing.OnTime(a.rule)
 	return a.sendIf(live, pane, ok)
@@ -314,7 +317,7 @@ func (a *WindowAggregate[K, V, A]) show(held *queue[A], decide func(*window.Firi
 	for !held.empty() && limit > 0 {
 		live := held.pop()
 		limit--
-		if live.Deleted() {
+		if live == nil || live.Deleted() {
 			continue
 		}
 		pane, ok := decide(&live.Firing)
@@ -352,10 +355,18 @@ func (q *queue[A]) push(l *stores.Live[A]) {
 // holds reports whether l is in the queue, or in another one with the same bit.
 func (q *queue[A]) holds(l *stores.Live[A]) bool { return l.Held&q.bit != 0 }
 
-// pop removes the first object of a queue that is not empty, and lets go of it.
+// release lets go of l, which pop leaves out then.
+func (q *queue[A]) release(l *stores.Live[A]) { l.Held &^= q.bit }
+
+// pop removes the first object of a queue that is not empty, and lets go of it. It
+// returns nil if that was done before.
 func (q *queue[A]) pop() *stores.Live[A] {
 	l := q.items[q.head]
-	l.Held &^= q.bit
+	if !q.holds(l) {
+		l = nil
+	} else {
+		q.release(l)
+	}
 	q.items[q.head] = nil
 	q.head++
 	if q.empty() {

@@ -134,13 +134,15 @@ func (a *WindowAggregate[K, V, A]) collectDue() error {
 			a.due, a.changed = a.changed, a.due
 		}
 		for !a.changed.empty() {
-			a.due.push(a.changed.pop())
+			if live := a.changed.pop(); live != nil {
+				a.due.push(live)
+			}
 		}
 		return nil
 	}
 	for !a.changed.empty() {
 		live := a.changed.pop()
-		if live.Deleted() {
+		if live == nil || live.Deleted() {
 			continue
 		}
 		a.key = append(a.key[:0], live.Key()...)

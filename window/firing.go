@@ -59,6 +59,7 @@ const (
 // with Emit.Rule and hand it to the methods of Firing.
 type Rule struct {
 	onClose  bool
+	updates  bool // an owner asks for what has changed, and for nothing else
 	lateness bool // more may follow what is on time
 	late     LatePolicy
 	every    int64 // events to an early result
@@ -68,7 +69,7 @@ type Rule struct {
 // Rule returns the rule by which windows w fire under e. Both must be valid.
 func (e Emit) Rule(w Windows) Rule {
 	return Rule{
-		onClose: e.onClose, lateness: w.LatenessMillis() > 0 || e.onUpdate,
+		onClose: e.onClose, updates: e.onUpdate, lateness: w.LatenessMillis() > 0 || e.onUpdate,
 		late: e.late, every: e.every, events: w.Events(),
 	}
 }
@@ -85,10 +86,14 @@ func (f *Firing) Passed() bool { return f.passed }
 // longer change the value.
 func (f *Firing) Final() bool { return f.final }
 
-// Early returns the pane of an early result.
+// Early returns the pane of an early result. Under OnUpdate it is a late one where the
+// end of a bounded run had completed the window before.
 func (f *Firing) Early(r Rule) (Pane, bool) {
-	if r.onClose || f.passed || f.final || r.every > 0 && f.unsent == 0 {
+	if r.onClose || f.final || r.every > 0 && f.unsent == 0 {
 		return Pane{}, false
+	}
+	if f.passed {
+		return f.again(r)
 	}
 	return f.send(EarlyPane, false), true
 }
@@ -114,13 +119,25 @@ func (f *Firing) Count(r Rule) (Pane, bool) {
 	return f.send(EarlyPane, false), true
 }
 
-// OnTime returns the pane of the result of a window that is complete.
+// OnTime returns the pane of the result of a window that is complete. Under OnUpdate it
+// is a late one where the end of a bounded run had completed the window before.
 func (f *Firing) OnTime(r Rule) (Pane, bool) {
-	if r.onClose || f.passed || f.final {
+	if r.onClose || f.final {
 		return Pane{}, false
+	}
+	if f.passed {
+		return f.again(r)
 	}
 	f.passed = true
 	return f.send(OnTimePane, !r.lateness), true
+}
+
+// again returns the pane of another result of a window that had one on time.
+func (f *Firing) again(r Rule) (Pane, bool) {
+	if !r.updates {
+		return Pane{}, false
+	}
+	return f.send(LatePane, false), true
 }
 
 // Update returns the pane of the result after a late update. Under EachCommit

@@ -41,6 +41,15 @@ type keyed struct {
 	sent          *result // what would be taken back
 }
 
+// unlessPassed returns the kind of a result, or that of a late one if the window had one
+// on time: the end of a bounded run completes what is not complete for the next.
+func (w *keyed) unlessPassed(kind window.PaneKind) window.PaneKind {
+	if w.passed {
+		return window.LatePane
+	}
+	return kind
+}
+
 func (m *model) clone() *model {
 	c := *m
 	c.results, c.windows, c.laterOf = nil, nil, nil
@@ -179,6 +188,9 @@ func (m *model) changed(w *keyed) {
 	case window.EachCommit:
 		w.hurry = true
 	}
+	if k.e.onUpdate {
+		w.changed = false // a session that was not complete, until it has grown
+	}
 }
 
 // advance tells the watermark, and sends what is complete and what is closed.
@@ -188,9 +200,10 @@ func (m *model) advance(watermark int64) {
 	}
 	for _, w := range m.windows {
 		if m.k.e.onUpdate {
-			if m.complete(w.window) && !w.passed && w.changed {
-				w.passed = true
-				m.send(w, window.OnTimePane, false)
+			if m.complete(w.window) && w.changed {
+				kind := w.unlessPassed(window.OnTimePane)
+				w.passed, w.changed = true, false
+				m.send(w, kind, false)
 			}
 			if m.closed(w.window) && w.hurry {
 				m.send(w, window.LatePane, false)
@@ -235,8 +248,8 @@ func (m *model) early() {
 	for _, w := range m.windows {
 		show := w.changed || m.showAll && !m.complete(w.window)
 		w.changed = false
-		if show && !w.passed && !w.final && (m.k.e.earlyCount == 0 || w.count > 0) {
-			m.send(w, window.EarlyPane, false)
+		if show && (!w.passed || m.k.e.onUpdate) && !w.final && (m.k.e.earlyCount == 0 || w.count > 0) {
+			m.send(w, w.unlessPassed(window.EarlyPane), false)
 		}
 	}
 }

@@ -65,3 +65,31 @@ func TestUpdatesComeOfChangesAlone(t *testing.T) {
 		})
 	}
 }
+
+// TestUpdatesGoOnBehindTheEndOfARun: a bounded run completes all windows when it ends, and
+// makes none final. What comes for them in the next run changes them, and is sent.
+func TestUpdatesGoOnBehindTheEndOfARun(t *testing.T) {
+	var sent []string
+	d := streamtest.New(t, build(t, func(b *topology.Builder) {
+		source(b, "in").EventTime(nil, window.BoundedDelay(0)).GroupByKey(codec.String, codec.Int64).
+			WindowedBy(window.Tumbling(10*time.Second)).
+			Count(topology.Store("counts"), topology.Emit(window.OnUpdate())).Stream().
+			Peek(func(r topology.Record[string, int64]) {
+				sent = append(sent, fmt.Sprintf("%s %v #%d %d", r.Key, r.Pane.Kind, r.Pane.Sequence, r.Value))
+			})
+	}), streamtest.CommitManually())
+	in := input(d, "in")
+	start := d.Now().Truncate(time.Minute)
+	send := func(key string, second int) { in.Send(key, 1, start.Add(time.Duration(second)*time.Second)) }
+	send("a", 1)
+	d.End()
+	d.Restart()
+	send("a", 2)
+	d.Commit()
+	send("a", 3)
+	send("b", 11)
+	d.Commit()
+	if want := []string{"a on_time #0 1", "a late #1 2", "a late #2 3", "b early #0 1"}; !slices.Equal(sent, want) {
+		t.Errorf("sent %q, want %q", sent, want)
+	}
+}
